@@ -1,0 +1,165 @@
+"""Every setting of the project: frozen, typed, validated, and hashable into cache keys.
+
+Defaults are the paper's numbers where it gives them (the section stands beside each) and the decisions of
+docs/decisions.md where it is silent. Presets (`compact.yaml`, `paper.yaml`) hold only what differs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Positive = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Seconds = Annotated[float, Field(ge=0.0)]
+
+
+class Settings(BaseModel):
+    """Base of all settings: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def digest(self) -> str:
+        """First 16 hex digits of the SHA-256 of the canonical JSON of all values."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+class DecodeConfig(Settings):
+    """Limits and choice of decoder; only `fps` and `sample_rate` shape the features."""
+
+    backend: Literal["pyav", "decord", "ffmpeg"] = "pyav"
+    fps: Positive = 25  # LAV-DF and AV-Deepfake1M are 25 fps
+    sample_rate: Positive = 16_000
+    max_pixels: Positive = 8192 * 4320
+    max_duration_s: Seconds = 24 * 3600.0
+    stall_timeout_s: Seconds = 60.0  # the decoding process is killed after this long without output
+    memory_limit_mb: Positive = 4096  # address space of the decoding process
+    min_coverage: Share = 0.99  # below it, a warning and exit code 4
+
+
+class VisualConfig(Settings):
+    """TSN: one vector per frame of the clock (paper 4.1)."""
+
+    arch: Literal["resnet10", "resnet18", "resnet50"] = "resnet50"
+    short_side: Positive = 256
+    crop: Positive = 256
+    mean: tuple[float, float, float] = (123.675, 116.28, 103.53)  # ImageNet, 0..255 RGB
+    std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+    weights: str = "openmmlab:tsn_r50_320p_1x1x8_50e_activitynet_clip_rgb_20210301-c0f04a7e.pth"
+
+
+class AudioConfig(Settings):
+    """wav2vec 2.0: last hidden state at 50 Hz, in equal chunks with context on both sides (paper 4.1)."""
+
+    chunk_s: Annotated[float, Field(gt=0)] = 20.0
+    context_s: Seconds = 2.0
+    weights: str = "hub:facebook/wav2vec2-xls-r-300m"
+
+
+class FusionConfig(Settings):
+    """Embeddings and bidirectional cross-modal attention (paper 3.1)."""
+
+    dim: Positive = 512
+    heads: Positive = 8
+    dropout: Share = 0.1
+
+
+class FDNConfig(Settings):
+    """Forgery Discovery Network: a masked autoencoder per modality (paper 3.2)."""
+
+    mask_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.75  # rho, 4.5.2
+    encoder_layers: Positive = 4
+    decoder_layers: Positive = 2
+    encoder_dim: Positive = 512
+    decoder_dim: Positive = 256
+    heads: Positive = 8
+    dropout: Share = 0.0
+    test_passes: Positive = 4  # complementary masks; each step is masked in at least one of them
+    stop_gradient_target: bool = True
+
+
+class HeadsConfig(Settings):
+    """Seven step-wise classifiers and their top-k pooling (paper 3.4)."""
+
+    hidden: Positive = 1024
+    dropout: Share = 0.7
+    topk_divisor: Positive = 8  # r in k = max(1, T // r)
+
+
+class LossConfig(Settings):
+    """Weights of Eq. 4 and the settings of its terms."""
+
+    cls: float = 1.0  # lambda 1
+    recon: float = 0.1  # lambda 2, 4.1
+    kl: float = 0.1  # lambda 3, 4.1
+    aicl: float = 0.1  # lambda 4, 4.1
+    fused_head: float = 0.8  # 4.1
+    other_heads: float = 0.1  # each of six, 4.1
+    aicl_topk: Positive = 10  # K, 4.5.2
+    aicl_margin: float = 1.0
+    aicl_label: Literal["modality", "video"] = "modality"
+    kl_symmetric: bool = False
+
+
+class ModelConfig(Settings):
+    """RT-DeepLoc (paper Figure 2)."""
+
+    visual_dim: Positive = 2048
+    audio_dim: Positive = 1024
+    fusion: FusionConfig = FusionConfig()
+    fdn: FDNConfig = FDNConfig()
+    heads: HeadsConfig = HeadsConfig()
+    loss: LossConfig = LossConfig()
+
+
+class TrainConfig(Settings):
+    """Optimisation with video-level labels (paper 4.1)."""
+
+    batch_size: Positive = 32  # 4.1
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-5  # 4.1
+    weight_decay: float = 5e-4
+    betas: tuple[float, float] = (0.9, 0.999)
+    steps: Positive = 200_000
+    warmup_steps: int = 0
+    max_length: Positive = 500  # steps of a random crop
+    clip_norm: float | None = None
+    balance_classes: bool = False  # draw the four classes equally often
+    checkpoint_every: Positive = 1000
+    log_every: Positive = 20
+    mixed_precision: Literal["no", "bf16"] = "no"
+    seed: int = 3407
+
+
+class LocalizeConfig(Settings):
+    """Windows, hysteresis and merging: step scores to intervals."""
+
+    window: Positive = 500
+    overlap: Annotated[int, Field(ge=0)] = 250
+    onset: Share = 0.5
+    offset: Share = 0.4
+    merge_gap_s: Seconds = 0.12
+    min_duration_s: Seconds = 0.08
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Self:
+        if self.overlap >= self.window:
+            raise ValueError(f"overlap ({self.overlap}) must be smaller than window ({self.window})")
+        if self.offset > self.onset:
+            raise ValueError(f"offset ({self.offset}) must not exceed onset ({self.onset})")
+        return self
+
+
+class PipelineConfig(Settings):
+    """All settings of one pipeline, from file to intervals."""
+
+    preset: str = "paper"
+    decode: DecodeConfig = DecodeConfig()
+    visual: VisualConfig = VisualConfig()
+    audio: AudioConfig = AudioConfig()
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+    localize: LocalizeConfig = LocalizeConfig()
