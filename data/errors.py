@@ -41,3 +41,9 @@ class MemoryLimitError(ForensicError):
     """Memory ran out, after every smaller batch was tried."""
 
     exit_code = 6
+
+
+class StoreError(ForensicError):
+    """A stored feature file is absent, damaged or foreign, or the store cannot take another one."""
+
+    exit_code = 1
