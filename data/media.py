@@ -55,10 +55,14 @@ class MediaInfo:
 
 @dataclass(frozen=True)
 class Frame:
-    """One decoded picture: presentation time in seconds and RGB pixels (H, W, 3) uint8, upright."""
+    """One decoded picture: presentation time in seconds and RGB pixels (H, W, 3) uint8, upright.
+
+    `duration_s` is how long the container says that it is shown; 0 where it does not say.
+    """
 
     pts_s: float
     image: NDArray[np.uint8]
+    duration_s: float = 0.0
 
 
 @dataclass(frozen=True)
