@@ -153,6 +153,35 @@ class LocalizeConfig(Settings):
         return self
 
 
+class SynthesizeConfig(Settings):
+    """A labelled data set forged from authentic clips."""
+
+    variants: Positive = 4  # clips made of each input: one authentic, the others forged in turn
+    segments: tuple[Positive, Positive] = (1, 2)  # fewest and most forged spans of a clip
+    segment_frames: tuple[Positive, Positive] = (8, 32)  # 0.32 to 1.28 s; LAV-DF's mean is 0.65 s
+    crf: tuple[Positive, Positive] = (18, 30)  # drawn per clip, whatever its class
+    audio_kbps: tuple[Positive, Positive] = (32, 96)  # likewise
+    train_share: Share = 0.6  # of the identities
+    dev_share: Share = 0.15  # the rest is the test split
+
+
+class PretrainConfig(Settings):
+    """Supervised pre-training of the compact extractors on forgeries whose position is known."""
+
+    visual_steps: Positive = 1500
+    visual_batch: Positive = 48
+    audio_steps: Positive = 1500
+    audio_batch: Positive = 16
+    audio_crop_s: Annotated[float, Field(gt=0)] = 3.0
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    weight_decay: float = 0.05
+    hidden_size: Positive = 192
+    layers: Positive = 4
+    attention_heads: Positive = 4
+    conv_dim: Positive = 128
+    seed: int = 3407
+
+
 class PipelineConfig(Settings):
     """All settings of one pipeline, from file to intervals."""
 
@@ -163,3 +192,5 @@ class PipelineConfig(Settings):
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
     localize: LocalizeConfig = LocalizeConfig()
+    synthesize: SynthesizeConfig = SynthesizeConfig()
+    pretrain: PretrainConfig = PretrainConfig()
