@@ -19,10 +19,10 @@ from data.timeline import Interval
 
 _LOG = logging.getLogger(__name__)
 
-MEDIA_SUFFIXES = frozenset(
-    [".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".wmv", ".flv", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg"]
-    + [".3gp", ".ogv", ".mxf", ".wav", ".mp3", ".m4a", ".aac", ".flac", ".ogg", ".opus", ".wma"]
-)
+_VIDEO = "mp4 m4v mov mkv webm avi wmv flv ts mts m2ts mpg mpeg 3gp ogv mxf"
+_AUDIO = "wav mp3 m4a aac flac ogg opus wma"
+
+MEDIA_SUFFIXES = frozenset(f".{name}" for name in f"{_VIDEO} {_AUDIO}".split())
 """File name endings that a folder of media is searched for."""
 
 SPLITS = ("train", "dev", "test")
@@ -92,7 +92,7 @@ class Manifest:
 
         LAV-DF itself has 1,706 files without metadata; such files are listed in `unlisted` and else ignored.
 
-        Raises InputError when the metadata is absent or damaged, or a folder that it names is absent or empty.
+        Raises InputError when the metadata is absent or damaged, or a folder it names is absent or empty.
         """
         root = Path(root)
         path = _metadata_path(root)
