@@ -1,0 +1,99 @@
+"""Step scores to forged intervals: routing, hysteresis, merging, minimum length (paper 3.1, 4.1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.schema import LocalizeConfig
+from data.timeline import TimeGrid, runs
+
+if TYPE_CHECKING:
+    from pipeline.score import ClipScores
+
+Route = Literal["auto", "visual", "audio", "joint", "all"]
+
+MODALITY = {"visual": "visual", "audio": "audio", "joint": "both"}
+"""What an interval of each branch says is forged; also the class that routes to the branch."""
+
+
+@dataclass(frozen=True, order=True)
+class ForgedInterval:
+    """A half-open forged span in seconds; `modality` is "visual", "audio" or "both", `score` in [0, 1]."""
+
+    start_s: float
+    end_s: float
+    modality: str
+    score: float
+
+
+def localize(scores: ClipScores, config: LocalizeConfig, route: Route = "auto") -> tuple[ForgedInterval, ...]:
+    """Forged intervals in order of time.
+
+    `auto` follows the predicted class of each window (paper 3.1), so `real` yields none; a branch's name
+    shows that branch whatever the class; `all` shows the three of them.
+    """
+    found: list[ForgedInterval] = []
+    for branch, modality in MODALITY.items():
+        if route not in ("auto", "all", branch):
+            continue
+        curve = scores.routed[branch] if route == "auto" else getattr(scores, branch)
+        if curve is not None:
+            found += intervals(curve, scores.valid[branch], scores.grid, config, modality)
+    return tuple(sorted(found))
+
+
+def proposals(scores: ClipScores, config: LocalizeConfig) -> tuple[ForgedInterval, ...]:
+    """Ranked intervals of all branches for evaluation, best first; in a clip that seems real they score low.
+
+    The mean step score is multiplied by the probability of the class that routes to the branch, taken from
+    the window whose middle is nearest.
+    """
+    ranked = []
+    for found in localize(scores, config, route="all"):
+        middle = (found.start_s + found.end_s) / 2
+        window = min(
+            scores.windows,
+            key=lambda w: abs(sum(vars(scores.grid.interval(w.first, w.stop)).values()) / 2 - middle),
+        )
+        gate = window.probabilities[("real", "visual", "audio", "both").index(found.modality)]
+        ranked.append(replace(found, score=found.score * gate))
+    return tuple(sorted(ranked, key=lambda found: -found.score))
+
+
+def intervals(
+    curve: NDArray[np.floating],
+    valid: NDArray[np.bool_],
+    grid: TimeGrid,
+    config: LocalizeConfig,
+    modality: str,
+) -> list[ForgedInterval]:
+    """Intervals of one curve (T,) on `grid`; a step that `valid` (T,) denies is in none of them.
+
+    A run of steps at or above `offset` counts if one of them reaches `onset`. Runs at most `merge_gap_s`
+    apart join, unless nothing was decoded in between; those shorter than `min_duration_s` go. The score is
+    the run's mean.
+    """
+    gap, shortest = _steps(config.merge_gap_s, grid), _steps(config.min_duration_s, grid)
+    kept: list[tuple[int, int]] = []
+    for first, stop in runs((valid & (curve >= config.offset)).tolist()):
+        if curve[first:stop].max() < config.onset:
+            continue
+        if kept and first - kept[-1][1] <= gap and valid[kept[-1][1] : first].all():
+            first = kept.pop()[0]
+        kept.append((first, stop))
+    return [
+        ForgedInterval(span.start_s, span.end_s, modality, float(curve[first:stop].mean()))
+        for first, stop in kept
+        if stop - first >= shortest
+        for span in [grid.interval(first, stop)]
+    ]
+
+
+def _steps(seconds: float, grid: TimeGrid) -> Fraction:
+    """A duration in steps, exactly: 0.12 s is three steps of 1/25 s, which floats deny."""
+    return Fraction(str(seconds)) / grid.step

@@ -1,0 +1,169 @@
+"""Step scores of a clip of any length: overlapping windows through the model, overlap-added."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from configs.schema import LocalizeConfig
+from data.errors import InputError
+from data.timeline import TimeGrid
+from models.batch import CLASSES, REAL, Batch
+from models.rt_deeploc import RTDeepLoc
+
+if TYPE_CHECKING:
+    from data.store import FeatureReader
+
+Curve = NDArray[np.float32]
+
+BRANCHES = ("visual", "audio", "joint")
+"""Branches by the class that routes to them: CLASSES[1:], in order (paper 3.1)."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """Steps ``first .. stop - 1`` and the probabilities of their classes, in the order of CLASSES."""
+
+    first: int
+    stop: int
+    probabilities: tuple[float, ...]
+
+    @property
+    def predicted(self) -> str:
+        """Most probable class."""
+        return CLASSES[int(np.argmax(self.probabilities))]
+
+
+@dataclass(frozen=True)
+class ClipScores:
+    """What the model says about every step of a clip.
+
+    Shapes: curves are (T,) float32 on `grid`. `visual`, `audio` and `joint` hold how likely a step is forged,
+    by branch; `visual_error` and `audio_error` ‖F − F̂‖₂; what belongs to a track that the clip lacks is
+    None. `valid` (T,) bool by branch: media stood behind the step. `routed` holds, by branch, the curve where
+    only the windows count whose predicted class routes to it: the answer of the paper's routing, carried over
+    to any length.
+    """
+
+    grid: TimeGrid
+    visual: Curve | None
+    audio: Curve | None
+    joint: Curve
+    visual_error: Curve | None
+    audio_error: Curve | None
+    valid: dict[str, NDArray[np.bool_]]
+    routed: dict[str, Curve]
+    windows: tuple[Window, ...]
+
+    @property
+    def video_probabilities(self) -> tuple[float, ...]:
+        """Those of the window with the lowest P(real) among the windows predicted forged, or else among all.
+
+        One forged window makes a clip forged, however many authentic ones surround it.
+        """
+        return min(self.windows, key=lambda w: (w.predicted == "real", w.probabilities[REAL])).probabilities
+
+    @property
+    def predicted(self) -> str:
+        """Class of the clip."""
+        return CLASSES[int(np.argmax(self.video_probabilities))]
+
+
+def spans(n: int, window: int, overlap: int) -> list[tuple[int, int]]:
+    """Half-open windows that cover ``0 .. n - 1``; the last one ends at `n` and is as long as the others."""
+    if n <= window:
+        return [(0, n)]
+    starts = [*range(0, n - window, window - overlap), n - window]
+    return [(first, first + window) for first in starts]
+
+
+def taper(length: int) -> Curve:
+    """Triangular weights > 0: a window is surest in its middle, where it sees context on both sides."""
+    ramp = np.arange(1, length + 1, dtype=np.float32)
+    return np.minimum(ramp, ramp[::-1])
+
+
+def score_clip(
+    model: RTDeepLoc,
+    visual: FeatureReader | None,
+    audio: FeatureReader | None,
+    config: LocalizeConfig,
+    device: torch.device | str = "cpu",
+    hook: Callable[[str, int | None, int | None], None] | None = None,
+) -> ClipScores:
+    """Scores a clip window by window, in the memory of one window plus a few floats per step.
+
+    The shorter track counts as invalid beyond its end. Raises InputError when there is no step at all,
+    ValueError when the two grids differ in start or step.
+    """
+    readers = [reader for reader in (visual, audio) if reader is not None and reader.n > 0]
+    if not readers:
+        raise InputError("holds nothing to analyse: no step of either track")
+    grid = max((reader.grid for reader in readers), key=lambda g: g.n)
+    if any((reader.grid.start, reader.grid.step) != (grid.start, grid.step) for reader in readers):
+        raise ValueError("visual and audio features lie on different grids")
+
+    cuts = spans(grid.n, config.window, config.overlap)
+    weight = np.zeros(grid.n, np.float32)
+    for first, stop in cuts:
+        weight[first:stop] += taper(stop - first)
+    curves = {name: np.zeros(grid.n, np.float32) for name in (*BRANCHES, "visual_error", "audio_error")}
+    routed = {name: np.zeros(grid.n, np.float32) for name in BRANCHES}
+    valid = {name: np.zeros(grid.n, np.bool_) for name in BRANCHES}
+    windows = []
+
+    for done, (first, stop) in enumerate(cuts):
+        batch = _read(model, visual, audio, first, stop)
+        scores = model.score(batch.to(device))
+        window = Window(first, stop, tuple(scores.video_probabilities[0].tolist()))
+        windows.append(window)
+        share = taper(stop - first) / weight[first:stop]  # exactly 1 where one window alone covers a step
+        for name, curve in curves.items():
+            curve[first:stop] += share * getattr(scores, name)[0].float().cpu().numpy()
+        for name, label in zip(BRANCHES, CLASSES[1:], strict=True):
+            if window.predicted == label:
+                routed[name][first:stop] += share * getattr(scores, name)[0].float().cpu().numpy()
+        valid["visual"][first:stop] = batch.visual_mask[0].numpy()
+        valid["audio"][first:stop] = batch.audio_mask[0].numpy()
+        if hook is not None:
+            hook("score", done + 1, len(cuts))
+    valid["joint"] = valid["visual"] | valid["audio"]
+
+    def of(track: FeatureReader | None, name: str) -> Curve | None:
+        return curves[name] if track is not None else None
+
+    return ClipScores(
+        grid=grid,
+        visual=of(visual, "visual"),
+        audio=of(audio, "audio"),
+        joint=curves["joint"],
+        visual_error=of(visual, "visual_error"),
+        audio_error=of(audio, "audio_error"),
+        valid=valid,
+        routed=routed,
+        windows=tuple(windows),
+    )
+
+
+def _read(
+    model: RTDeepLoc, visual: FeatureReader | None, audio: FeatureReader | None, first: int, stop: int
+) -> Batch:
+    """One window as a batch of one video; what a track does not cover is zero and invalid."""
+
+    def track(reader: FeatureReader | None, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
+        values = np.zeros((1, stop - first, dim), np.float32)
+        mask = np.zeros((1, stop - first), np.bool_)
+        end = min(stop, reader.n) if reader is not None else first
+        if reader is not None and end > first:
+            features = reader.read(first, end)
+            values[0, : end - first], mask[0, : end - first] = features.values, features.valid
+        return torch.from_numpy(values), torch.from_numpy(mask)
+
+    visual_values, visual_mask = track(visual, model.config.visual_dim)
+    audio_values, audio_mask = track(audio, model.config.audio_dim)
+    return Batch(visual_values, audio_values, visual_mask, audio_mask, torch.zeros(1, dtype=torch.long))
