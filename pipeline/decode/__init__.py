@@ -1,0 +1,28 @@
+"""Decoders behind one interface, the clock that samples them and the killable process that runs them."""
+
+from __future__ import annotations
+
+from data.errors import UsageError
+from pipeline.decode.base import AudioBatch, Backend, VideoBatch
+
+__all__ = ["AudioBatch", "Backend", "VideoBatch", "backend"]
+
+
+def backend(name: str) -> Backend:
+    """A fresh decoder: "pyav" (the reference), "ffmpeg" or "decord".
+
+    Raises UsageError when the name is unknown or what the decoder needs is not installed.
+    """
+    if name == "pyav":
+        from pipeline.decode.pyav import PyAVBackend
+
+        return PyAVBackend()
+    if name == "ffmpeg":
+        from pipeline.decode.ffmpeg import FFmpegBackend
+
+        return FFmpegBackend()
+    if name == "decord":
+        from pipeline.decode.decord import DecordBackend
+
+        return DecordBackend()
+    raise UsageError(f"no decoder is called '{name}'", fix="use pyav, ffmpeg or decord")
