@@ -1,0 +1,106 @@
+"""TSN: one appearance vector per frame (Wang et al. 2016; paper 4.1, "TSN for visual features")."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from configs.schema import VisualConfig
+from data.errors import MemoryLimitError, WeightsError
+from extractors.resnet import fuse_batch_norm, load_trunk, trunk_dim
+from extractors.runtime import Precision, cache_digest, choose_dtype, inference, is_out_of_memory
+from extractors.weights import weights_sha256
+
+SCHEMA_VERSION = 1  # raise it whenever the same settings and weights begin to give other features
+
+_CPU_BATCH = 8
+_CUDA_BATCH = 64
+
+log = logging.getLogger(__name__)
+
+
+class TSN:
+    """Frames of the clock to feature vectors, deterministic and independent of how frames are grouped.
+
+    Convolution kernels may round differently for different batch sizes, so every pass has the same number of frames:
+    the last one is padded with black frames that are dropped afterwards. `dim` is the length C of a vector and
+    `digest` names everything that shapes its value: settings, weights, number format.
+
+    Raises WeightsError when `weights` do not fit `config.arch`, UsageError for an impossible precision.
+    """
+
+    def __init__(
+        self, config: VisualConfig, weights: Path, device: str = "cpu", dtype: Precision = "auto"
+    ) -> None:
+        self.config = config
+        self.device = torch.device(device)
+        self.dtype = choose_dtype(self.device, dtype)
+        self.dim = trunk_dim(config.arch)
+        self.digest = cache_digest(
+            extractor="tsn",
+            schema=SCHEMA_VERSION,
+            settings=config.model_dump(mode="json", exclude={"weights"}),
+            weights=weights_sha256(weights),
+            dtype=str(self.dtype),
+        )
+        trunk = fuse_batch_norm(load_trunk(config.arch, weights))
+        self._weights = weights
+        self._trunk = trunk.to(self.device).to(memory_format=torch.channels_last)
+        self._mean = torch.tensor(config.mean, device=self.device).view(1, 3, 1, 1)
+        self._std = torch.tensor(config.std, device=self.device).view(1, 3, 1, 1)
+        self._batch = _CUDA_BATCH if self.device.type == "cuda" else _CPU_BATCH
+
+    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float16]:
+        """Feature vectors (N, C) float16 of RGB frames (N, H, W, 3) uint8, resized and cropped by the decoder.
+
+        Raises ValueError for other shapes or types, MemoryLimitError when a single frame does not fit into memory,
+        WeightsError when the weights give values that are not finite.
+        """
+        if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8:
+            raise ValueError(f"frames must be (N, H, W, 3) uint8, got {images.shape} {images.dtype}")
+        features = np.empty((len(images), self.dim), np.float16)
+        first = 0
+        while first < len(images):
+            frames = images[first : first + self._batch]
+            try:
+                features[first : first + len(frames)] = self._forward(frames)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._shrink_batch(error)
+                continue
+            first += len(frames)
+        if not np.isfinite(features).all():
+            raise WeightsError(
+                "features are not finite", self._weights, "check the weights, or use dtype fp32"
+            )
+        return features
+
+    def normalise(self, images: NDArray[np.uint8]) -> torch.Tensor:
+        """Frames (N, H, W, 3) uint8 to the network's input (N, 3, H, W) float32: subtract mean, divide by std."""
+        pixels = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float()
+        return (pixels - self._mean) / self._std
+
+    def _forward(self, frames: NDArray[np.uint8]) -> NDArray[np.float16]:
+        padded = frames
+        if len(frames) < self._batch:
+            padded = np.zeros((self._batch, *frames.shape[1:]), np.uint8)
+            padded[: len(frames)] = frames
+        with inference(self.device, self.dtype):
+            vectors = self._trunk(self.normalise(padded)).float()
+        return vectors[: len(frames)].cpu().numpy().astype(np.float16)
+
+    def _shrink_batch(self, error: BaseException) -> None:
+        if self._batch == 1:
+            raise MemoryLimitError(
+                f"not enough memory on {self.device} for one {self.config.crop}-pixel frame",
+                fix="free memory, use --device cpu, or set a smaller visual.crop",
+            ) from error
+        self._batch //= 2
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        log.warning("memory ran out on %s; continuing with %d frames at once", self.device, self._batch)
