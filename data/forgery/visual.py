@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,15 +35,15 @@ def replace_lower_face(
 
     The donor moment keeps its own motion; it is moved and scaled onto the face, its colour is matched to the ring
     around the patch, and it is blended under a feathered ellipse. Raises ValueError when the clip holds no other
-    moment of that length.
+    moment of at least `MIN_DONOR` frames.
     """
     first, stop = span
     donors = _donor_frames(len(frames), span, rng)
     out = frames.copy()
     for k, donor in zip(range(first, stop), donors, strict=True):
-        mask = _lower_face_mask(frames.shape[1:3], boxes[k])
-        patch = _warp_box(frames[donor], boxes[donor], boxes[k])
-        out[k] = _blend(frames[k], _match_ring(patch, frames[k], mask), mask * _ramp(k, span))
+        region = _lower_face(frames.shape[1:3], boxes[k])
+        patch = _warp_box(frames[donor], boxes[donor], boxes[k], region)
+        _blend(out[k], _match_ring(patch, frames[k], region), region, _ramp(k, span))
     return out
 
 
@@ -59,9 +60,37 @@ def resynthesize_lower_face(
     sharpen = rng.uniform(0.0, 1.2)
     out = frames.copy()
     for k in range(first, stop):
-        mask = _lower_face_mask(frames.shape[1:3], boxes[k])
-        out[k] = _blend(frames[k], _redraw(frames[k], boxes[k], face_px, gain, sharpen), mask * _ramp(k, span))
+        region = _lower_face(frames.shape[1:3], boxes[k])
+        scale = min(1.0, face_px / max(float(boxes[k][2]), 1.0))
+        _blend(out[k], _redraw(frames[k], scale, gain, sharpen, region), region, _ramp(k, span))
     return out
+
+
+@dataclass(frozen=True)
+class _Region:
+    """A rectangle of the picture and the feathered mask (h, w) in [0, 1] inside it."""
+
+    rows: slice
+    columns: slice
+    mask: NDArray[np.float32]
+
+
+def _lower_face(size: tuple[int, int], box: NDArray[np.float64]) -> _Region:
+    x, y, width, height = box
+    centre_x, centre_y = x + 0.5 * width, y + 0.78 * height
+    radius_x, radius_y = 0.36 * width, 0.27 * height
+    rows = slice(
+        int(np.clip(centre_y - 1.2 * radius_y, 0, size[0] - 1)),
+        int(np.clip(centre_y + 1.2 * radius_y + 1, 1, size[0])),
+    )
+    columns = slice(
+        int(np.clip(centre_x - 1.2 * radius_x, 0, size[1] - 1)),
+        int(np.clip(centre_x + 1.2 * radius_x + 1, 1, size[1])),
+    )
+    across = (np.arange(columns.start, columns.stop) - centre_x) / radius_x
+    down = (np.arange(rows.start, rows.stop) - centre_y) / radius_y
+    radius = np.hypot(across[None, :], down[:, None])
+    return _Region(rows, columns, np.clip((1.15 - radius) / 0.35, 0.0, 1.0).astype(np.float32))
 
 
 def _donor_frames(n: int, span: tuple[int, int], rng: np.random.Generator) -> NDArray[np.int64]:
@@ -78,63 +107,55 @@ def _donor_frames(n: int, span: tuple[int, int], rng: np.random.Generator) -> ND
     return walk[(int(rng.integers(stretch)) + np.arange(length)) % len(walk)]
 
 
-def _lower_face_mask(size: tuple[int, int], box: NDArray[np.float64]) -> NDArray[np.float32]:
-    x, y, width, height = box
-    rows, columns = np.ogrid[: size[0], : size[1]]
-    across = (columns - (x + 0.5 * width)) / (0.36 * width)
-    down = (rows - (y + 0.78 * height)) / (0.27 * height)
-    radius = np.sqrt(across**2 + down**2)
-    return np.clip((1.15 - radius) / 0.35, 0.0, 1.0).astype(np.float32)
-
-
 def _ramp(k: int, span: tuple[int, int]) -> float:
     first, stop = span
     return min(1.0, (k - first + 1) / RAMP, (stop - k) / RAMP)
 
 
-def _blend(base: Frames, patch: NDArray[np.float32], mask: NDArray[np.float32]) -> Frames:
-    weight = mask[..., None]
-    return np.clip(base * (1 - weight) + patch * weight + 0.5, 0, 255).astype(np.uint8)
+def _blend(picture: Frames, patch: NDArray[np.float32], region: _Region, strength: float) -> None:
+    base = picture[region.rows, region.columns]
+    weight = (region.mask * strength)[..., None]
+    base[...] = np.clip(base * (1 - weight) + patch * weight + 0.5, 0, 255).astype(np.uint8)
 
 
-def _match_ring(patch: NDArray[np.float32], target: Frames, mask: NDArray[np.float32]) -> NDArray[np.float32]:
-    ring = (mask > 0) & (mask < 0.9)
-    if not ring.any():
-        return patch
-    return patch + (target[ring].mean(axis=0) - patch[ring].mean(axis=0))
+def _match_ring(patch: NDArray[np.float32], picture: Frames, region: _Region) -> NDArray[np.float32]:
+    ring = (region.mask > 0) & (region.mask < 0.9)
+    target = picture[region.rows, region.columns]
+    return patch + (target[ring].mean(axis=0) - patch[ring].mean(axis=0)) if ring.any() else patch
 
 
 def _warp_box(
-    image: Frames, source: NDArray[np.float64], target: NDArray[np.float64]
+    image: Frames, source: NDArray[np.float64], target: NDArray[np.float64], region: _Region
 ) -> NDArray[np.float32]:
-    height, width = image.shape[:2]
-    scale_x, scale_y = source[2] / target[2], source[3] / target[3]
-    columns = (np.arange(width) - target[0]) * scale_x + source[0]
-    rows = (np.arange(height) - target[1]) * scale_y + source[1]
-    return _resample(image.astype(np.float32), _linear(rows, height), _linear(columns, width))
+    columns = np.arange(region.columns.start, region.columns.stop)
+    rows = np.arange(region.rows.start, region.rows.stop)
+    columns = (columns - target[0]) * (source[2] / target[2]) + source[0]
+    rows = (rows - target[1]) * (source[3] / target[3]) + source[1]
+    return _resample(image, _linear(rows, image.shape[0]), _linear(columns, image.shape[1]))
 
 
 def _redraw(
-    image: Frames, box: NDArray[np.float64], face_px: int, gain: NDArray[np.float64], sharpen: float
+    image: Frames, scale: float, gain: NDArray[np.float64], sharpen: float, region: _Region
 ) -> NDArray[np.float32]:
-    height, width = image.shape[:2]
-    scale = min(1.0, face_px / max(float(box[2]), 1.0))
+    part = image[region.rows, region.columns]
+    height, width = part.shape[:2]
     low = (max(2, round(height * scale)), max(2, round(width * scale)))
-    small = _resample(image.astype(np.float32), _area(low[0], height), _area(low[1], width))
+    small = _resample(part, _area(low[0], height), _area(low[1], width))
     rows = (np.arange(height) + 0.5) * low[0] / height - 0.5
     columns = (np.arange(width) + 0.5) * low[1] / width - 0.5
     drawn = _resample(small, _linear(rows, low[0]), _linear(columns, low[1]))
-    blurred = (
-        np.roll(drawn, 1, 0) + np.roll(drawn, -1, 0) + np.roll(drawn, 1, 1) + np.roll(drawn, -1, 1) + drawn
-    ) / 5
+    around = sum(np.roll(drawn, shift, axis) for axis in (0, 1) for shift in (-1, 1))
+    blurred = (drawn + around) / 5
     return (drawn + sharpen * (drawn - blurred)) * gain.astype(np.float32)
 
 
 def _resample(
-    image: NDArray[np.float32], rows: NDArray[np.float32], columns: NDArray[np.float32]
+    image: NDArray[Any], rows: NDArray[np.float32], columns: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    shrunk = np.tensordot(rows, image, axes=(1, 0))  # (H', W, 3)
-    return np.tensordot(columns, shrunk, axes=(1, 1)).transpose(1, 0, 2)  # (H', W', 3)
+    used = np.flatnonzero(rows.any(axis=0))
+    part = image[used[0] : used[-1] + 1].astype(np.float32)
+    resized = np.tensordot(rows[:, used[0] : used[-1] + 1], part, axes=(1, 0))  # (H', W, 3)
+    return np.tensordot(columns, resized, axes=(1, 1)).transpose(1, 0, 2)  # (H', W', 3)
 
 
 def _linear(positions: NDArray[np.float64], n: int) -> NDArray[np.float32]:
