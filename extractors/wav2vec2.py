@@ -197,6 +197,9 @@ def _load_model(folder: Path) -> tuple[torch.nn.Module, int]:
         raise WeightsError(
             f"cannot be loaded as wav2vec 2.0: {reason}", folder, "fetch or copy it again"
         ) from error
+    finally:
+        if bar_wanted:
+            transformers_logging.enable_progress_bar()
     # `masked_spec_embed` is used in training only, and some checkpoints leave it out.
     missing = [name for name in report["missing_keys"] if name != "masked_spec_embed"]
     if missing:

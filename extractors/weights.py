@@ -4,26 +4,16 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import http.client
 import json
-import logging
 import os
 import re
-import time
-import urllib.error
-import urllib.parse
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import platformdirs
-from filelock import FileLock
 
 from data.errors import WeightsError
-
-Hook = Callable[[str, int | None, int | None], None]
+from extractors.download import Check, Hook, exclusive, fetch_file, fetch_json
 
 OPENMMLAB_URL = "https://download.openmmlab.com/mmaction/recognition/tsn"
 HUB_URL = "https://huggingface.co"
@@ -34,24 +24,23 @@ _HUB_REVISIONS = {
     "facebook/wav2vec2-base": "0b5b8e868dd84f03fd87d01f9c4ff0f080fecfe8",
     "facebook/wav2vec2-large": "312b2410566b698c7a649068d413b2067848bd75",
 }
+# SHA-256 of weights that others who use these commits have published; what the hub records is checked for the rest.
 _HUB_DIGESTS = {
-    ("facebook/wav2vec2-xls-r-300m", "pytorch_model.bin"): (
-        "d5e490574712ad0a6736923b9ed11d4cd51c78609c36205f704fc4e87b11d2e0"
-    ),
-    ("facebook/wav2vec2-base", "pytorch_model.bin"): (
-        "3249fe98bfc62fcbc26067f724716a6ec49d12c4728a2af1df659013905dff21"
-    ),
+    (
+        "facebook/wav2vec2-xls-r-300m",
+        "1a640f32ac3e39899438a2931f9924c02f080a54",
+        "pytorch_model.bin",
+    ): "d5e490574712ad0a6736923b9ed11d4cd51c78609c36205f704fc4e87b11d2e0",
+    (
+        "facebook/wav2vec2-base",
+        "0b5b8e868dd84f03fd87d01f9c4ff0f080fecfe8",
+        "pytorch_model.bin",
+    ): "3249fe98bfc62fcbc26067f724716a6ec49d12c4728a2af1df659013905dff21",
 }
 
-_TIMEOUT_S = 30.0
-_ATTEMPTS = 4
-_PAUSE_S = 1.0  # before the second attempt; doubled before each further one
-_BLOCK = 1 << 20
 _LOCK = (
     "verified.json"  # SHA-256 of each file of a fetched folder; its presence says that the folder is complete
 )
-
-log = logging.getLogger(__name__)
 
 
 def resolve(
@@ -159,9 +148,9 @@ def _openmmlab(name: str, root: Path, offline: bool, hook: Hook | None) -> Path:
     if not path.exists():
         if offline:
             raise WeightsError("not in the cache, and offline", path, f"run once with a network, or {mend}")
-        with _exclusive(path):
+        with exclusive(path):
             if not path.exists():  # another process may have fetched it meanwhile
-                _download(url, path, check, mend, hook)
+                fetch_file(url, path, check, mend, hook)
     elif (problem := check(path)) is not None:
         raise WeightsError(f"damaged: {problem}", path, "delete it, and it will be fetched again")
     return path
@@ -181,7 +170,7 @@ def _hub(name: str, root: Path, offline: bool, hook: Hook | None) -> Path:
     if not (folder / _LOCK).exists():
         if offline:
             raise WeightsError("not in the cache, and offline", folder, f"run once with a network, or {mend}")
-        with _exclusive(folder):
+        with exclusive(folder):
             if not (folder / _LOCK).exists():  # another process may have fetched it meanwhile
                 _fetch_model(endpoint, repository, revision, folder, mend, hook)
     _check_locked(folder)
@@ -190,7 +179,11 @@ def _hub(name: str, root: Path, offline: bool, hook: Hook | None) -> Path:
 
 def _check_locked(folder: Path) -> None:
     """Raises WeightsError unless `folder` holds what was verified when it was fetched."""
-    for file, digest in json.loads((folder / _LOCK).read_text()).items():
+    try:
+        digests: dict[str, str] = json.loads((folder / _LOCK).read_text())
+    except ValueError as error:
+        raise WeightsError("damaged since it was fetched", folder, "delete it to fetch it again") from error
+    for file, digest in digests.items():
         if not (folder / file).is_file() or _file_sha256(folder / file) != digest:
             raise WeightsError(
                 "damaged since it was fetched", folder / file, f"delete {folder} to fetch it again"
@@ -201,135 +194,38 @@ def _fetch_model(
     endpoint: str, repository: str, revision: str, folder: Path, mend: str, hook: Hook | None
 ) -> None:
     """Configuration and weights of one commit, each file checked against the digest that the commit records."""
-    listing = _get_json(f"{endpoint}/api/models/{repository}/revision/{revision}?blobs=true", mend)
+    listing = fetch_json(f"{endpoint}/api/models/{repository}/revision/{revision}?blobs=true", mend)
     entries = {entry["rfilename"]: entry for entry in listing.get("siblings", [])}
     weights = next((f for f in ("model.safetensors", "pytorch_model.bin") if f in entries), None)
     if "config.json" not in entries or weights is None:
         raise WeightsError(f"{repository}@{revision} holds no config.json with weights", fix=mend)
     digests: dict[str, str] = {}
     for file in ("config.json", weights):
-        entry = entries[file]
-        recorded = (entry.get("lfs") or {}).get("sha256")
-        pinned = (
-            _HUB_DIGESTS.get((repository, file), recorded)
-            if revision == _HUB_REVISIONS.get(repository)
-            else recorded
-        )
-
-        def check(
-            part: Path, pinned: str | None = pinned, blob: str | None = entry.get("blobId")
-        ) -> str | None:
-            if pinned is not None:
-                found, expected = _file_sha256(part), pinned
-            else:
-                found, expected = _git_blob_sha1(part), str(blob)
-            return None if found == expected else f"digest {found[:12]}…, expected {expected[:12]}…"
-
-        url = f"{endpoint}/{repository}/resolve/{revision}/{file}"
+        check = _hub_check(repository, revision, entries[file])
         if not (folder / file).exists() or check(folder / file) is not None:
-            _download(url, folder / file, check, mend, hook)
+            url = f"{endpoint}/{repository}/resolve/{revision}/{file}"
+            fetch_file(url, folder / file, check, mend, hook)
         digests[file] = _file_sha256(folder / file)
     partial = folder / f"{_LOCK}.part"
     partial.write_text(json.dumps(digests, indent=1))
     os.replace(partial, folder / _LOCK)
 
 
-def _git_blob_sha1(path: Path) -> str:
+def _hub_check(repository: str, revision: str, entry: dict[str, Any]) -> Check:
+    """Compares a file with our own record of its SHA-256, else with the hub's, else (small files) with git's name."""
+    file, lfs = entry["rfilename"], entry.get("lfs") or {}
+    expected = _HUB_DIGESTS.get((repository, revision, file), lfs.get("sha256"))
+
+    def check(path: Path) -> str | None:
+        found, wanted = (
+            (_file_sha256(path), expected) if expected is not None else (_git_name(path), entry.get("blobId"))
+        )
+        return None if found == wanted else f"digest {found}, expected {wanted}"
+
+    return check
+
+
+def _git_name(path: Path) -> str:
     """Git's name of a file's content, which is how the hub identifies files outside of LFS."""
     content = path.read_bytes()
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
-
-
-def _get_json(url: str, mend: str) -> dict[str, Any]:
-    for attempt in _attempts():
-        try:
-            with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as response:
-                return dict(json.load(response))
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            _reraise_if_final(error, attempt, url, mend)
-    raise AssertionError("unreachable")
-
-
-def _download(
-    url: str, path: Path, check: Callable[[Path], str | None], mend: str, hook: Hook | None
-) -> None:
-    """Fetches `url` into `path`, which appears only when it is complete and `check` finds no problem with it.
-
-    An interrupted download stays beside it as `.part` and is resumed; one that fails the check is deleted.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    for attempt in _attempts():
-        try:
-            _transfer(url, partial, hook)
-            break
-        except (OSError, http.client.HTTPException) as error:
-            _reraise_if_final(error, attempt, url, mend)
-    if (problem := check(partial)) is not None:
-        partial.unlink()
-        raise WeightsError(f"{url} failed its check: {problem}", path, f"try again, or {mend}")
-    os.replace(partial, path)
-    log.info("fetched %s", path)
-
-
-def _transfer(url: str, partial: Path, hook: Hook | None) -> None:
-    """One attempt: appends what is missing of `url` to `partial`, or starts over when the server cannot resume."""
-    have = partial.stat().st_size if partial.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
-    try:
-        response = urllib.request.urlopen(request, timeout=_TIMEOUT_S)
-    except urllib.error.HTTPError as error:
-        if error.code != 416:  # the range begins at the end: everything is here, or the file has changed
-            raise
-        if error.headers.get("Content-Range") == f"bytes */{have}":
-            return
-        partial.unlink()
-        raise
-    with response:
-        resumed = response.status == 206
-        done = have if resumed else 0
-        length = response.headers.get("Content-Length")
-        total = done + int(length) if length is not None else None
-        with partial.open("ab" if resumed else "wb") as stream:
-            while block := response.read(_BLOCK):
-                stream.write(block)
-                done += len(block)
-                if hook is not None:
-                    hook(f"fetch {partial.stem}", done, total)
-    if total is not None and done < total:
-        raise ConnectionError(f"connection closed after {done} of {total} bytes")
-
-
-def _attempts() -> Iterator[int]:
-    for attempt in range(_ATTEMPTS):
-        if attempt:
-            time.sleep(_PAUSE_S * 2 ** (attempt - 1))
-        yield attempt
-
-
-def _reraise_if_final(error: Exception, attempt: int, url: str, mend: str) -> None:
-    """Turns `error` into a WeightsError after the last attempt, or at once when trying again cannot help."""
-    refused = (
-        isinstance(error, urllib.error.HTTPError)
-        and 400 <= error.code < 500
-        and error.code not in (408, 416, 429)
-    )
-    if refused or attempt == _ATTEMPTS - 1:
-        raise WeightsError(f"cannot fetch {url} ({error})", fix=f"check the network, or {mend}") from error
-    log.warning("fetching %s failed (%s); trying again", url, error)
-
-
-@contextmanager
-def _exclusive(path: Path) -> Iterator[None]:
-    """Lets one process at a time fetch into `path`; the lock goes with the process, however it ends."""
-    lock = FileLock(path.with_name(path.name + ".lock"))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except OSError as error:
-        fix = "set RT_DEEPLOC_CACHE to another folder"
-        raise WeightsError(f"the cache cannot be written ({error.strerror})", path.parent, fix) from error
-    try:
-        yield
-    finally:
-        lock.release()
