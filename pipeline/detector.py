@@ -1,0 +1,289 @@
+"""The Python interface: weights in, then media files to reports."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.loader import ConfigError, load_config, preset_names
+from configs.schema import PipelineConfig
+from data.errors import ForensicError, UsageError, WeightsError
+from data.store import FeatureStore
+from pipeline.extract import ClipFeatures, Extractors, extract_clip
+from pipeline.localize import MODALITY, Route, localize
+from pipeline.probe import probe
+from pipeline.progress import Hook, silent
+from pipeline.report.model import InputFacts, Provenance, Report, RunClock, StepScores
+
+if TYPE_CHECKING:
+    from models.rt_deeploc import RTDeepLoc
+    from pipeline.score import ClipScores
+
+SHIPPED = Path(__file__).parent / "weights"
+"""Folder of the weights that come with the package, one folder per preset."""
+
+MODEL_FILE = "rt_deeploc.safetensors"
+CONFIG_FILE = "config.yaml"
+
+_TRAIN = "train it with `pipeline train --preset {preset} --dataset ROOT --store DIR --out DIR`, then --weights DIR"
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A loaded detector; call it with a path. Make one with `from_pretrained`.
+
+    `weights` maps each network to the SHA-256 of its weights.
+    """
+
+    config: PipelineConfig
+    extractors: Extractors
+    model: RTDeepLoc
+    device: str
+    weights: dict[str, str]
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path = "compact",
+        *,
+        preset: str | None = None,
+        device: str = "auto",
+        overrides: Iterable[str] = (),
+        hook: Hook = silent,
+    ) -> Pipeline:
+        """A detector from a preset that ships with weights, or from a folder that `pipeline train` wrote.
+
+        `overrides` are settings of the form ``a.b=c`` on top of the folder's config.yaml. With `preset`, the folder
+        must have been made with that preset. Raises WeightsError when weights are missing, damaged or do not fit the
+        settings, UsageError for a setting or device that cannot be used.
+        """
+        from extractors.weights import weights_sha256
+        from models.rt_deeploc import load_weights
+
+        folder = weights_folder(source)
+        config = bundle_config(folder, overrides)
+        if preset is not None and config.preset != preset:
+            fix = f"leave --preset out, or use --preset {config.preset}"
+            raise UsageError(f"holds weights of preset '{config.preset}', not '{preset}'", folder, fix)
+        if not (folder / MODEL_FILE).is_file():
+            fix = _TRAIN.format(preset=config.preset)
+            raise WeightsError("RT-DeepLoc's weights are missing", folder / MODEL_FILE, fix)
+        chosen = choose_device(device)
+        extractors, digests = load_extractors(config, folder, chosen, hook)
+        for name, dim, wanted in (
+            ("visual", extractors.visual.dim, config.model.visual_dim),
+            ("audio", extractors.audio.dim, config.model.audio_dim),
+        ):
+            if dim != wanted:
+                fix = (
+                    f"set model.{name}_dim={dim} and train, or name the extractor weights it was trained with"
+                )
+                raise WeightsError(
+                    f"the {name} extractor gives {dim} numbers a step, not {wanted}", folder, fix
+                )
+        model = load_weights(config.model, folder / MODEL_FILE).to(chosen)
+        digests["rt_deeploc"] = weights_sha256(folder / MODEL_FILE)
+        return cls(config, extractors, model, chosen, digests)
+
+    def __call__(
+        self,
+        path: Path | str,
+        *,
+        route: Route = "auto",
+        store: FeatureStore | None = None,
+        hook: Hook = silent,
+    ) -> Report:
+        """Analyse one file.
+
+        Features are kept in `store`, or in a temporary folder for the length of the call. Raises InputError,
+        MemoryLimitError, StoreError or UsageError, each naming the file.
+        """
+        started_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        started_s = time.perf_counter()
+        path = Path(path)
+        info = probe(path, self.config.decode)
+        try:
+            if store is not None:
+                scores, clip = self._analyse(
+                    extract_clip(info, self.extractors, store, self.config, hook), hook
+                )
+            else:
+                with tempfile.TemporaryDirectory(prefix="rt-deeploc-") as folder:
+                    kept = FeatureStore(Path(folder))
+                    scores, clip = self._analyse(
+                        extract_clip(info, self.extractors, kept, self.config, hook), hook
+                    )
+        except ForensicError as error:
+            if error.path is None:
+                error.path = path
+            raise
+        elapsed_s = time.perf_counter() - started_s
+        clock = RunClock(started_at, elapsed_s, elapsed_s / info.duration_s if info.duration_s else None)
+        return self._report(clip, scores, route, clock)
+
+    def map(
+        self, paths: Iterable[Path | str], *, route: Route = "auto", store: FeatureStore | None = None
+    ) -> Iterator[tuple[Path, Report | ForensicError]]:
+        """Analyse files one after the other; one that fails yields its error and never stops the others."""
+        for path in paths:
+            try:
+                yield Path(path), self(path, route=route, store=store)
+            except ForensicError as error:
+                yield Path(path), error
+
+    def _analyse(self, clip: ClipFeatures, hook: Hook) -> tuple[ClipScores, ClipFeatures]:
+        from pipeline.score import score_clip
+
+        scores = score_clip(self.model, clip.visual, clip.audio, self.config.localize, self.device, hook)
+        return scores, clip
+
+    def _report(self, clip: ClipFeatures, scores: ClipScores, route: Route, clock: RunClock) -> Report:
+        from models.batch import CLASSES
+
+        predicted = {window.predicted for window in scores.windows}
+        if route == "auto":
+            branches = tuple(branch for branch, label in MODALITY.items() if label in predicted)
+        else:
+            branches = tuple(MODALITY) if route == "all" else (route,)
+
+        def shown(curve: NDArray[np.float32] | None, branch: str) -> NDArray[np.float32] | None:
+            return np.where(scores.valid[branch], curve, np.float32(np.nan)) if curve is not None else None
+
+        return Report(
+            input=InputFacts.of(clip.info),
+            label=scores.predicted,
+            route=route,
+            branches=branches,
+            probabilities=dict(zip(CLASSES, scores.video_probabilities, strict=True)),
+            intervals=localize(scores, self.config.localize, route),
+            coverage=clip.coverage,
+            warnings=clip.warnings,
+            complete=clip.complete,
+            scores=StepScores(
+                grid=scores.grid,
+                visual=shown(scores.visual, "visual"),
+                audio=shown(scores.audio, "audio"),
+                joint=np.where(scores.valid["joint"], scores.joint, np.float32(np.nan)),
+                visual_error=shown(scores.visual_error, "visual"),
+                audio_error=shown(scores.audio_error, "audio"),
+            ),
+            provenance=Provenance(
+                versions=versions(),
+                weights=self.weights,
+                preset=self.config.preset,
+                config_digest=self.config.digest(),
+                device=self.device,
+                dtype=str(self.extractors.visual.dtype).removeprefix("torch."),
+                seed=0,
+            ),
+            clock=clock,
+        )
+
+
+def weights_folder(source: str | Path) -> Path:
+    """The folder of a preset's shipped weights, or `source` itself when it is no preset.
+
+    Raises WeightsError when there is no such folder.
+    """
+    if str(source) in preset_names():
+        folder = SHIPPED / str(source)
+        if not folder.is_dir():
+            what = f"no RT-DeepLoc weights are shipped for preset '{source}'"
+            raise WeightsError(what, fix=_TRAIN.format(preset=source))
+        return folder
+    folder = Path(source)
+    if not folder.is_dir():
+        fix = "give a folder that `pipeline train` wrote, or leave --weights out"
+        raise WeightsError("no such weights folder", folder, fix)
+    return folder
+
+
+def bundle_config(folder: Path, overrides: Iterable[str] = ()) -> PipelineConfig:
+    """Settings that lie beside weights, with `overrides` applied.
+
+    Raises WeightsError when the folder has none, UsageError when a setting is not valid.
+    """
+    if not (folder / CONFIG_FILE).is_file():
+        fix = "give a folder that `pipeline train` wrote"
+        raise WeightsError(f"holds no {CONFIG_FILE}, so it is no weights folder", folder, fix)
+    return settings(folder / CONFIG_FILE, overrides)
+
+
+def settings(source: str | Path, overrides: Iterable[str] = ()) -> PipelineConfig:
+    """`configs.loader.load_config` with its error as one that users meet: UsageError."""
+    try:
+        return load_config(source, overrides)
+    except ConfigError as error:
+        raise UsageError(str(error)) from None
+
+
+def choose_device(name: str) -> str:
+    """A torch device: `auto` is CUDA where there is one, else the processor.
+
+    Raises UsageError when the device does not exist here.
+    """
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise UsageError(f"no device '{name}' on this machine", fix="use --device auto or cpu") from None
+    return str(torch.device(name))
+
+
+def load_extractors(
+    config: PipelineConfig, bundle: Path | None, device: str, hook: Hook = silent
+) -> tuple[Extractors, dict[str, str]]:
+    """TSN and wav2vec 2.0 with the weights that the settings name, and the SHA-256 of each.
+
+    Raises WeightsError when weights are missing or do not fit.
+    """
+    from extractors.tsn import TSN
+    from extractors.wav2vec2 import Wav2Vec2
+    from extractors.weights import resolve, weights_sha256
+
+    visual = resolve(config.visual.weights, bundle, hook=hook)
+    audio = resolve(config.audio.weights, bundle, hook=hook)
+    extractors = Extractors(TSN(config.visual, visual, device), Wav2Vec2(config.audio, audio, device))
+    return extractors, {"tsn": weights_sha256(visual), "wav2vec2": weights_sha256(audio)}
+
+
+class Extraction(NamedTuple):
+    """All that it takes to extract: settings, networks, and the weights folder that they came from, if any."""
+
+    config: PipelineConfig
+    extractors: Extractors
+    bundle: Path | None
+
+
+def extraction(
+    source: str | Path, device: str = "auto", overrides: Iterable[str] = (), hook: Hook = silent
+) -> Extraction:
+    """Extractors of a preset or a weights folder, without RT-DeepLoc itself.
+
+    Raises WeightsError when the extractors' weights are missing or do not fit, UsageError for bad settings.
+    """
+    if str(source) in preset_names() and not (SHIPPED / str(source)).is_dir():
+        config, bundle = settings(source, overrides), None
+    else:
+        bundle = weights_folder(source)
+        config = bundle_config(bundle, overrides)
+    extractors, _ = load_extractors(config, bundle, choose_device(device), hook)
+    return Extraction(config, extractors, bundle)
+
+
+def versions() -> dict[str, str]:
+    """Versions of this package and of those that shape its numbers."""
+    names = ("rt-deeploc", "torch", "torchvision", "transformers", "av", "numpy")
+    return {name: importlib.metadata.version(name) for name in names}

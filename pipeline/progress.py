@@ -1,0 +1,110 @@
+"""What long steps report and how a user sees it: a bar on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Protocol, Self, TextIO
+
+
+class Hook(Protocol):
+    """Called by long steps: the step's name, how much of it is done, and how much there is if that is known."""
+
+    def __call__(self, step: str, completed: int | None = None, total: int | None = None) -> None:
+        """Report that `completed` of `total` units of `step` are done."""
+
+
+def silent(step: str, completed: int | None = None, total: int | None = None) -> None:
+    """A hook that shows nothing."""
+
+
+class PlainProgress:
+    """One line when a step begins, then at most one every `every_s` seconds and one when it is complete."""
+
+    def __init__(
+        self, stream: TextIO, every_s: float = 30.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._stream, self._every_s, self._clock = stream, every_s, clock
+        self._label = ""
+        self._step: str | None = None
+        self._last_s = 0.0
+        self._complete = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._step = None
+
+    def begin(self, label: str) -> None:
+        """Name the file that the following steps work on."""
+        self._label, self._step = label, None
+
+    def __call__(self, step: str, completed: int | None = None, total: int | None = None) -> None:
+        """Write a line where one is due."""
+        now_s = self._clock()
+        complete = total is not None and completed is not None and completed >= total
+        if step != self._step:
+            due, self._complete = True, False
+        else:
+            due = (complete and not self._complete) or now_s - self._last_s >= self._every_s
+        if not due:
+            return
+        self._step, self._last_s, self._complete = step, now_s, complete
+        amount = "" if completed is None else f" {completed}" + (f"/{total}" if total is not None else "")
+        self._stream.write(f"{self._label}: {step}{amount}\n" if self._label else f"{step}{amount}\n")
+        self._stream.flush()
+
+
+class BarProgress:
+    """A bar per file on a terminal, removed when the work is done."""
+
+    def __init__(self, stream: TextIO) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+        self._progress = Progress(
+            TextColumn("{task.fields[label]}"),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TimeRemainingColumn(),
+            console=Console(file=stream),
+            transient=True,
+        )
+        self._label = ""
+        self._step: str | None = None
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def begin(self, label: str) -> None:
+        """Name the file that the following steps work on."""
+        self._label, self._step = label, None
+
+    def __call__(self, step: str, completed: int | None = None, total: int | None = None) -> None:
+        """Move the bar; a new step starts from zero."""
+        if step != self._step:
+            if self._task is not None:
+                self._progress.remove_task(self._task)
+            self._task = self._progress.add_task(step, total=total, label=self._label)
+            self._step = step
+        if self._task is not None:
+            self._progress.update(self._task, completed=completed, total=total)
+
+
+def progress(stream: TextIO | None = None) -> PlainProgress | BarProgress:
+    """The bar where `stream` (standard error by default) is a terminal, plain lines where it is not."""
+    target = stream if stream is not None else sys.stderr
+    return BarProgress(target) if target.isatty() else PlainProgress(target)

@@ -1,0 +1,126 @@
+"""The report on one clip: what was found, what was looked at, and with what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.media import AudioStream, MediaInfo, StreamCoverage, VideoStream
+from data.timeline import TimeGrid
+from pipeline.localize import ForgedInterval
+
+SCHEMA = "rt-deeploc/report@1"
+"""Name and version of the JSON form; a reader refuses others."""
+
+NOTE = "An indication, not proof."
+
+
+@dataclass(frozen=True)
+class InputFacts:
+    """The analysed file, without the folder it lay in; times in seconds, streams as they were probed."""
+
+    name: str
+    sha256: str
+    size_bytes: int
+    container: str
+    origin_s: float
+    duration_s: float | None
+    video: VideoStream | None
+    audio: AudioStream | None
+
+    @classmethod
+    def of(cls, info: MediaInfo) -> InputFacts:
+        """The facts of a probed file."""
+        return cls(
+            name=PurePath(info.path).name,
+            sha256=info.sha256,
+            size_bytes=info.size_bytes,
+            container=info.container,
+            origin_s=info.origin_s,
+            duration_s=info.duration_s,
+            video=info.video,
+            audio=info.audio,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class StepScores:
+    """Curves on the clip's clock; NaN at steps without media, None for a track that the clip lacks.
+
+    Shapes: each (T,) float32 with ``T == grid.n``. `visual`, `audio` and `joint` are forged probabilities of the
+    three branches, `visual_error` and `audio_error` the reconstruction errors of the two modalities.
+
+    Raises ValueError when a curve has another length.
+    """
+
+    grid: TimeGrid
+    visual: NDArray[np.float32] | None
+    audio: NDArray[np.float32] | None
+    joint: NDArray[np.float32]
+    visual_error: NDArray[np.float32] | None
+    audio_error: NDArray[np.float32] | None
+
+    def __post_init__(self) -> None:
+        for name, curve in self.curves().items():
+            if curve is not None and curve.shape != (self.grid.n,):
+                raise ValueError(f"curve '{name}' has shape {curve.shape}, the grid has {self.grid.n} steps")
+
+    def curves(self) -> dict[str, NDArray[np.float32] | None]:
+        """The five curves by name, in the order of the report."""
+        return {
+            "visual": self.visual,
+            "audio": self.audio,
+            "joint": self.joint,
+            "visual_error": self.visual_error,
+            "audio_error": self.audio_error,
+        }
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What produced the report: versions and weights by name, the settings' digest, device, precision and seed."""
+
+    versions: Mapping[str, str]
+    weights: Mapping[str, str]
+    preset: str
+    config_digest: str
+    device: str
+    dtype: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class RunClock:
+    """The only part that differs between two runs: start in UTC, elapsed seconds, elapsed time per media time."""
+
+    started_at: str
+    elapsed_s: float
+    real_time_factor: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """Everything known of one clip.
+
+    `label` is the most probable of `probabilities` (real, visual, audio, both). `route` is the one asked for and
+    `branches` are those that it led to: with "auto" the branches of the predicted classes, none for a real clip.
+    `coverage` maps "visual" and "audio" to what was decoded of that track, None when there is none; `complete` says
+    that the tracks present were decoded as far as the settings demand.
+    """
+
+    input: InputFacts
+    label: str
+    route: str
+    branches: tuple[str, ...]
+    probabilities: Mapping[str, float]
+    intervals: tuple[ForgedInterval, ...]
+    coverage: Mapping[str, StreamCoverage | None]
+    warnings: tuple[str, ...]
+    complete: bool
+    scores: StepScores
+    provenance: Provenance
+    clock: RunClock

@@ -1,0 +1,100 @@
+"""One row per forged interval; CSV and the text summary are built from the same rows."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from dataclasses import asdict, dataclass, fields
+
+from pipeline.report.model import NOTE, Report
+
+VERDICTS = {
+    "real": "no forgery found",
+    "visual": "the picture looks forged",
+    "audio": "the sound looks forged",
+    "both": "picture and sound look forged",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A forged interval, rounded to milliseconds and four digits as it is written."""
+
+    file: str
+    start: str
+    end: str
+    start_s: float
+    end_s: float
+    modality: str
+    score: float
+
+
+def timecode(time_s: float) -> str:
+    """``HH:MM:SS.mmm``; hours grow beyond two digits when they must."""
+    milliseconds = round(time_s * 1000)
+    sign = "-" if milliseconds < 0 else ""
+    seconds, rest = divmod(abs(milliseconds), 1000)
+    return f"{sign}{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}.{rest:03d}"
+
+
+def rows(report: Report) -> tuple[Row, ...]:
+    """The report's intervals in order of time."""
+    return tuple(
+        Row(
+            file=report.input.name,
+            start=timecode(found.start_s),
+            end=timecode(found.end_s),
+            start_s=round(found.start_s, 3),
+            end_s=round(found.end_s, 3),
+            modality=found.modality,
+            score=round(found.score, 4),
+        )
+        for found in sorted(report.intervals, key=lambda found: (found.start_s, found.end_s, found.modality))
+    )
+
+
+def csv_text(report: Report) -> str:
+    """A header and one line per interval."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(Row)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in rows(report))
+    return text.getvalue()
+
+
+def verdict(report: Report) -> str:
+    """One line: the finding, its probability and the branch that was asked for intervals."""
+    share = report.probabilities[report.label]
+    routed = f"{report.route} -> {', '.join(report.branches)}" if report.branches else report.route
+    return f"{VERDICTS[report.label]} ({report.label} {share:.2f}, route {routed})"
+
+
+def summary(report: Report, name: str) -> list[str]:
+    """The report on the file `name` as a few lines for people, what was not analysed included."""
+    lines = [f"{name}: {verdict(report)}"]
+    found = rows(report)
+    lines += [f"  {row.start} - {row.end}  {row.modality:<6}  {row.score:.2f}" for row in found]
+    if not found and report.label != "real":
+        lines.append("  no single span stands out")
+    lines.append("  analysed: " + ", ".join(_analysed(report)))
+    lines += [f"  warning: {warning}" for warning in report.warnings]
+    factor = report.clock.real_time_factor
+    speed = f", {factor:.2f} s per second of media" if factor is not None else ""
+    lines.append(f"  took {report.clock.elapsed_s:.1f} s on {report.provenance.device}{speed}")
+    lines.append(f"  {NOTE}")
+    return lines
+
+
+def _analysed(report: Report) -> list[str]:
+    parts = []
+    for track, name in (("visual", "picture"), ("audio", "sound")):
+        coverage = report.coverage[track]
+        if coverage is None:
+            parts.append(f"{name} not present")
+        else:
+            gaps = f" with {len(coverage.gaps)} gap(s)" if coverage.gaps else ""
+            # Rounded down: 100 % is said only of all.
+            percent = math.floor(1000 * coverage.fraction) / 10
+            parts.append(f"{name} {percent:.1f} % of {coverage.expected_s:.2f} s{gaps}")
+    return parts

@@ -1,0 +1,94 @@
+"""What all tests share: no silent errors, a tiny set of random weights, and the real clips where they exist."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+MEDIA = ROOT.parent / "shared" / "media"
+
+
+@pytest.fixture(autouse=True)
+def _no_error_is_logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """A test during which something was logged as an error fails, whatever it asserts."""
+    yield
+    records = [record for when in ("setup", "call") for record in caplog.get_records(when)]
+    errors = [record.getMessage() for record in records if record.levelno >= logging.ERROR]
+    assert not errors, f"logged as errors: {errors}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests on real clips are skipped where the clips are not."""
+    if MEDIA.is_dir():
+        return
+    for item in items:
+        if item.get_closest_marker("media"):
+            item.add_marker(
+                pytest.mark.skip(reason="needs the real clips of ../shared/media, which are not here")
+            )
+
+
+@pytest.fixture(scope="session")
+def media() -> Path:
+    """Folder of real clips; use it with the marker `media`."""
+    return MEDIA
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A weights folder like the shipped one, with random weights and small networks, for tests of the shell.
+
+    The fused head is biased towards "both", so that there is something to route and to localize.
+    """
+    import torch
+    import transformers
+    from safetensors.torch import save_file
+
+    from configs.loader import dump, load_config
+    from extractors.resnet import build_trunk
+    from models.rt_deeploc import RTDeepLoc, save_weights
+
+    folder = tmp_path_factory.mktemp("weights") / "tiny"
+    folder.mkdir()
+    config = load_config(
+        "compact",
+        [
+            "visual.short_side=48",
+            "visual.crop=48",
+            "audio.chunk_s=2.0",
+            "audio.context_s=0.5",
+            "model.audio_dim=16",
+            "model.fusion={dim: 16, heads: 2}",
+            "model.fdn={encoder_dim: 16, decoder_dim: 16, heads: 2, encoder_layers: 1, decoder_layers: 1}",
+            "model.heads={hidden: 16}",
+            "localize.window=64",
+            "localize.overlap=32",
+        ],
+    )
+    (folder / "config.yaml").write_text(dump(config), encoding="utf-8")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        save_file(build_trunk("resnet10").state_dict(), folder / "tsn.safetensors")
+        audio = transformers.Wav2Vec2Config(
+            hidden_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            intermediate_size=32,
+            conv_dim=(8,) * 7,
+            conv_stride=(5, 2, 2, 2, 2, 2, 2),
+            conv_kernel=(10, 3, 3, 3, 3, 2, 2),
+            feat_extract_norm="layer",
+            do_stable_layer_norm=True,
+            num_conv_pos_embeddings=16,
+            num_conv_pos_embedding_groups=2,
+            vocab_size=8,
+        )
+        transformers.Wav2Vec2Model(audio).save_pretrained(folder / "wav2vec2")
+        model = RTDeepLoc(config.model)
+        model.heads.heads["fused"].out.bias.data = torch.tensor([-2.0, 1.0, 1.0, 3.0])
+        save_weights(model, folder / "rt_deeploc.safetensors")
+    return folder
