@@ -21,7 +21,7 @@ def silent(step: str, completed: int | None = None, total: int | None = None) ->
 
 
 class PlainProgress:
-    """One line when a step begins, then at most one every `every_s` seconds and one when it is complete."""
+    """One line when a step begins, then at most one every `every_s` seconds."""
 
     def __init__(
         self, stream: TextIO, every_s: float = 30.0, clock: Callable[[], float] = time.monotonic
@@ -30,7 +30,6 @@ class PlainProgress:
         self._label = ""
         self._step: str | None = None
         self._last_s = 0.0
-        self._complete = False
 
     def __enter__(self) -> Self:
         return self
@@ -47,15 +46,10 @@ class PlainProgress:
     def __call__(self, step: str, completed: int | None = None, total: int | None = None) -> None:
         """Write a line where one is due."""
         now_s = self._clock()
-        complete = total is not None and completed is not None and completed >= total
-        if step != self._step:
-            due, self._complete = True, False
-        else:
-            due = (complete and not self._complete) or now_s - self._last_s >= self._every_s
-        if not due:
+        if step == self._step and now_s - self._last_s < self._every_s:
             return
-        self._step, self._last_s, self._complete = step, now_s, complete
-        amount = "" if completed is None else f" {completed}" + (f"/{total}" if total is not None else "")
+        self._step, self._last_s = step, now_s
+        amount = "" if not completed else f" {completed}" + (f"/{total}" if total is not None else "")
         self._stream.write(f"{self._label}: {step}{amount}\n" if self._label else f"{step}{amount}\n")
         self._stream.flush()
 
@@ -68,8 +62,8 @@ class BarProgress:
         from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
         self._progress = Progress(
-            TextColumn("{task.fields[label]}"),
-            TextColumn("{task.description}"),
+            TextColumn("{task.fields[label]}", markup=False),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             TextColumn("{task.percentage:>3.0f} %"),
             TimeRemainingColumn(),
