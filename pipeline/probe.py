@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 CHUNK = 2**20
 FIRST_PACKETS = 64
+MAX_FPS = 1000
+"""Above it, what a container calls its frame rate is its time base, and the rate is unknown (0)."""
 REENCODE = "convert it with: ffmpeg -i INPUT -c:v libx264 -c:a aac OUTPUT.mp4"
 
 
@@ -104,14 +106,14 @@ def _video(container: Any, origin_s: float, path: Path) -> VideoStream | None:
     codec = _checked_codec(stream, "video", path)
     context = stream.codec_context
     start_s, duration_s = _times(stream, origin_s)
-    rate = stream.average_rate or stream.guessed_rate or stream.base_rate
+    rate = stream.average_rate or stream.guessed_rate
     return VideoStream(
         codec=codec,
         width=context.width,
         height=context.height,
         rotation=_rotation(container, stream),
         pixel_format=context.pix_fmt or "unknown",
-        average_fps=float(rate) if rate else 0.0,
+        average_fps=float(rate) if rate and rate <= MAX_FPS else 0.0,
         start_s=start_s,
         duration_s=duration_s,
     )

@@ -17,7 +17,8 @@ _CONTAINERS = (
 CONTAINERS = frozenset(_CONTAINERS.split())
 """FFmpeg demuxers that may read an input; playlists and others that open further files are not among them."""
 
-_CODECS = """h264 hevc vvc av1 vp8 vp9 mpeg1video mpeg2video mpeg4 msmpeg4v2 msmpeg4v3 h263 flv1 mjpeg wmv1 wmv2 wmv3 vc1
+_CODECS = """
+    h264 hevc vvc av1 vp8 vp9 mpeg1video mpeg2video mpeg4 msmpeg4v2 msmpeg4v3 h263 flv1 mjpeg wmv1 wmv2 wmv3 vc1
     prores dnxhd dvvideo theora ffv1 huffyuv ffvhuff utvideo rawvideo
     aac aac_latm mp1 mp2 mp3 ac3 eac3 dts truehd opus vorbis flac alac speex wmav1 wmav2 wmapro amr_nb amr_wb
     adpcm_ms adpcm_ima_wav pcm_u8 pcm_s8 pcm_s16le pcm_s16be pcm_s24le pcm_s24be pcm_s32le pcm_s32be pcm_f32le

@@ -50,6 +50,8 @@ def main() -> None:
     pipe = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # nothing that a library prints may end up between the messages
     task = json.loads(sys.stdin.buffer.readline())
+    import av  # noqa: F401 - loaded before memory is limited: what fails from there on is the file's doing
+
     threading.Thread(target=_die_with_parent, daemon=True).start()
     _limit_memory(task["memory_mb"])
     writer = _Writer(pipe)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,16 +10,16 @@ from typing import Any
 
 import av
 import av.container
+import av.filter
 import numpy as np
-from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 from data.errors import InputError
 from data.media import AudioBlock, Frame, MediaInfo
 from pipeline.decode.base import CONTAINERS, scaled_size
 
-# Bit-exact rounding, so that a feature does not depend on the CPU's vector instructions.
-SCALER = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+SCALE_FLAGS = "bilinear+accurate_rnd+bitexact"
+"""Flags of FFmpeg's scaler; bit-exact, so that a feature does not depend on the CPU's vector instructions."""
 READ_FAILURES = 64
 """Failed reads in a row after which the rest of a file counts as lost."""
 JUMP_S = 0.010
@@ -72,7 +73,7 @@ class PyAVBackend:
         if info.video is None:
             raise InputError("has no video track", info.path)
         nominal_s = 1 / info.video.average_fps if info.video.average_fps > 0 else 0.0
-        scaler = VideoReformatter()
+        scaler = _Scaler()
         size: tuple[int, int] | None = None
         next_s = info.video.start_s
         for frame in self._decoded(info, "video"):
@@ -81,17 +82,17 @@ class PyAVBackend:
                 width, height = scaled_size(frame.width, frame.height, short_side)
                 size = (height, width) if turn[0] else (width, height)
             width, height = (size[1], size[0]) if turn[0] else size
-            picture = scaler.reformat(frame, width=width, height=height, format="rgb24", interpolation=SCALER)
+            picture = scaler.rgb(frame, width, height)
             duration_s = float(frame.duration * frame.time_base) if frame.duration else nominal_s
             pts_s = _seconds(frame.pts, frame.time_base) - info.origin_s if frame.pts is not None else next_s
             next_s = pts_s + duration_s
-            yield Frame(pts_s, upright(picture.to_ndarray(), turn), duration_s)
+            yield Frame(pts_s, upright(picture, turn), duration_s)
 
     def audio(self, info: MediaInfo, sample_rate: int) -> Iterator[AudioBlock]:
         """See `Backend.audio`; a run of packets without a jump is resampled as one signal."""
         if info.audio is None:
             raise InputError("has no audio track", info.path)
-        run: _Run | None = None
+        run: Run | None = None
         next_s = info.audio.start_s
         for frame in self._decoded(info, "audio"):
             start_s = (
@@ -101,7 +102,7 @@ class PyAVBackend:
             if run is None or not run.continues(start_s, frame):
                 if run is not None:
                     yield from run.push(None)
-                run = _Run(start_s, frame, sample_rate)
+                run = Run(start_s, frame, sample_rate)
             yield from run.push(frame)
         if run is not None:
             yield from run.push(None)
@@ -148,7 +149,46 @@ class PyAVBackend:
                 failures += 1
 
 
-class _Run:
+class _Scaler:
+    """Decoded frames to RGB of one size, by the filters of the ffmpeg program: equal to its pixels, bit by bit."""
+
+    def __init__(self) -> None:
+        self._key: tuple[Any, ...] | None = None
+        self._graph: Any = None
+
+    def rgb(self, frame: Any, width: int, height: int) -> NDArray[np.uint8]:
+        key = (
+            frame.width,
+            frame.height,
+            frame.format.name,
+            frame.colorspace,
+            frame.color_range,
+            width,
+            height,
+        )
+        if key != self._key:  # a stream may change its size or colours on the way
+            self._key, self._graph = key, self._build(frame, width, height)
+        self._graph.push(frame)
+        return self._graph.pull().to_ndarray()
+
+    @staticmethod
+    def _build(frame: Any, width: int, height: int) -> Any:
+        graph = av.filter.Graph()
+        chain = [
+            graph.add_buffer(
+                width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base
+            ),
+            graph.add("scale", f"{width}:{height}:flags={SCALE_FLAGS}"),
+            graph.add("format", "rgb24"),
+            graph.add("buffersink"),
+        ]
+        for source, target in itertools.pairwise(chain):
+            source.link_to(target)
+        graph.configure()
+        return graph
+
+
+class Run:
     """One unbroken stretch of audio on its way through the resampler.
 
     Output is placed by counting samples from the start of the stretch: the resampler's delay then never shifts

@@ -190,11 +190,11 @@ class _Channel:
 
     def _obituary(self) -> str:
         code = self._process.returncode
-        with contextlib.suppress(ValueError, OSError):
-            self._stderr.seek(0)
-            log.debug("decoding process: %s", self._stderr.read()[-4000:].decode(errors="replace"))
-        how = f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"status {code}"
-        return f"the decoder died on it ({how})"
+        self._stderr.seek(0)
+        said = self._stderr.read()[-4000:].decode(errors="replace").strip()
+        log.debug("decoding process: %s", said)
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"status {code}"
+        return f"the decoder died on it ({how}{': ' + said.splitlines()[-1] if said else ''})"
 
 
 def _start(do: str, info: MediaInfo, config: DecodeConfig, task: dict[str, Any]) -> _Channel:
