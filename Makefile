@@ -1,0 +1,58 @@
+# Every target works alone on a fresh machine: it makes its own environment. Needed: make, and Python 3.11 with venv.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+PARITY := .venv-parity
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint parity bench clean
+
+help:  ## Show this list
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+
+demo: $(VENV)/.installed  ## Analyse the samples in examples/ and compare what is found with what is true
+	rm -rf demo-out
+	$(BIN)/pipeline run --input examples --out demo-out
+	$(BIN)/python examples/compare.py demo-out examples/truth.json
+
+test: $(VENV)/.installed-dev  ## Run the tests
+	$(BIN)/pytest
+
+lint: $(VENV)/.installed-dev  ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+parity: $(PARITY)/.installed  ## Compare TSN with mmaction2's own recognizer, in an environment of its own
+	$(PARITY)/bin/pytest -m mmaction tests/parity
+
+bench: $(VENV)/.installed-dev  ## Measure speeds as ratios to a peer or a limit, all in one run
+	$(BIN)/python benchmarks/run.py
+
+clean:  ## Remove environments, caches and outputs
+	rm -rf $(VENV) $(PARITY) demo-out pipeline-out build dist *.egg-info
+	rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.made:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: none was found"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; name one with make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+# A development environment holds all that the demo needs, so neither target undoes the other.
+$(VENV)/.installed: $(VENV)/.made setup.cfg pyproject.toml constraints.txt
+	@test $(VENV)/.installed-dev -nt setup.cfg -a $(VENV)/.installed-dev -nt constraints.txt || \
+		$(BIN)/python -m pip install --quiet -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.made setup.cfg pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(PARITY)/.installed: tests/parity/requirements.txt constraints.txt
+	$(PYTHON) -m venv $(PARITY)
+	$(PARITY)/bin/python -m pip install --quiet -c constraints.txt -r tests/parity/requirements.txt
+	@touch $@
