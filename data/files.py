@@ -33,7 +33,8 @@ def replacing(path: Path) -> Iterator[Path]:
         fix = "choose another output folder, make this one writable or free space"
         raise UsageError(f"cannot be written ({error.strerror or error})", path, fix) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def file_sha256(path: Path) -> str:

@@ -1,0 +1,417 @@
+"""The feature store: a valid safetensors file per entry, whole or absent, checked bit by bit."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import itertools
+import json
+import os
+import pickle
+import socket
+import subprocess
+import sys
+import time
+import tracemalloc
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
+
+import data.store
+from data.errors import ForensicError, StoreError, UsageError
+from data.store import FeatureStore, StoreKey
+from data.timeline import TimeGrid
+
+MEDIA = hashlib.sha256(b"a clip").hexdigest()
+KEY = StoreKey(MEDIA, "tsn-1")
+
+
+def fill(
+    store: FeatureStore, values: np.ndarray, valid: np.ndarray, key: StoreKey = KEY, **facts: str
+) -> Path:
+    with store.writer(key, values.shape[1], 25, facts) as writer:
+        writer.append(values, valid)
+    return store.path(key)
+
+
+def sample(n: int = 12, dim: int = 5) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(n * 100 + dim)
+    return rng.normal(size=(n, dim)).astype(np.float32), rng.random(n) > 0.2
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FeatureStore:
+    return FeatureStore(tmp_path / "store")
+
+
+def leftovers(store: FeatureStore) -> list[Path]:
+    return list((store.root / ".incoming").iterdir())
+
+
+# --- format ---------------------------------------------------------------------------------------------------
+
+
+def test_entry_is_a_safetensors_file_that_the_library_reads(store: FeatureStore) -> None:
+    values, valid = sample()
+    path = fill(store, values, valid, extractor="TSN")
+    tensors = load_file(path)
+    np.testing.assert_array_equal(tensors["values"], np.where(valid[:, None], values, 0).astype(np.float16))
+    np.testing.assert_array_equal(tensors["valid"], valid)
+    assert tensors["valid"].dtype == np.bool_
+    with safe_open(path, "np") as file:
+        metadata = file.metadata()
+    assert (metadata["grid_start"], metadata["grid_step"], metadata["dim"]) == ("0", "1/25", "5")
+    assert json.loads(metadata["provenance"]) == {"extractor": "TSN"}
+
+
+def test_path_comes_from_content_and_extractor(store: FeatureStore) -> None:
+    assert store.path(KEY) == store.root / MEDIA[:2] / MEDIA[2:] / "tsn-1.safetensors"
+
+
+@pytest.mark.parametrize(
+    "key", [("abc", "x"), (MEDIA.upper(), "x"), (MEDIA, "../x"), (MEDIA, ".x"), (MEDIA, "")]
+)
+def test_keys_that_are_no_names_are_refused(store: FeatureStore, key: tuple[str, str]) -> None:
+    with pytest.raises(ValueError, match="not a"):
+        store.path(key)
+
+
+def test_reader_tells_grid_dimension_and_provenance(store: FeatureStore) -> None:
+    fill(store, *sample(7, 3), model="m", note="ü")
+    reader = store.reader(KEY)
+    assert (reader.n, reader.dim, reader.provenance) == (7, 3, {"model": "m", "note": "ü"})
+    assert reader.grid == TimeGrid(Fraction(0), Fraction(1, 25), 7)
+
+
+def test_rate_need_not_be_whole(store: FeatureStore) -> None:
+    with store.writer(KEY, 1, Fraction(30_000, 1001), {}):
+        pass
+    assert store.reader(KEY).grid.step == Fraction(1001, 30_000)
+
+
+def test_entry_without_steps_is_valid(store: FeatureStore) -> None:
+    with store.writer(KEY, 4, 25, {}):
+        pass
+    reader = store.reader(KEY)
+    reader.verify()
+    assert reader.read(0, 0).values.shape == (0, 4)
+    assert load_file(store.path(KEY))["values"].shape == (0, 4)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    cuts=st.lists(st.integers(0, 20), max_size=6), window=st.tuples(st.integers(0, 20), st.integers(0, 20))
+)
+def test_windows_equal_slices_however_the_entry_was_written(
+    store: FeatureStore, cuts: list[int], window: tuple[int, int]
+) -> None:
+    values, valid = sample(20, 3)
+    edges = [0, *sorted(cuts), 20]
+    with store.writer(KEY, 3, 25, {}) as writer:
+        for a, b in itertools.pairwise(edges):
+            writer.append(values[a:b], valid[a:b])
+    first, stop = sorted(window)
+    found = store.reader(KEY).read(first, stop)
+    expected = np.where(valid[:, None], values, 0).astype(np.float16)[first:stop]
+    np.testing.assert_array_equal(found.values, expected)
+    np.testing.assert_array_equal(found.valid, valid[first:stop])
+    # step k of a 25 fps clock starts at k/25 s
+    assert found.grid == TimeGrid(Fraction(first, 25), Fraction(1, 25), stop - first)
+    store.reader(KEY).verify()
+
+
+@pytest.mark.parametrize("window", [(-1, 2), (3, 2), (0, 13), (13, 13)])
+def test_windows_outside_the_entry_are_refused(store: FeatureStore, window: tuple[int, int]) -> None:
+    fill(store, *sample(12))
+    with pytest.raises(IndexError):
+        store.reader(KEY).read(*window)
+
+
+def test_reader_survives_pickling_and_replacement(store: FeatureStore) -> None:
+    fill(store, *sample(12))
+    reader = pickle.loads(pickle.dumps(store.reader(KEY)))
+    other, valid = np.ones((12, 5), np.float32), np.ones(12, np.bool_)
+    fill(store, other, valid, longer="provenance moves the payload")
+    assert reader.read(0, 12).values.min() == 1
+
+
+# --- what may be written --------------------------------------------------------------------------------------
+
+
+def test_invalid_steps_are_stored_as_zero_whatever_stood_there(store: FeatureStore) -> None:
+    values = np.array([[1.0, 2.0], [np.nan, np.inf]], np.float32)
+    fill(store, values, np.array([True, False]))
+    np.testing.assert_array_equal(store.reader(KEY).read(0, 2).values, [[1, 2], [0, 0]])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 70_000.0])  # 65504 is the largest float16
+def test_values_beyond_float16_are_refused(store: FeatureStore, bad: float) -> None:
+    with pytest.raises(ValueError, match="float16"):
+        fill(store, np.array([[bad]], np.float32), np.array([True]))
+    assert not store.contains(KEY)
+    assert not leftovers(store)
+
+
+@pytest.mark.parametrize(("values", "valid"), [((3, 4), 3), ((3, 5), 2), ((15,), 3)])
+def test_wrong_shapes_are_refused(store: FeatureStore, values: tuple[int, ...], valid: int) -> None:
+    with pytest.raises(ValueError, match=r"expected \(N, 5\)"), store.writer(KEY, 5, 25, {}) as writer:
+        writer.append(np.zeros(values, np.float32), np.ones(valid, np.bool_))
+
+
+@pytest.mark.parametrize(("dim", "rate"), [(0, 25), (3, 0), (3, -1)])
+def test_impossible_dimension_and_rate_are_refused(store: FeatureStore, dim: int, rate: int) -> None:
+    with pytest.raises((ValueError, ZeroDivisionError)), store.writer(KEY, dim, rate, {}):
+        pass
+    assert not leftovers(store)
+
+
+# --- whole or not at all --------------------------------------------------------------------------------------
+
+
+def test_entry_appears_only_when_the_block_has_ended(store: FeatureStore) -> None:
+    with store.writer(KEY, 5, 25, {}) as writer:
+        writer.append(*sample())
+        assert not store.contains(KEY)
+        assert len(leftovers(store)) == 1
+    assert store.contains(KEY)
+    assert not leftovers(store)
+
+
+def test_block_that_raises_leaves_nothing_and_keeps_what_was_there(store: FeatureStore) -> None:
+    before = fill(store, *sample(12)).read_bytes()
+    with pytest.raises(ValueError, match="expected"), store.writer(KEY, 5, 25, {}) as writer:
+        writer.append(np.zeros((3, 4), np.float32), np.ones(3, np.bool_))
+    assert store.path(KEY).read_bytes() == before
+    assert not leftovers(store)
+
+
+def test_of_two_writers_the_last_replaces_and_both_are_whole(store: FeatureStore) -> None:
+    one, two = sample(6), sample(9)
+    with store.writer(KEY, 5, 25, {"by": "outer"}) as outer:
+        outer.append(*one)
+        with store.writer(KEY, 5, 25, {"by": "inner"}) as inner:
+            inner.append(*two)
+        store.reader(KEY).verify()
+        assert store.reader(KEY).provenance == {"by": "inner"}
+        outer.append(*one)
+    store.reader(KEY).verify()
+    assert (store.reader(KEY).n, store.reader(KEY).provenance) == (12, {"by": "outer"})
+
+
+class FullDisk(io.FileIO):
+    """A file on a disk with room for 100 bytes: like write(2), it writes what fits, then fails."""
+
+    def write(self, payload: object) -> int:
+        room = 100 - self.tell()
+        if room <= 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(memoryview(payload)[:room])  # type: ignore[arg-type]
+
+
+def test_full_disk_leaves_nothing_and_says_what_to_do(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data.store, "open", lambda path, mode, buffering: FullDisk(path, "xb"), raising=False)
+    with pytest.raises(StoreError, match=r"No space left on device.*free space"):
+        fill(store, *sample())
+    assert not store.contains(KEY)
+    assert not leftovers(store)
+
+
+def test_partial_writes_are_continued(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(io.FileIO):
+        def write(self, payload: object) -> int:
+            return super().write(memoryview(payload)[:7])  # type: ignore[arg-type]
+
+    real = open
+    monkeypatch.setattr(data.store, "open", lambda path, mode, buffering: Slow(path, "xb"), raising=False)
+    fill(store, *sample())
+    monkeypatch.setattr(data.store, "open", real, raising=False)
+    store.reader(KEY).verify()
+
+
+def test_folder_that_cannot_be_written_is_a_usage_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(UsageError, match="cannot write features") as caught:
+        fill(FeatureStore(tmp_path / "file"), *sample())
+    assert caught.value.exit_code == 2
+
+
+def test_debris_of_dead_processes_is_swept_and_work_in_progress_is_not(store: FeatureStore) -> None:
+    folder = store.root / ".incoming"
+    folder.mkdir(parents=True)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    here, day = socket.gethostname(), 24 * 3600
+    dead, alive = folder / f"{ended.pid}-aa@{here}", folder / f"{os.getpid()}-bb@{here}"
+    recent, old = folder / "1-cc@elsewhere", folder / "1-dd@elsewhere"
+    for path in (dead, alive, recent, old):
+        path.touch()
+    os.utime(old, (time.time() - 2 * day,) * 2)
+    fill(store, *sample())
+    assert sorted(leftovers(store)) == sorted([alive, recent])
+
+
+KILLER = """
+import json, os, random, signal, sys, time
+from pathlib import Path
+import numpy as np
+from data.store import FeatureStore, StoreKey
+
+root, rounds = Path(sys.argv[1]), int(sys.argv[2])
+random.seed(1)
+
+def write_for_ever(store):
+    k = 0
+    while True:
+        key = StoreKey(f"{k % 5:064x}", "x")  # every entry is replaced again and again
+        with store.writer(key, 64, 25, {"round": str(k)}) as writer:
+            for _ in range(8):
+                writer.append(np.full((64, 64), k % 1000, np.float32), np.ones(64, np.bool_))
+        k += 1
+
+unfinished = good = bad = 0
+for _ in range(rounds):
+    began, begin = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(begin, b"!")
+        write_for_ever(FeatureStore(root))
+    os.read(began, 1)
+    time.sleep(random.uniform(0.0, 0.03))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    os.close(began), os.close(begin)
+    unfinished += len(list((root / ".incoming").iterdir())) if (root / ".incoming").exists() else 0
+    store = FeatureStore(root)
+    for k in range(5):
+        key = StoreKey(f"{k:064x}", "x")
+        if store.contains(key):
+            try:
+                reader = store.reader(key)
+                reader.verify()
+                assert reader.n == 512 and len(np.unique(reader.read(0, 512).values)) == 1
+                good += 1
+            except Exception:
+                bad += 1
+with FeatureStore(root).writer(StoreKey("f" * 64, "x"), 1, 1, {}):
+    pass
+left = len(list((root / ".incoming").iterdir()))
+print(json.dumps({"unfinished": unfinished, "good": good, "bad": bad, "left": left}))
+"""
+
+
+def test_kill_9_while_writing_never_leaves_a_bad_entry(tmp_path: Path) -> None:
+    here = Path(data.store.__file__).parents[1]
+    command = [sys.executable, "-c", KILLER, str(tmp_path / "store"), "40"]
+    done = subprocess.run(command, cwd=here, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["bad"] == 0
+    assert found["good"] > 0
+    assert found["unfinished"] > 0, "no kill hit a file that was being written: the test proves nothing"
+    assert found["left"] == 0, "the next writer must sweep what the killed ones left"
+
+
+# --- damage ---------------------------------------------------------------------------------------------------
+
+
+def test_absent_entry_says_to_extract(store: FeatureStore) -> None:
+    with pytest.raises(StoreError, match="pipeline extract"):
+        store.reader(KEY)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_any_flipped_bit_is_noticed(store: FeatureStore, place: float, bit: int) -> None:
+    path = fill(store, *sample(), extractor="TSN")
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= 1 << bit
+    path.write_bytes(content)
+    with pytest.raises(StoreError):
+        store.reader(KEY).verify()
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(share=st.floats(0, 1, exclude_max=True))
+def test_truncated_entry_is_refused_when_opened(store: FeatureStore, share: float) -> None:
+    path = fill(store, *sample())
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(StoreError, match="delete this file and run again") as caught:
+        store.reader(KEY)
+    assert caught.value.path == path
+    assert isinstance(caught.value, ForensicError)
+    assert caught.value.exit_code == 1
+
+
+def test_entry_cut_while_a_reader_holds_it_is_noticed(store: FeatureStore) -> None:
+    path = fill(store, *sample())
+    reader = store.reader(KEY)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(StoreError, match="delete"):
+        reader.read(0, 12)
+    path.unlink()
+    with pytest.raises(StoreError, match="extract"):
+        reader.read(0, 12)
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 8, b"\xff" * 4096, b"hello world, not features"])
+def test_garbage_is_refused(store: FeatureStore, content: bytes) -> None:
+    path = fill(store, *sample())
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match="not an intact feature file"):
+        store.reader(KEY)
+
+
+def test_safetensors_of_others_are_refused(store: FeatureStore) -> None:
+    path = fill(store, *sample())
+    save_file({"weight": np.zeros((2, 2), np.float32)}, path)
+    with pytest.raises(StoreError, match="not an intact feature file"):
+        store.reader(KEY)
+
+
+def test_entry_copied_to_another_key_is_refused(store: FeatureStore) -> None:
+    path = fill(store, *sample())
+    other = StoreKey("0" * 64, "tsn-1")
+    store.path(other).parent.mkdir(parents=True)
+    store.path(other).write_bytes(path.read_bytes())
+    with pytest.raises(StoreError, match="belongs to another"):
+        store.reader(other)
+
+
+def test_other_schema_versions_are_refused(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data.store, "SCHEMA", "0")
+    fill(store, *sample())
+    monkeypatch.undo()
+    with pytest.raises(StoreError, match="schema 0"):
+        store.reader(KEY)
+
+
+# --- memory ---------------------------------------------------------------------------------------------------
+
+
+def test_memory_holds_a_window_and_not_the_entry(store: FeatureStore) -> None:
+    # 16 MiB of features in batches of 64 KiB; windows of 32 KiB
+    batch, valid = np.ones((32, 1024), np.float16), np.ones(32, np.bool_)
+    tracemalloc.start()
+    with store.writer(KEY, 1024, 25, {}) as writer:
+        for _ in range(256):
+            writer.append(batch, valid)
+    reader = store.reader(KEY)
+    for first in range(0, reader.n, 512):
+        reader.read(first, first + 16)
+    peak = tracemalloc.get_traced_memory()[1]
+    reader.verify()
+    verify_peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert store.path(KEY).stat().st_size > 16 * 2**20
+    assert peak < 2 * 2**20
+    assert verify_peak < 4 * 2**20
