@@ -109,8 +109,11 @@ class RTDeepLoc(nn.Module):
                 present,
                 weight.kl_symmetric,
             )
-            local = losses.local_features(features, rebuilt.error, mask, weight.aicl_topk)
-            terms[f"aicl_{modality}"] = losses.aicl(local, present, forged, weight.aicl_margin)
+            # Only masked steps: Eq. 2 never trains the decoder at visible ones, where errors grow without meaning.
+            local = losses.local_features(features, rebuilt.error, rebuilt.masked, weight.aicl_topk)
+            terms[f"aicl_{modality}"] = losses.aicl(
+                local, rebuilt.masked.any(dim=1), forged, weight.aicl_margin
+            )
 
         terms["cls"] = weight.fused_head * terms["cls_fused"]
         terms["cls"] = terms["cls"] + weight.other_heads * sum(terms[f"cls_{name}"] for name in HEADS[1:])

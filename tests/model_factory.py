@@ -1,0 +1,52 @@
+"""Tiny models and batches for tests: the whole of RT-DeepLoc at a size that runs in milliseconds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from configs.schema import FDNConfig, FusionConfig, HeadsConfig, LossConfig, ModelConfig
+from models.batch import Batch
+from models.rt_deeploc import RTDeepLoc
+
+VISUAL_DIM, AUDIO_DIM, DIM = 6, 5, 16
+
+
+def tiny_config(**overrides: Any) -> ModelConfig:
+    """A complete configuration with 16 channels, one layer a stack and no dropout; `overrides` replace parts."""
+    parts: dict[str, Any] = {
+        "visual_dim": VISUAL_DIM,
+        "audio_dim": AUDIO_DIM,
+        "fusion": FusionConfig(dim=DIM, heads=2, dropout=0.0),
+        "fdn": FDNConfig(encoder_dim=12, decoder_dim=8, heads=2, encoder_layers=1, decoder_layers=1),
+        "heads": HeadsConfig(hidden=16, dropout=0.0),
+        "loss": LossConfig(aicl_topk=3),
+    }
+    return ModelConfig(**{**parts, **overrides})
+
+
+def tiny_model(seed: int = 0, **overrides: Any) -> RTDeepLoc:
+    """A model of `tiny_config` with reproducible random weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return RTDeepLoc(tiny_config(**overrides))
+
+
+def random_batch(labels: list[int], steps: int, seed: int = 0) -> Batch:
+    """Standard normal features, every step of both tracks valid."""
+    generator = torch.Generator().manual_seed(seed)
+    n = len(labels)
+    return Batch(
+        visual=torch.randn(n, steps, VISUAL_DIM, generator=generator),
+        audio=torch.randn(n, steps, AUDIO_DIM, generator=generator),
+        visual_mask=torch.ones(n, steps, dtype=torch.bool),
+        audio_mask=torch.ones(n, steps, dtype=torch.bool),
+        label=torch.tensor(labels),
+    )
+
+
+def one_of(batch: Batch, index: int, steps: int | None = None) -> Batch:
+    """Video `index` alone, cut to its first `steps`."""
+    rows = {name: tensor[index : index + 1] for name, tensor in vars(batch).items()}
+    return Batch(**{name: row if name == "label" else row[:, :steps] for name, row in rows.items()})
