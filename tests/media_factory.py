@@ -2,7 +2,7 @@
 
 Each function writes one file and returns a `Clip` that says what a right decoder must find in it. They take a
 tenth of a second or so, need no media on disk and are deterministic. `make(name, folder)` writes one by name, once
-per folder.
+per folder; tests share the folder `media` under pytest's base of temporary folders.
 """
 
 from __future__ import annotations
@@ -289,8 +289,8 @@ def audio_hole(path: Path) -> Clip:
 
 
 def transport(path: Path) -> Clip:
-    """MPEG-TS, whose clock starts anywhere (here 1.4 s); sound begins 64 ms early with what AAC needs to warm up."""
-    clip, early_s = write(path), 1024 / 16_000
+    """MPEG-TS, whose clock starts anywhere (here at 10 s); sound begins 64 ms early, as AAC needs to warm up."""
+    clip, early_s = write(path, muxer={"output_ts_offset": "10"}), 1024 / 16_000
     frames = tuple((t + early_s, number) for t, number in clip.frames)
     return Clip(path, frames, tuple(t + early_s for t in clip.tones_s), (0.0, 2.0 + early_s))
 

@@ -72,7 +72,8 @@ AUDIO = [c for c in CLIPS if c not in (*MUTE, *UNREADABLE)]
 
 @pytest.fixture(scope="session")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Clip, MediaInfo]]:
-    folder = tmp_path_factory.mktemp("clips")
+    folder = tmp_path_factory.getbasetemp() / "media"
+    folder.mkdir(exist_ok=True)
 
     def give(name: str) -> tuple[Clip, MediaInfo]:
         made = media_factory.make(name, folder)
@@ -246,7 +247,7 @@ def test_pictures_of_a_turned_file_that_is_not_square_come_out_upright(tmp_path)
 def test_a_missing_track_is_an_error_that_names_the_file(name, clip):
     for source, read in (("no_audio", "audio"), ("no_video", "frames")):
         made, info = clip(source)
-        with pytest.raises(InputError, match="has no (audio|video) track") as caught:
+        with pytest.raises(InputError, match=r"has no (audio|video) track") as caught:
             next(getattr(backend(name), read)(info, 16_000))
         assert caught.value.path == made.path
 
