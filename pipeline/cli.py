@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 from pathlib import Path
@@ -103,7 +104,7 @@ def run(
     """
     files, base = _find(input)
     target = out if out is not None or json is not None else Path("pipeline-out")
-    from pipeline.report.outputs import Outputs
+    from pipeline.report.outputs import Outputs, check_folder
 
     # With --json - standard output belongs to the JSON alone.
     people = sys.stderr if json == "-" else sys.stdout
@@ -113,6 +114,8 @@ def run(
         stream=sys.stdout if json == "-" else None,
         many=input.is_dir(),
     )
+    if store is not None:
+        check_folder(store, "--store")
     from data.store import FeatureStore
     from pipeline.detector import Pipeline
     from pipeline.progress import progress
@@ -306,6 +309,8 @@ def main(argv: list[str] | None = None) -> None:
     """Entry point: every expected error is one line on standard error and an exit code of its kind."""
     arguments = sys.argv[1:] if argv is None else argv
     debug = "--debug" in arguments
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be Unicode
     logging.basicConfig(
         level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s: %(message)s"
     )

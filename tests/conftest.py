@@ -79,7 +79,7 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from safetensors.torch import save_file
 
     from configs.loader import dump, load_config
-    from extractors.resnet import build_trunk
+    from extractors.resnet import build_trunk, trunk_dim
     from models.rt_deeploc import RTDeepLoc, save_weights
 
     folder = tmp_path_factory.mktemp("weights") / "tiny"
@@ -91,6 +91,7 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "visual.crop=48",
             "audio.chunk_s=2.0",
             "audio.context_s=0.5",
+            f"model.visual_dim={trunk_dim('resnet10')}",
             "model.audio_dim=16",
             "model.fusion={dim: 16, heads: 2}",
             "model.fdn={encoder_dim: 16, decoder_dim: 16, heads: 2, encoder_layers: 1, decoder_layers: 1}",

@@ -104,7 +104,7 @@ def test_the_command_line_imports_nothing_heavy_at_the_top() -> None:
         [node for node in body if isinstance(node, ast.Import | ast.ImportFrom)], type_ignores=[]
     )
     assert {name.partition(".")[0] for name in imported(top)} <= {
-        "__future__", "data", "logging", "pathlib", "sys", "typer", "typing",
+        "__future__", "data", "io", "logging", "pathlib", "sys", "typer", "typing",
     }  # fmt: skip
 
 

@@ -122,14 +122,12 @@ def write_text(path: Path, text: str) -> None:
     Raises UsageError when the place cannot be written.
     """
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="")
+        # A file name may hold bytes that are no Unicode; JSON escapes them, CSV cannot.
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
 
 
 def _lines(document: dict[str, Any]) -> str:
-    parts = (
-        f"  {json.dumps(key)}: {json.dumps(value, ensure_ascii=False, allow_nan=False)}"
-        for key, value in document.items()
-    )
+    parts = (f"  {json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in document.items())
     return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
@@ -162,10 +160,11 @@ def _read_curve(values: list[float | None] | None) -> NDArray[np.float32] | None
 def _coverage(track: StreamCoverage | None) -> dict[str, Any] | None:
     if track is None:
         return None
+    written = StreamCoverage(_time(track.expected_s), _time(track.decoded_s))
     return {
-        "expected_s": _time(track.expected_s),
-        "decoded_s": _time(track.decoded_s),
-        "fraction": _score(track.fraction),
+        "expected_s": written.expected_s,
+        "decoded_s": written.decoded_s,
+        "fraction": _score(written.fraction),
         "gaps": [[_time(gap.start_s), _time(gap.end_s)] for gap in track.gaps],
         "errors": track.errors,
     }
