@@ -175,10 +175,10 @@ class PretrainConfig(Settings):
     audio_crop_s: Annotated[float, Field(gt=0)] = 3.0
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     weight_decay: float = 0.05
-    hidden_size: Positive = 192
+    hidden_size: Positive = 128
     layers: Positive = 4
     attention_heads: Positive = 4
-    conv_dim: Positive = 128
+    conv_dim: Positive = 64
     seed: int = 3407
 
 

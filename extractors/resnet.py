@@ -42,17 +42,25 @@ _OPENMMLAB_NAMES = (
 def build_trunk(arch: Arch) -> nn.Module:
     """A randomly initialised trunk without classifier: (N, 3, H, W) float to (N, C) float.
 
-    C is 512 for `resnet10` (one basic block per stage) and `resnet18`, 2048 for `resnet50` (He et al. 2016).
+    C is 512 for `resnet18` and 2048 for `resnet50` (He et al. 2016). `resnet10` has one basic block per stage, each
+    of half the width behind the usual stem: C is 256, at a seventh of `resnet18`'s operations.
     """
     block, layers = _LAYERS[arch]
-    trunk = ResNet(block, layers)
+    trunk = _HalfWidthResNet(block, layers) if arch == "resnet10" else ResNet(block, layers)
     trunk.fc = nn.Identity()
     return trunk
 
 
 def trunk_dim(arch: Arch) -> int:
     """Length C of the vectors of `arch`."""
-    return 512 * _LAYERS[arch][0].expansion
+    return 256 if arch == "resnet10" else 512 * _LAYERS[arch][0].expansion
+
+
+class _HalfWidthResNet(ResNet):
+    """torchvision's ResNet with half the channels in every stage."""
+
+    def _make_layer(self, block: Any, planes: int, *args: Any, **kwargs: Any) -> nn.Sequential:
+        return super()._make_layer(block, planes // 2, *args, **kwargs)
 
 
 def load_trunk(arch: Arch, path: Path) -> nn.Module:
