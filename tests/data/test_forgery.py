@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -202,7 +204,7 @@ def test_spans_lie_on_speech_apart_and_inside() -> None:
             assert activity[first:stop].mean() >= 0.6
             assert first >= 5
             assert stop <= 195
-        for (_, stop), (first, _) in zip(spans, spans[1:], strict=False):
+        for (_, stop), (first, _) in pairwise(spans):
             assert first - stop >= 5
 
 
