@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -242,13 +243,21 @@ class _Run:
             batch = Batch(**collate(items)).to(self.accelerator.device)
             probabilities.append(self.model.score(batch).video_probabilities.float().cpu().numpy())
             labels.append(batch.label.cpu().numpy())
-        scores, truth = np.concatenate(probabilities), np.concatenate(labels)
-        row = {"video_accuracy": float((scores.argmax(axis=1) == truth).mean()), "clips": float(len(truth))}
-        forged, authentic = 1 - scores[truth != REAL, REAL], 1 - scores[truth == REAL, REAL]
-        if len(forged) and len(authentic):
-            above = (forged[:, None] > authentic).mean() + 0.5 * (forged[:, None] == authentic).mean()
-            row["video_auc"] = float(above)
-        return row
+        return video_scores(np.concatenate(probabilities), np.concatenate(labels))
+
+
+def video_scores(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> dict[str, float]:
+    """Accuracy over the four classes, and AUC of 1 - P(real) for forged against authentic videos.
+
+    Shapes: (N, 4), (N,). Without videos of both kinds there is no `video_auc`.
+    """
+    right = probabilities.argmax(axis=1) == labels
+    row = {"video_accuracy": float(right.mean()), "clips": float(len(labels))}
+    forged, authentic = (1 - probabilities[chosen, REAL] for chosen in (labels != REAL, labels == REAL))
+    if len(forged) and len(authentic):
+        above, equal = forged[:, None] > authentic, forged[:, None] == authentic
+        row["video_auc"] = float(above.mean() + equal.mean() / 2)
+    return row
 
 
 def _entries(
