@@ -17,8 +17,11 @@ _LOG = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
     """A temporary path beside `path` to write to; it takes the place of `path` when the block ends well.
+
+    `durable` waits until the content is on the disk; without it a power failure may lose what was written last,
+    which is right for thousands of files that can be made again.
 
     Raises UsageError when the folder cannot be written or the disk is full; then `path` is as it was.
     """
@@ -26,8 +29,9 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
+        if durable:
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
         fix = "choose another output folder, make this one writable or free space"

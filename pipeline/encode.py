@@ -29,7 +29,7 @@ def write_clip(
     """
     if frames is None and samples is None:
         raise ValueError(f"{path}: neither frames nor samples to write")
-    with replacing(path) as partial, av.open(str(partial), "w", format="mp4") as container:
+    with replacing(path, durable=False) as partial, av.open(str(partial), "w", format="mp4") as container:
         video = audio = None
         if frames is not None:
             video = container.add_stream("libx264", rate=fps)

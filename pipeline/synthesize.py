@@ -183,7 +183,7 @@ def _forge_source(
             video_frames=len(frames) if frames is not None else 0,
             audio_samples=len(samples) if samples is not None else 0,
         )
-        with replacing(rows / f"{Path(name).name}.json") as partial_path:
+        with replacing(rows / f"{Path(name).name}.json", durable=False) as partial_path:
             partial_path.write_text(json.dumps(asdict(row)) + "\n", encoding="utf-8")
 
 
