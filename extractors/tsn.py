@@ -82,7 +82,8 @@ class TSN:
 
     def normalise(self, images: NDArray[np.uint8]) -> torch.Tensor:
         """Frames (N, H, W, 3) uint8 to the network's input (N, 3, H, W) float32: subtract mean, divide by std."""
-        pixels = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float()
+        own = np.array(images)  # frames may be a read-only or mirrored view, which PyTorch does not take
+        pixels = torch.from_numpy(own).to(self.device).permute(0, 3, 1, 2).float()
         return (pixels - self._mean) / self._std
 
     def _forward(self, frames: NDArray[np.uint8]) -> NDArray[np.float16]:
