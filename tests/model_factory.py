@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,6 +13,17 @@ from models.batch import Batch
 from models.rt_deeploc import RTDeepLoc
 
 VISUAL_DIM, AUDIO_DIM, DIM = 6, 5, 16
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Several threads only slow down models of this size, on a busy machine by far."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def tiny_config(**overrides: Any) -> ModelConfig:

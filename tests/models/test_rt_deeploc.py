@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,15 +16,6 @@ from models.batch import Batch
 from models.fdn import Reconstruction
 from models.heads import HEADS
 from models.rt_deeploc import Outputs, RTDeepLoc, load_weights, save_weights
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Several threads only slow down models of this size."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def without_audio(batch: Batch, *videos: int) -> Batch:

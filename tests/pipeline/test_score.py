@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from model_factory import AUDIO_DIM, VISUAL_DIM, tiny_model
+from model_factory import AUDIO_DIM, VISUAL_DIM, one_thread, tiny_model
 
 from configs.schema import LocalizeConfig
 from data.errors import InputError
@@ -21,6 +21,12 @@ from models.rt_deeploc import Scores
 from pipeline.score import score_clip, spans, taper
 
 SMALL = LocalizeConfig(window=4, overlap=2)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    with one_thread():
+        yield
 
 
 @dataclass
