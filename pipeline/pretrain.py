@@ -28,9 +28,7 @@ from data.forgery import AUDIO, VISUAL
 from extractors.resnet import build_trunk, trunk_dim
 from extractors.runtime import choose_dtype
 from extractors.wav2vec2 import HOP, RECEPTIVE, step_count
-from pipeline.decode import backend
-from pipeline.decode.clock import place_audio, sample_frames
-from pipeline.probe import probe
+from pipeline.decode.whole import read_frames, read_sound
 from pipeline.progress import Hook, silent
 
 _LOG = logging.getLogger(__name__)
@@ -206,8 +204,10 @@ def _frame_pairs(
 
 def _pictures(path: Path, config: PipelineConfig) -> NDArray[np.uint8]:
     side = config.visual.short_side + _JITTER
-    frames = backend("pyav").frames(probe(path, config.decode), side)
-    return np.concatenate([batch.images for batch in sample_frames(frames, config.decode.fps, crop=side)])
+    frames = read_frames(path, config.decode, side, crop=side)
+    if frames is None:
+        raise InputError("has no picture, though the data set says so", path, "synthesize the data set again")
+    return frames
 
 
 def _augment_frames(pixels: Tensor, crop: int, generator: torch.Generator) -> Tensor:
@@ -231,12 +231,9 @@ def _labelled_sound(
     tracks = _tracks(dataset, "audio", _AUDIO_CLASSES)
     waveforms, labels = [], []
     for done, track in enumerate(tracks):
-        info = probe(track.path, config.decode)
-        if info.audio is not None:
-            rate = config.decode.sample_rate
-            blocks = backend("pyav").audio(info, rate)
-            sound = np.concatenate([batch.samples for batch in place_audio(blocks, rate)])
-            centres_s = (np.arange(step_count(len(sound))) * HOP + RECEPTIVE / 2) / rate
+        sound = read_sound(track.path, config.decode)
+        if sound is not None:
+            centres_s = (np.arange(step_count(len(sound))) * HOP + RECEPTIVE / 2) / config.decode.sample_rate
             classes = np.zeros(len(centres_s), np.int64)
             for start_s, end_s, label in track.spans:
                 classes[(centres_s >= start_s) & (centres_s < end_s)] = label

@@ -28,11 +28,9 @@ from data.forgery import AUDIO, VISUAL
 from data.forgery.placement import FRAME_SAMPLES, place_spans, speech_activity
 from data.manifest import Manifest, Sample, write_lavdf
 from data.timeline import Interval
-from pipeline.decode import backend
-from pipeline.decode.clock import place_audio, sample_frames
+from pipeline.decode.whole import read_frames, read_sound
 from pipeline.encode import write_clip
 from pipeline.faces import track_face
-from pipeline.probe import probe
 from pipeline.progress import Hook
 
 FPS = 25
@@ -155,7 +153,7 @@ def _forge_source(
     files = [f"{source.split}/{k * config.variants + v:06d}" for v in range(config.variants)]
     if all((rows / f"{Path(name).name}.json").is_file() for name in files):
         return
-    frames, samples = _decode(source.path)
+    frames, samples = read_frames(source.path, DecodeConfig()), _sound(source.path)
     boxes = track_face(frames) if frames is not None else None
     if frames is not None and boxes is None:
         _LOG.warning("%s: no usable face, audio forgeries only", source.path)
@@ -266,25 +264,9 @@ def _donor(sources: Sequence[Source], k: int, rng: np.random.Generator) -> NDArr
     return np.zeros(0, np.float32)
 
 
-def _decode(path: Path) -> tuple[NDArray[np.uint8] | None, NDArray[np.float32] | None]:
-    config = DecodeConfig()
-    info = probe(path, config)
-    frames = None
-    if info.video is not None:
-        batches = [b.images for b in sample_frames(backend("pyav").frames(info, None), FPS)]
-        frames = np.concatenate(batches) if batches else None
-    return frames, _sound(path)
-
-
 @lru_cache(maxsize=64)
 def _sound(path: Path) -> NDArray[np.float32] | None:
-    config = DecodeConfig()
-    info = probe(path, config)
-    if info.audio is None:
-        return None
-    blocks = backend("pyav").audio(info, config.sample_rate)
-    batches = [batch.samples for batch in place_audio(blocks, config.sample_rate)]
-    return np.concatenate(batches) if batches else None
+    return read_sound(path, DecodeConfig())
 
 
 def _read_row(path: Path) -> SynthesizedClip:
