@@ -201,17 +201,17 @@ def speak(voice: Voice, frames: int, rng: np.random.Generator, engine: str = "au
     total = frames * SAMPLE_RATE // FPS
     use_espeak = engine == "espeak" or (engine == "auto" and shutil.which("espeak-ng") is not None)
     out = np.zeros(total, np.float32)
-    at = round(float(rng.uniform(0.1, 0.5)) * SAMPLE_RATE)
+    at = min(round(float(rng.uniform(0.1, 0.5)) * SAMPLE_RATE), total // 4)
     order = [int(k) for k in rng.permutation(len(SENTENCES))]
     turn = 0
-    while at < total - SAMPLE_RATE // 2:
+    while turn == 0 or at < total - SAMPLE_RATE // 2:
         text, sounds = SENTENCES[order[turn % len(order)]]
         speech = espeak_speech(text, voice) if use_espeak else formant_speech(sounds, voice, rng)
         fit = speech[: total - at]
         out[at : at + len(fit)] += fit
         at += len(fit) + round(float(rng.uniform(0.1, 0.5)) * SAMPLE_RATE)
         turn += 1
-    fade = SAMPLE_RATE // 20
+    fade = min(SAMPLE_RATE // 20, total)
     out[-fade:] *= np.linspace(1, 0, fade, dtype=np.float32)
     return out
 

@@ -104,6 +104,12 @@ def test_the_identity_seed_changes_the_person(clip: tuple) -> None:
     assert np.abs(frames[0].astype(float) - clip[0][0]).mean() > 15
 
 
+def test_a_clip_of_one_frame_is_possible() -> None:
+    frames, samples, _ = render.render_clip(1, 1, 0.04, engine="formant")
+    assert (len(frames), len(samples)) == (1, 640)
+    assert np.isfinite(samples).all()
+
+
 def test_a_clip_shorter_than_a_frame_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one frame"):
         render.render_clip(1, 1, 0.01)
