@@ -32,7 +32,8 @@ log = logging.getLogger(__name__)
 ROOT = str(Path(__file__).resolve().parents[2])
 AHEAD = 2
 """Batches that wait in this process while the model is busy."""
-MAX_JSON = 2**26
+MAX_JSON, MAX_DATA = 2**26, 2**32
+"""Bytes of one message; a child that a hostile file has taken over could announce anything."""
 B = TypeVar("B")
 Message = tuple[bytes, dict[str, Any], memoryview]
 
@@ -153,10 +154,10 @@ class _Channel:
         """The next message that carries something; errors that the child reports are raised."""
         message = self._next(path, stall_s)
         if message is None:
+            self._kill()
+            what = self._obituary()
             self.close()
-            raise InputError(
-                self._obituary(), path, "the file may be damaged or hostile; re-encode it and try again"
-            )
+            raise InputError(what, path, "the file may be damaged or hostile; re-encode it and try again")
         if message[0] == b"E":
             self.close()
             kind, what, fix = (str(message[1][key]) for key in ("kind", "what", "fix"))
@@ -167,6 +168,8 @@ class _Channel:
     def _next(self, path: Path, stall_s: float) -> Message | None:
         self._seen[0] = time.monotonic()
         while True:
+            if not self._thread.is_alive() and self._queue.empty():
+                return None
             left_s = self._seen[0] + stall_s - time.monotonic()
             try:
                 return self._queue.get(timeout=max(left_s, 0.01))
@@ -183,13 +186,15 @@ class _Channel:
         while self._thread.is_alive():  # it may wait for room in the queue
             with contextlib.suppress(queue.Empty):
                 self._queue.get(timeout=0.05)
-        for pipe in (self._process.stdin, self._process.stdout):
+        for pipe in (self._process.stdin, self._process.stdout, self._stderr):
             if pipe is not None:
                 with contextlib.suppress(OSError):
                     pipe.close()
 
     def _obituary(self) -> str:
         code = self._process.returncode
+        if self._stderr.closed:
+            return "was read on after its decoder had been stopped"
         self._stderr.seek(0)
         said = self._stderr.read()[-4000:].decode(errors="replace").strip()
         log.debug("decoding process: %s", said)
@@ -227,7 +232,7 @@ def _read_messages(pipe: IO[bytes], box: queue.Queue[Message | None], seen: list
     with contextlib.suppress(EOFError, ValueError, OSError):
         while True:
             kind, json_size, data_size = HEADER.unpack(_read(pipe, HEADER.size))
-            if json_size > MAX_JSON:
+            if json_size > MAX_JSON or data_size > MAX_DATA:
                 raise ValueError("not a message")
             values = json.loads(bytes(_read(pipe, json_size)))
             data = _read(pipe, data_size)

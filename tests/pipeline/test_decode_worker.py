@@ -137,6 +137,20 @@ def test_leaving_early_kills_the_process_and_what_it_started(long_clips, name):
     stream.close()  # twice does no harm
 
 
+def test_reading_on_after_leaving_is_an_error_at_once(long_clips):
+    stream = Decoder.video(inspect(long_clips[120], 10**8, 1e5), CONFIG, None, None)
+    stream.close()
+    with pytest.raises(InputError, match="decoder had been stopped"):
+        list(stream)
+
+
+def test_a_message_of_absurd_size_ends_the_stream(folder, monkeypatch):
+    _, info = known(folder, "cfr25")
+    monkeypatch.setattr("pipeline.decode.worker.MAX_DATA", 1000)
+    with Decoder.video(info, CONFIG, None, None) as stream, pytest.raises(InputError, match="died on it"):
+        list(stream)
+
+
 def test_a_forgotten_stream_kills_its_process(long_clips):
     stream = Decoder.video(inspect(long_clips[120], 10**8, 1e5), CONFIG, None, None)
     next(iter(stream))
