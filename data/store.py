@@ -216,6 +216,7 @@ class FeatureReader:
 
     def __init__(self, path: Path, key: StoreKey) -> None:
         self.path, self.key = path, key
+        self._known: tuple[tuple[int, int, int], _Header] | None = None
         with self._open() as (_, header):
             metadata = header.metadata
         self.n, self.dim = header.n, header.dim
@@ -253,10 +254,14 @@ class FeatureReader:
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[tuple[BinaryIO, _Header]]:
-        # The head is read anew each time: another process may have replaced the file since.
         try:
             with open(self.path, "rb") as file:
-                yield file, self._parse(file)
+                status = os.fstat(file.fileno())
+                stamp = (status.st_ino, status.st_size, status.st_mtime_ns)
+                # Another process may have replaced the file since it was last read.
+                if self._known is None or self._known[0] != stamp:
+                    self._known = (stamp, self._parse(file, status.st_size))
+                yield file, self._known[1]
         except FileNotFoundError:
             what = f"no stored features of media {self.key.media[:12]}…"
             raise StoreError(what, self.path, "extract them first (pipeline extract)") from None
@@ -264,8 +269,7 @@ class FeatureReader:
             fix = "make the file readable, or " + _MEND
             raise StoreError(f"cannot read stored features ({error.strerror})", self.path, fix) from error
 
-    def _parse(self, file: BinaryIO) -> _Header:
-        size = os.fstat(file.fileno()).st_size
+    def _parse(self, file: BinaryIO, size: int) -> _Header:
         try:
             length = int.from_bytes(file.read(8), "little")
             if not 2 <= length <= min(_MAX_HEADER, size - 8):

@@ -127,6 +127,7 @@ class _Run:
             lr=settings.learning_rate,
             betas=settings.betas,
             weight_decay=settings.weight_decay,
+            fused=True,  # a fifth of the time on a processor
         )
         self._module, self._optimizer = accelerator.prepare(_Step(self.model), optimizer)
         self._identity = {

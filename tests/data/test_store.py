@@ -268,30 +268,31 @@ from data.store import FeatureStore, StoreKey
 root, rounds = Path(sys.argv[1]), int(sys.argv[2])
 random.seed(1)
 
-def write_for_ever(store):
+def write_for_ever(store, tell):
     k = 0
     while True:
-        key = StoreKey(f"{k % 5:064x}", "x")  # every entry is replaced again and again
+        key = StoreKey(f"{k % 3:064x}", "x")  # every entry is replaced again and again
         with store.writer(key, 64, 25, {"round": str(k)}) as writer:
             for _ in range(8):
                 writer.append(np.full((64, 64), k % 1000, np.float32), np.ones(64, np.bool_))
+                os.write(tell, b".")
         k += 1
 
 unfinished = good = bad = 0
 for _ in range(rounds):
-    began, begin = os.pipe()
+    heard, tell = os.pipe()
     child = os.fork()
     if child == 0:
-        os.write(begin, b"!")
-        write_for_ever(FeatureStore(root))
-    os.read(began, 1)
-    time.sleep(random.uniform(0.0, 0.03))
+        write_for_ever(FeatureStore(root), tell)
+    for _ in range(random.randint(1, 30)):  # eight dots an entry: some are followed by a commit, which takes longest
+        os.read(heard, 1)
+    time.sleep(random.choice([0, 0, random.uniform(0, 0.01)]))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    os.close(began), os.close(begin)
-    unfinished += len(list((root / ".incoming").iterdir())) if (root / ".incoming").exists() else 0
+    os.close(heard), os.close(tell)
+    unfinished += len(list((root / ".incoming").iterdir()))
     store = FeatureStore(root)
-    for k in range(5):
+    for k in range(3):
         key = StoreKey(f"{k:064x}", "x")
         if store.contains(key):
             try:
@@ -310,8 +311,8 @@ print(json.dumps({"unfinished": unfinished, "good": good, "bad": bad, "left": le
 
 def test_kill_9_while_writing_never_leaves_a_bad_entry(tmp_path: Path) -> None:
     here = Path(data.store.__file__).parents[1]
-    command = [sys.executable, "-c", KILLER, str(tmp_path / "store"), "40"]
-    done = subprocess.run(command, cwd=here, capture_output=True, text=True, timeout=120, check=False)
+    command = [sys.executable, "-c", KILLER, str(tmp_path / "store"), "25"]
+    done = subprocess.run(command, cwd=here, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["bad"] == 0
