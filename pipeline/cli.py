@@ -6,11 +6,11 @@ import io
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 import typer
 
-from data.errors import ForensicError, InputError
+from data.errors import ForensicError
 
 EXIT_PARTIAL = 4
 EXIT_INTERRUPTED = 130
@@ -102,10 +102,11 @@ def run(
       pipeline run --input clip.mp4 --json - | jq .intervals
       pipeline run --input folder/ --out reports/ --store features/
     """
-    files, base = _find(input)
-    target = out if out is not None or json is not None else Path("pipeline-out")
+    from pipeline.extract import find_clips
     from pipeline.report.outputs import Outputs, check_folder
 
+    files, base = find_clips(input)
+    target = out if out is not None or json is not None else Path("pipeline-out")
     # With --json - standard output belongs to the JSON alone.
     people = sys.stderr if json == "-" else sys.stdout
     outputs = Outputs(
@@ -119,7 +120,7 @@ def run(
     from data.store import FeatureStore
     from pipeline.detector import Pipeline
     from pipeline.progress import progress
-    from pipeline.report.rows import summary
+    from pipeline.report.rows import Outcome, summary, table
 
     with progress() as bar:
         bar.begin("weights")
@@ -127,7 +128,7 @@ def run(
             _source(weights, preset), preset=preset, device=device, overrides=overrides or (), hook=bar
         )
     kept = FeatureStore(store) if store is not None else None
-    outcomes: list[_Outcome] = []
+    outcomes: list[Outcome] = []
     with outputs:
         for name in files:
             try:
@@ -137,14 +138,13 @@ def run(
             except ForensicError as error:
                 outputs.add_error(name, error)
                 _complain(error, debug)
-                outcomes.append(_Outcome(str(name), "failed", "", error.exit_code))
+                outcomes.append(Outcome.failed(str(name), error.exit_code))
             else:
                 outputs.add(name, report)
                 print("\n".join(summary(report, str(name))), file=people)
-                code = 0 if report.complete else EXIT_PARTIAL
-                outcomes.append(_Outcome(str(name), report.label, str(len(report.intervals)), code))
+                outcomes.append(Outcome.of(str(name), report, 0 if report.complete else EXIT_PARTIAL))
     if input.is_dir():
-        print("\n".join(_table(outcomes)), file=people)
+        print("\n".join(table(outcomes)), file=people)
     if outputs.written:
         print(_written(outputs.written, target), file=people)
     raise typer.Exit(_combine([outcome.code for outcome in outcomes]))
@@ -166,14 +166,14 @@ def extract(
     Example:
       pipeline extract --input videos/ --store features/
     """
-    files, base = _find(input)
     from data.store import FeatureStore
     from pipeline.detector import extraction
-    from pipeline.extract import extract_clip
+    from pipeline.extract import extract_clip, find_clips
     from pipeline.probe import probe
     from pipeline.progress import progress
     from pipeline.report.outputs import check_folder
 
+    files, base = find_clips(input)
     check_folder(store, "--store")
     kept, codes = FeatureStore(store), list[int]()
     with progress() as bar:
@@ -225,13 +225,12 @@ def train(
       pipeline train --dataset LAV-DF/ --store features/ --out runs/first --preset paper
       pipeline run --input clip.mp4 --weights runs/first/weights
     """
-    import functools
     import os
 
     from data.manifest import Manifest
     from data.store import FeatureStore
     from pipeline.detector import extraction
-    from pipeline.extract import extract_missing, store_keys
+    from pipeline.extract import extract_missing
     from pipeline.progress import progress
     from pipeline.report.outputs import check_folder
     from pipeline.train import train as fit
@@ -249,13 +248,12 @@ def train(
             for error in extract_missing(manifest.root, files, setup.extractors, kept, setup.config, bar):
                 _complain(error, debug)
         bar.begin(str(out))
-        keys = functools.partial(store_keys, extractors=setup.extractors, config=setup.config)
         result = fit(
             setup.config,
             manifest,
             kept,
             out,
-            keys,
+            setup.keys,
             bundle=setup.bundle,
             resume=resume,
             device=device,
@@ -290,6 +288,43 @@ def synthesize(
     with progress() as bar:
         path = make(input, out, settings(preset or "compact", overrides or ()).synthesize, seed, workers, bar)
     print(f"wrote {path}")
+
+
+@app.command()
+def pretrain(
+    dataset: Annotated[Path, typer.Option(help="A data set that `pipeline synthesize` made.")],
+    out: Annotated[
+        Path, typer.Option(help="Weights folder: extractors and settings, for `pipeline train --weights`.")
+    ],
+    preset: Preset = None,
+    track: Annotated[
+        Literal["both", "visual", "audio"], typer.Option(help="Which extractor to train.")
+    ] = "both",
+    overrides: Overrides = None,
+    debug: Debug = False,
+) -> None:
+    """Train the compact extractors from scratch, on forgeries whose position is known because we made them.
+
+    \b
+    Example:
+      pipeline pretrain --dataset dataset/ --out extractors/
+    """
+    from configs.loader import dump
+    from pipeline.detector import CONFIG_FILE, settings
+    from pipeline.pretrain import pretrain_audio, pretrain_visual
+    from pipeline.progress import progress
+    from pipeline.report.json import write_text
+    from pipeline.report.outputs import check_folder
+
+    config = settings(preset or "compact", overrides or ())
+    check_folder(out, "--out")
+    with progress() as bar:
+        if track != "audio":
+            pretrain_visual(dataset, out, config, bar)
+        if track != "visual":
+            pretrain_audio(dataset, out, config, bar)
+    write_text(out / CONFIG_FILE, dump(config))
+    print(f"wrote {out}; train on it with `pipeline train --weights {out}`")
 
 
 @app.command()
@@ -335,26 +370,6 @@ def main(argv: list[str] | None = None) -> None:
     sys.exit(code)
 
 
-class _Outcome(NamedTuple):
-    """What the closing table says of a file."""
-
-    name: str
-    verdict: str
-    intervals: str
-    code: int
-
-
-def _find(source: Path) -> tuple[list[Path], Path]:
-    """Media files of `source`, relative to the folder that is returned with them."""
-    if source.is_dir():
-        from data.manifest import Manifest
-
-        return [sample.file for sample in Manifest.folder(source).samples], source
-    if not source.exists():
-        raise InputError("no such file or folder", source, "check the path")
-    return [Path(source.name)], source.parent
-
-
 def _source(weights: Path | None, preset: str | None) -> Path | str:
     return weights if weights is not None else preset if preset is not None else "compact"
 
@@ -362,16 +377,6 @@ def _source(weights: Path | None, preset: str | None) -> Path | str:
 def _combine(codes: list[int]) -> int:
     """Exit code of several files: their common one, or 4 when they differ."""
     return codes[0] if len(set(codes)) == 1 else EXIT_PARTIAL
-
-
-def _table(outcomes: list[_Outcome]) -> list[str]:
-    width = max(len(outcome.name) for outcome in outcomes)
-    lines = ["", f"{'file':<{width}}  {'verdict':<7}  intervals"]
-    for outcome in outcomes:
-        note = "  partly decoded" if outcome.code == EXIT_PARTIAL else ""
-        lines.append(f"{outcome.name:<{width}}  {outcome.verdict:<7}  {outcome.intervals:>9}{note}".rstrip())
-    failed = sum(outcome.verdict == "failed" for outcome in outcomes)
-    return [*lines, f"{len(outcomes) - failed} of {len(outcomes)} file(s) analysed"]
 
 
 def _written(paths: list[Path], folder: Path | None) -> str:

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from configs.loader import ConfigError, load_config, preset_names
 from configs.schema import PipelineConfig
 from data.errors import ForensicError, UsageError, WeightsError
-from data.store import FeatureStore
-from pipeline.extract import ClipFeatures, Extractors, extract_clip
+from data.store import FeatureStore, StoreKey
+from pipeline.extract import ClipFeatures, Extractors, extract_clip, store_keys
 from pipeline.localize import MODALITY, Route, localize
 from pipeline.probe import probe
 from pipeline.progress import Hook, silent
@@ -265,6 +265,10 @@ class Extraction(NamedTuple):
     config: PipelineConfig
     extractors: Extractors
     bundle: Path | None
+
+    def keys(self, sha256: str) -> dict[str, StoreKey]:
+        """Store keys of a media file's features by modality; see `store_keys`."""
+        return store_keys(sha256, self.extractors, self.config)
 
 
 def extraction(

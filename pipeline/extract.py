@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from configs.schema import PipelineConfig
 from data.errors import ForensicError, InputError
 from data.files import known_sha256
+from data.manifest import Manifest
 from data.media import MediaInfo, StreamCoverage
 from data.store import FeatureReader, FeatureStore, StoreKey
 from data.timeline import Interval
@@ -62,6 +63,18 @@ class ClipFeatures:
 
 class _Nothing(Exception):
     """A track yields no valid step, so that its entry is not to be kept."""
+
+
+def find_clips(source: Path) -> tuple[list[Path], Path]:
+    """Media files that `source`, a file or a folder, stands for, relative to the folder returned with them.
+
+    Raises InputError when there is nothing, or no media file in the folder.
+    """
+    if source.is_dir():
+        return [sample.file for sample in Manifest.folder(source).samples], source
+    if not source.exists():
+        raise InputError("no such file or folder", source, "check the path")
+    return [Path(source.name)], source.parent
 
 
 def store_keys(sha256: str, extractors: Extractors, config: PipelineConfig) -> dict[str, StoreKey]:

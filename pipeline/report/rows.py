@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 
 from pipeline.report.model import NOTE, Report
@@ -28,6 +29,39 @@ class Row:
     end_s: float
     modality: str
     score: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the closing table of a folder says of one file, and the exit code that the file alone would give."""
+
+    name: str
+    verdict: str
+    intervals: str
+    note: str
+    code: int
+
+    @classmethod
+    def of(cls, name: str, report: Report, code: int) -> Outcome:
+        """The outcome of an analysed file."""
+        note = "" if report.complete else "partly decoded"
+        return cls(name, report.label, str(len(report.intervals)), note, code)
+
+    @classmethod
+    def failed(cls, name: str, code: int) -> Outcome:
+        """The outcome of a file that could not be analysed."""
+        return cls(name, "failed", "", "", code)
+
+
+def table(outcomes: Sequence[Outcome]) -> list[str]:
+    """The closing table of a folder, one line per file."""
+    width = max(len(outcome.name) for outcome in outcomes)
+    lines = ["", f"{'file':<{width}}  {'verdict':<7}  intervals"]
+    for outcome in outcomes:
+        cells = f"{outcome.name:<{width}}  {outcome.verdict:<7}  {outcome.intervals:>9}  {outcome.note}"
+        lines.append(cells.rstrip())
+    failed = sum(outcome.verdict == "failed" for outcome in outcomes)
+    return [*lines, f"{len(outcomes) - failed} of {len(outcomes)} file(s) analysed"]
 
 
 def timecode(time_s: float) -> str:

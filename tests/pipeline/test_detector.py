@@ -178,7 +178,7 @@ def test_the_package_exports_two_names_and_no_more() -> None:
 
 def in_python(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=600
     )
 
 

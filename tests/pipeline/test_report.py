@@ -20,7 +20,7 @@ from pipeline.localize import ForgedInterval
 from pipeline.report.json import dumps, loads, write_text
 from pipeline.report.model import InputFacts, Provenance, Report, RunClock, StepScores
 from pipeline.report.outputs import Outputs
-from pipeline.report.rows import csv_text, rows, summary, timecode
+from pipeline.report.rows import Outcome, csv_text, rows, summary, table, timecode
 
 FACTS = InputFacts(
     name='clip, with "quotes".mp4',
@@ -195,6 +195,22 @@ def test_a_real_clip_has_no_intervals_in_its_summary() -> None:
 
 def test_a_forged_clip_without_an_interval_says_so() -> None:
     assert "  no single span stands out" in summary(report(intervals=()), "a.mp4")
+
+
+def test_the_closing_table_counts_what_was_analysed() -> None:
+    outcomes = [
+        Outcome.of("a/long name.mp4", report(), 0),
+        Outcome.of("b.mp4", report(complete=False, label="both", intervals=()), 4),
+        Outcome.failed("c.mp4", 3),
+    ]
+    assert table(outcomes) == [
+        "",
+        "file             verdict  intervals",
+        "a/long name.mp4  audio            1",
+        "b.mp4            both             0  partly decoded",
+        "c.mp4            failed",
+        "2 of 3 file(s) analysed",
+    ]
 
 
 def test_outputs_mirror_the_input_and_never_collide(tmp_path: Path) -> None:

@@ -1,0 +1,296 @@
+"""The command: what it prints where, what it writes, and its exit codes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import media_factory
+import pytest
+
+from data.errors import MemoryLimitError
+from data.manifest import Sample, write_lavdf
+from data.timeline import Interval
+from pipeline.report.json import loads
+
+COMMANDS = ("run", "extract", "train", "synthesize", "pretrain", "doctor")
+PATIENCE_S = 600  # only against a command that hangs
+PIPELINE = Path(sys.executable).parent / "pipeline"
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return media_factory.write(tmp_path_factory.mktemp("clip") / "clip.mp4", n=25, audio_seconds=1.0).path
+
+
+@pytest.fixture
+def run(cli: Callable[..., Any], clip: Path, tiny_bundle: Path) -> Callable[..., Any]:
+    """`pipeline run` on one good clip with tiny weights."""
+    return lambda *more: cli("run", "--input", clip, "--weights", tiny_bundle, "--device", "cpu", *more)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], *([command, "--help"] for command in COMMANDS)]
+)
+def test_help_answers_without_loading_torch(arguments: list[str]) -> None:
+    code = (
+        "import sys\n"
+        "from pipeline.cli import main\n"
+        "try:\n"
+        f"    main({arguments!r})\n"
+        "except SystemExit as stop:\n"
+        "    assert not stop.code, stop.code\n"
+        "assert not {'torch', 'transformers', 'av', 'numpy'} & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_every_command_has_an_example_and_debug(cli: Callable[..., Any]) -> None:
+    for command in COMMANDS:
+        text = cli(command, "--help").out
+        assert "--debug" in text
+        assert command == "doctor" or f"pipeline {command} --" in text
+
+
+def test_version(cli: Callable[..., Any]) -> None:
+    import importlib.metadata
+
+    assert cli("--version").out == f"rt-deeploc {importlib.metadata.version('rt-deeploc')}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run",),
+        ("run", "--input"),
+        ("run", "--input", "a", "--route", "sideways"),
+        ("fly",),
+        ("run", "--colour", "x"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2(arguments: tuple[str, ...], cli: Callable[..., Any]) -> None:
+    answer = cli(*arguments)
+    assert answer.code == 2
+    assert "Traceback" not in answer.err
+    assert answer.out == ""
+
+
+def test_run_prints_a_summary_and_writes_json_and_csv(run: Callable[..., Any]) -> None:
+    answer = run()
+    assert answer.code == 0, answer.err
+    lines = answer.out.splitlines()
+    assert lines[0].startswith("clip.mp4: picture and sound look forged (both 0.")
+    assert lines[0].endswith(", route auto -> joint)")
+    assert lines[1].startswith("  00:00:00.000 - 00:00:01.")
+    assert "  both    " in lines[1]
+    assert "analysed: picture 100.0 % of 1.00 s, sound 100.0 % of " in answer.out
+    assert "an indication, not proof" in answer.out.lower()
+    assert "s per second of media" in answer.out
+    written = {Path(name) for name in lines[-1].removeprefix("wrote ").split(", ")}
+    assert written == {Path("pipeline-out/clip.mp4.json"), Path("pipeline-out/clip.mp4.csv")}
+    report = loads(Path("pipeline-out/clip.mp4.json").read_text())
+    (row,) = csv.DictReader(Path("pipeline-out/clip.mp4.csv").read_text().splitlines())
+    assert float(row["start_s"]) == report.intervals[0].start_s
+    assert row["modality"] == report.intervals[0].modality == "both"
+
+
+def test_json_on_standard_output_is_alone_there(run: Callable[..., Any]) -> None:
+    answer = run("--json", "-")
+    assert json.loads(answer.out)["schema"] == "rt-deeploc/report@1"
+    assert "picture and sound look forged" in answer.err
+    assert not Path("pipeline-out").exists()
+
+
+def test_json_goes_to_a_file(run: Callable[..., Any]) -> None:
+    answer = run("--json", "here/report.json", "--out", "reports")
+    assert loads(Path("here/report.json").read_text()).label == "both"
+    assert Path("reports/clip.mp4.json").read_bytes() == Path("here/report.json").read_bytes()
+    assert "here/report.json" in answer.out
+
+
+def test_a_failed_file_is_an_entry_on_standard_output(cli: Callable[..., Any], tiny_bundle: Path) -> None:
+    Path("empty.mp4").touch()
+    answer = cli("run", "--input", "empty.mp4", "--weights", tiny_bundle, "--json", "-")
+    assert answer.code == 3
+    assert json.loads(answer.out)["error"]["exit_code"] == 3
+
+
+def test_two_runs_write_the_same_bytes_but_for_the_clock(run: Callable[..., Any]) -> None:
+    texts = []
+    for name in ("first", "second"):
+        run("--out", name)
+        lines = Path(name, "clip.mp4.json").read_text().splitlines()
+        assert sum(line.startswith('  "clock"') for line in lines) == 1
+        texts.append([line for line in lines if not line.startswith('  "clock"')])
+    assert texts[0] == texts[1]
+
+
+def test_progress_goes_to_standard_error_in_plain_lines(run: Callable[..., Any]) -> None:
+    answer = run()
+    assert "clip.mp4: picture" in answer.err.splitlines()
+    assert "\x1b" not in answer.err
+
+
+def test_a_folder_is_analysed_file_by_file(cli: Callable[..., Any], clip: Path, tiny_bundle: Path) -> None:
+    for place in ("in/a", "in/b"):
+        Path(place).mkdir(parents=True)
+        Path(place, "same.mp4").write_bytes(clip.read_bytes())
+    Path("in/notes.txt").write_text("not media")
+    answer = cli("run", "--input", "in", "--weights", tiny_bundle, "--out", "out", "--json", "all.json")
+    assert answer.code == 0, answer.err
+    assert {str(path) for path in Path("out").rglob("*.*")} == {
+        f"out/{place}/same.mp4.{kind}" for place in "ab" for kind in ("json", "csv")
+    }
+    assert [report["label"] for report in json.loads(Path("all.json").read_text())] == ["both", "both"]
+    assert "2 of 2 file(s) analysed" in answer.out
+
+
+def test_the_command_works_beside_folders_of_the_same_names(
+    clip: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    for name in ("models", "data", "configs", "extractors", "pipeline"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise SystemExit('the wrong package')")
+    command = [PIPELINE, "run", "--input", clip, "--weights", tiny_bundle, "--json", "-"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["label"] == "both"
+
+
+def test_a_reader_that_leaves_early_is_no_error(clip: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [PIPELINE, "run", "--input", clip, "--weights", tiny_bundle, "--json", "-"]
+    done = subprocess.run(
+        command, cwd=tmp_path, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=PATIENCE_S
+    )
+    os.close(writing)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+def raising(error: BaseException) -> Callable[..., Any]:
+    def call(*_: Any, **__: Any) -> Any:
+        raise error
+
+    return call
+
+
+def test_an_interruption_is_exit_code_130(run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.detector.Pipeline.__call__", raising(KeyboardInterrupt()))
+    answer = run()
+    assert answer.code == 130
+    assert "Traceback" not in answer.err
+
+
+def test_running_out_of_memory_is_exit_code_6(
+    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = MemoryLimitError("not enough memory", "clip.mp4", "free memory")
+    monkeypatch.setattr("pipeline.detector.Pipeline.__call__", raising(error))
+    answer = run()
+    assert answer.code == 6
+    assert "error: clip.mp4: not enough memory; free memory\n" in answer.err
+
+
+def test_the_unexpected_is_one_line_with_a_hint(
+    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.detector.Pipeline.__call__", raising(RuntimeError("boom\nand more")))
+    answer = run()
+    assert answer.code == 1
+    errors = [line for line in answer.err.splitlines() if line.startswith("error: ")]
+    assert errors == [
+        "error: unexpected RuntimeError: boom; run again with --debug and report what it prints"
+    ]
+    assert "Traceback" not in answer.err
+    assert "Traceback" in run("--debug").err
+
+
+def test_extract_fills_a_store_that_run_then_uses(
+    cli: Callable[..., Any],
+    run: Callable[..., Any],
+    clip: Path,
+    tiny_bundle: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    extract = ("extract", "--input", clip, "--store", "store", "--weights", tiny_bundle, "--device", "cpu")
+    first, second = cli(*extract), cli(*extract)
+    assert (first.code, second.code) == (0, 0)
+    assert "clip.mp4: extracted" in first.out
+    assert "clip.mp4: already in the store" in second.out
+    assert "features of 1 of 1 file(s) are in store" in second.out
+    monkeypatch.setattr("pipeline.extract.Decoder.video", raising(AssertionError("decoded again")))
+    assert run("--store", "store").code == 0
+
+
+def test_extract_goes_on_after_a_bad_file(cli: Callable[..., Any], clip: Path, tiny_bundle: Path) -> None:
+    Path("in").mkdir()
+    Path("in/a.mp4").touch()
+    Path("in/b.mp4").write_bytes(clip.read_bytes())
+    answer = cli("extract", "--input", "in", "--store", "store", "--weights", tiny_bundle)
+    assert answer.code == 4
+    assert "error: in/a.mp4: is empty" in answer.err
+    assert "features of 1 of 2 file(s) are in store" in answer.out
+
+
+def test_train_extracts_what_is_missing_and_gives_weights_to_run_with(
+    cli: Callable[..., Any], clip: Path, tiny_bundle: Path
+) -> None:
+    samples = []
+    for number, (label, split) in enumerate([(0, "train"), (3, "train"), (0, "dev")]):
+        path = Path("set", split, f"{number}.mp4")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(clip.read_bytes())
+        forged = (Interval(0.2, 0.6),) if label else ()
+        samples.append(Sample(path.relative_to("set"), label, split, forged, 1.0))
+    write_lavdf(Path("set"), samples)
+    settings = ("--set", "train.steps=2", "--set", "train.batch_size=2", "--set", "train.warmup_steps=0")
+    train = ("train", "--dataset", "set", "--store", "store", "--out", "runs/first", "--weights", tiny_bundle)
+    answer = cli(*train, "--device", "cpu", *settings)
+    assert answer.code == 0, answer.err
+    assert "pipeline run --input FILE --weights runs/first/weights" in answer.out
+    assert cli("run", "--input", clip, "--weights", "runs/first/weights", "--json", "-").code == 0
+    again = cli(*train, "--device", "cpu", *settings)
+    assert again.code == 2
+    assert "--resume" in again.err
+
+
+def test_synthesize_hands_on_its_options(cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[Any, ...]] = []
+
+    def make(*arguments: Any) -> Path:
+        calls.append(arguments)
+        return Path("set/metadata.json")
+
+    monkeypatch.setattr("pipeline.synthesize.synthesize", make)
+    options = ("--seed", "7", "--workers", "3", "--set", "synthesize.variants=2")
+    answer = cli("synthesize", "--input", "in", "--out", "set", *options)
+    assert answer.code == 0
+    assert answer.out == "wrote set/metadata.json\n"
+    source, out, config, seed, workers, _ = calls[0]
+    assert (source, out, config.variants, seed, workers) == (Path("in"), Path("set"), 2, 7, 3)
+
+
+@pytest.mark.parametrize(("track", "trained"), [("both", "va"), ("visual", "v"), ("audio", "a")])
+def test_pretrain_leaves_a_folder_that_train_takes(
+    track: str, trained: str, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = []
+    monkeypatch.setattr("pipeline.pretrain.pretrain_visual", lambda *_: done.append("v"))
+    monkeypatch.setattr("pipeline.pretrain.pretrain_audio", lambda *_: done.append("a"))
+    answer = cli("pretrain", "--dataset", "set", "--out", "extractors", "--track", track)
+    assert answer.code == 0, answer.err
+    assert "".join(done) == trained
+    from pipeline.detector import bundle_config
+
+    assert bundle_config(Path("extractors")).preset == "compact"
