@@ -300,6 +300,7 @@ def pretrain(
     track: Annotated[
         Literal["both", "visual", "audio"], typer.Option(help="Which extractor to train.")
     ] = "both",
+    weights: Annotated[Path | None, typer.Option(help="Weights folder to go on from.")] = None,
     overrides: Overrides = None,
     debug: Debug = False,
 ) -> None:
@@ -320,9 +321,9 @@ def pretrain(
     check_folder(out, "--out")
     with progress() as bar:
         if track != "audio":
-            pretrain_visual(dataset, out, config, bar)
+            pretrain_visual(dataset, out, config, weights, bar)
         if track != "visual":
-            pretrain_audio(dataset, out, config, bar)
+            pretrain_audio(dataset, out, config, weights, bar)
     write_text(out / CONFIG_FILE, dump(config))
     print(f"wrote {out}; train on it with `pipeline train --weights {out}`")
 
