@@ -1,0 +1,58 @@
+"""Renders four invented people, forges three of them, and writes the samples of this folder with their truth.
+
+    python examples/make_samples.py --seed 9001
+
+One clip stays authentic, one is forged in the picture, one in the sound, one in both. None of these people is among
+the rendered ones that the shipped weights were trained on (other seeds).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from configs.schema import SynthesizeConfig
+from pipeline.synthesize import synthesize
+
+HERE = Path(__file__).parent
+NAMES = {0: "authentic", 1: "forged_visual", 2: "forged_audio", 3: "forged_both"}
+
+
+def main() -> None:
+    """Write `authentic.mp4`, three `forged_*.mp4` and `truth.json` beside this file."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seed", type=int, default=9001)
+    seed = parser.parse_args().seed
+    with tempfile.TemporaryDirectory() as folder:
+        rendered, forged = Path(folder) / "rendered", Path(folder) / "forged"
+        command = [sys.executable, HERE / "render.py", "--out", rendered, "--count", "4", "--duration", "6"]
+        subprocess.run([*map(str, command), "--seed", str(seed)], check=True)
+        synthesize(rendered, forged, SynthesizeConfig(crf=(20, 20), audio_kbps=(64, 64)), seed=seed)
+        clips = json.loads((forged / "forgeries.json").read_text(encoding="utf-8"))
+        people = sorted({clip["identity"] for clip in clips})
+        truth = {}
+        for person, (label, name) in zip(people, NAMES.items(), strict=True):
+            clip = next(c for c in clips if c["identity"] == person and c["label"] == label)
+            shutil.copyfile(forged / clip["file"], HERE / f"{name}.mp4")
+            truth[f"{name}.mp4"] = _truth(label, clip["segments"])
+    text = json.dumps(truth, indent=1) + "\n"
+    (HERE / "truth.json").write_text(text, encoding="utf-8")
+
+
+def _truth(label: int, segments: list[dict[str, object]]) -> dict[str, object]:
+    """The class of a clip and its forged spans: start and end in seconds, and what was forged."""
+    modality = "both" if label == 3 else "visual" if label == 1 else "audio"
+    spans = sorted({(segment["start_s"], segment["end_s"]) for segment in segments})
+    return {
+        "label": "real" if label == 0 else modality,
+        "intervals": [[start, end, modality] for start, end in spans],
+    }
+
+
+if __name__ == "__main__":
+    main()
