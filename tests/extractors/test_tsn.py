@@ -39,12 +39,12 @@ def frames() -> np.ndarray:
 
 def test_output_is_one_half_precision_vector_per_frame(tsn: TSN, frames: np.ndarray) -> None:
     features = tsn(frames)
-    assert features.shape == (11, 512) == (11, tsn.dim)
+    assert features.shape == (11, 256) == (11, tsn.dim)
     assert features.dtype == np.float16
 
 
 def test_no_frames_give_no_vectors(tsn: TSN, frames: np.ndarray) -> None:
-    assert tsn(frames[:0]).shape == (0, 512)
+    assert tsn(frames[:0]).shape == (0, 256)
 
 
 def test_normalisation_by_hand(tsn: TSN) -> None:
