@@ -286,9 +286,24 @@ def test_pretrain_leaves_a_folder_that_train_takes(
     track: str, trained: str, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done = []
-    monkeypatch.setattr("pipeline.pretrain.pretrain_visual", lambda *_: done.append("v"))
-    monkeypatch.setattr("pipeline.pretrain.pretrain_audio", lambda *_: done.append("a"))
-    answer = cli("pretrain", "--dataset", "set", "--out", "extractors", "--track", track)
+
+    def stand_in(letter: str) -> Callable[..., None]:
+        def pretrain(dataset: Path, out: Path, config: Any, start: Path | None, hook: Any) -> None:
+            assert (dataset, out, config.preset, start) == (
+                Path("set"),
+                Path("extractors"),
+                "compact",
+                Path("old"),
+            )
+            hook("pretrain", 1, 1)
+            done.append(letter)
+
+        return pretrain
+
+    monkeypatch.setattr("pipeline.pretrain.pretrain_visual", stand_in("v"))
+    monkeypatch.setattr("pipeline.pretrain.pretrain_audio", stand_in("a"))
+    options = ("--track", track, "--weights", "old")
+    answer = cli("pretrain", "--dataset", "set", "--out", "extractors", *options)
     assert answer.code == 0, answer.err
     assert "".join(done) == trained
     from pipeline.detector import bundle_config
