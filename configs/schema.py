@@ -66,6 +66,7 @@ class FusionConfig(Settings):
     dim: Positive = 512
     heads: Positive = 8
     dropout: Share = 0.1
+    reach: Positive | None = None  # steps that the attention looks to either side; None: the whole sequence
 
 
 class FDNConfig(Settings):

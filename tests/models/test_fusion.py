@@ -80,6 +80,42 @@ def test_attention_is_the_softmax_average_of_the_other_track() -> None:
     assert attention(query, other, both, first_only).flatten().tolist() == [0.0, 0.0]
 
 
+def test_reach_bounds_what_a_step_sees() -> None:
+    attention = CrossAttention(FusionConfig(dim=1, heads=1, dropout=0.0, reach=1))
+    inner = attention.attention
+    attention.norm = torch.nn.Identity()
+    with torch.no_grad():
+        inner.in_proj_weight.fill_(1.0)
+        inner.in_proj_bias.zero_()
+        inner.out_proj.weight.fill_(1.0)
+        inner.out_proj.bias.zero_()
+    query = torch.zeros(1, 5, 1)  # equal scores: plain means
+    other = torch.tensor([[[1.0], [2.0], [6.0], [0.0], [0.0]]])
+    mask = torch.tensor([[True, True, True, False, False]])
+    out = attention(query, other, torch.ones(1, 5, dtype=torch.bool), mask)
+    # steps 0..1, 0..2, 1..2 (3 is invalid), 2 alone, none
+    torch.testing.assert_close(out.flatten(), torch.tensor([1.5, 3.0, 4.0, 6.0, 0.0]))
+
+
+def test_a_step_that_reaches_nothing_harms_no_gradient() -> None:
+    fusion = Fusion(FusionConfig(dim=DIM, heads=2, dropout=0.0, reach=1))
+    f_v, f_a = (torch.randn(2, 6, DIM, requires_grad=True) for _ in range(2))
+    audio_mask = torch.tensor([[True] * 2 + [False] * 4, [False] * 6])
+    f_m = fusion(f_v, blank(f_a, audio_mask), torch.ones(2, 6, dtype=torch.bool), audio_mask)
+    assert (f_m[0, 3:, DIM:] == 0).all()
+    f_m.square().sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in [f_v, f_a, *fusion.parameters()])
+
+
+def test_a_wide_reach_is_no_bound() -> None:
+    torch.manual_seed(0)
+    bounded, free = (CrossAttention(FusionConfig(dim=DIM, heads=2, dropout=0.0, reach=r)) for r in (9, None))
+    bounded.load_state_dict(free.state_dict())
+    inputs = torch.randn(2, 2, 5, DIM)
+    masks = torch.tensor([[[True] * 5] * 2, [[True] * 5, [True] * 3 + [False] * 2]])
+    torch.testing.assert_close(bounded(*inputs, *masks), free(*inputs, *masks))
+
+
 def test_f_m_holds_originals_then_enhanced_streams() -> None:
     fusion = Fusion(FusionConfig(dim=DIM, heads=2, dropout=0.0))
     f_v, f_a = torch.randn(2, 5, DIM), torch.randn(2, 5, DIM)

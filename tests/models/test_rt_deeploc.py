@@ -10,7 +10,7 @@ import pytest
 import torch
 from model_factory import AUDIO_DIM, DIM, VISUAL_DIM, one_of, random_batch, tiny_config, tiny_model
 
-from configs.schema import FDNConfig, HeadsConfig, LossConfig
+from configs.schema import FDNConfig, FusionConfig, HeadsConfig, LossConfig
 from data.errors import WeightsError
 from models.batch import Batch
 from models.fdn import Reconstruction
@@ -252,8 +252,9 @@ def test_scores_do_not_depend_on_chance_nor_change_the_mode() -> None:
     assert not torch.equal(model.score(batch, seed=1).visual_error, one.visual_error)
 
 
-def test_scores_do_not_depend_on_padding_or_neighbours() -> None:
-    model = tiny_model()
+@pytest.mark.parametrize("reach", [None, 2])
+def test_scores_do_not_depend_on_padding_or_neighbours(reach: int | None) -> None:
+    model = tiny_model(fusion=FusionConfig(dim=DIM, heads=2, dropout=0.0, reach=reach))
     batch = padded(random_batch([0, 1, 2, 3, 0], 12), 4, junk=1e4)
     masks = {name: getattr(batch, name).clone() for name in ("visual_mask", "audio_mask")}
     masks["visual_mask"][1, 5:] = False  # a short picture, a hole, no sound, a single step
