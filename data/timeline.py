@@ -39,10 +39,6 @@ class Interval:
         union = self.duration_s + other.duration_s - overlap
         return overlap / union if union > 0 else 0.0
 
-    def shift(self, offset_s: float) -> Interval:
-        """The same length, `offset_s` seconds later."""
-        return Interval(self.start_s + offset_s, self.end_s + offset_s)
-
 
 def merge(intervals: Iterable[Interval], gap_s: float = 0.0) -> tuple[Interval, ...]:
     """Sorted, disjoint cover of `intervals`, joining those that lie at most `gap_s` seconds apart."""
@@ -58,7 +54,7 @@ def merge(intervals: Iterable[Interval], gap_s: float = 0.0) -> tuple[Interval, 
 def complement(intervals: Iterable[Interval], within: Interval) -> tuple[Interval, ...]:
     """The parts of `within` that none of `intervals` covers."""
     cursor, free = within.start_s, []
-    for interval in merge(intervals):
+    for interval in merge(interval for interval in intervals if interval.duration_s > 0):
         if interval.start_s > cursor:
             free.append(Interval(cursor, min(interval.start_s, within.end_s)))
         cursor = max(cursor, interval.end_s)
@@ -111,10 +107,6 @@ class TimeGrid:
     def centre_s(self, k: int) -> float:
         """Middle of step `k` in seconds."""
         return float(self.start + (k + Fraction(1, 2)) * self.step)
-
-    def index_at(self, time_s: float) -> int:
-        """Index of the step that covers `time_s`; may lie outside ``0 .. n - 1``."""
-        return math.floor((Fraction(time_s).limit_denominator(10**9) - self.start) / self.step)
 
     def crop(self, first: int, stop: int) -> TimeGrid:
         """The grid of steps ``first .. stop - 1``."""

@@ -68,7 +68,7 @@ def resolve(
     if scheme == "shipped":
         return _shipped(name, bundle)
     if scheme in ("openmmlab", "hub"):
-        root = cache if cache is not None else _default_cache()
+        root = cache if cache is not None else default_cache()
         fetch = _openmmlab if scheme == "openmmlab" else _hub
         return fetch(name, root, offline, hook)
     path = Path(source).expanduser()
@@ -102,7 +102,8 @@ def weights_sha256(path: Path) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _default_cache() -> Path:
+def default_cache() -> Path:
+    """Where fetched weights are kept: `RT_DEEPLOC_CACHE`, else the user's cache folder."""
     named = os.environ.get("RT_DEEPLOC_CACHE")
     return Path(named) if named else Path(platformdirs.user_cache_dir("rt-deeploc"))
 

@@ -110,9 +110,9 @@ def _weights() -> str:
 
 
 def _cache() -> str:
-    from extractors.weights import _default_cache
+    from extractors.weights import default_cache
     from pipeline.report.outputs import check_folder
 
-    folder: Path = _default_cache()
+    folder: Path = default_cache()
     check_folder(folder, "the environment variable RT_DEEPLOC_CACHE")
     return str(folder)

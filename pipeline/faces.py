@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import cv2
+import cv2.data
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,9 +33,9 @@ def track_face(frames: NDArray[np.uint8]) -> NDArray[np.float64] | None:
         scale = min(1.0, DETECT_SIDE / min(grey.shape))
         grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         least = max(24, min(grey.shape) // 5)
-        boxes = cascade.detectMultiScale(grey, scaleFactor=1.1, minNeighbors=4, minSize=(least, least))
-        if len(boxes):
-            found.append((k, np.asarray(max(boxes, key=lambda box: box[2] * box[3]), np.float64) / scale))
+        faces = cascade.detectMultiScale(grey, scaleFactor=1.1, minNeighbors=4, minSize=(least, least))
+        if len(faces):
+            found.append((k, np.asarray(max(faces, key=lambda box: box[2] * box[3]), np.float64) / scale))
     if not found or len(found) < MIN_FOUND * len(tried):
         return None
     at = np.array([k for k, _ in found], np.float64)

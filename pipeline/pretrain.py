@@ -47,7 +47,7 @@ def pretrain_visual(
     torch.manual_seed(settings.seed)
     arch = config.visual.arch
     trunk = build_trunk(arch) if start is None else load_trunk(arch, start / "tsn.safetensors")
-    trunk = trunk.train().to(device, memory_format=torch.channels_last)
+    trunk = trunk.train().to(device).to(memory_format=torch.channels_last)
     head = nn.Linear(trunk_dim(arch), len(VISUAL_CLASSES)).to(device)
     mean, std = (
         torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (config.visual.mean, config.visual.std)

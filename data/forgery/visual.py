@@ -144,9 +144,9 @@ def _redraw(
     rows = (np.arange(height) + 0.5) * low[0] / height - 0.5
     columns = (np.arange(width) + 0.5) * low[1] / width - 0.5
     drawn = _resample(small, _linear(rows, low[0]), _linear(columns, low[1]))
-    around = sum(np.roll(drawn, shift, axis) for axis in (0, 1) for shift in (-1, 1))
-    blurred = (drawn + around) / 5
-    return (drawn + sharpen * (drawn - blurred)) * gain.astype(np.float32)
+    around = [np.roll(drawn, shift, axis) for axis in (0, 1) for shift in (-1, 1)]
+    blurred = np.mean([drawn, *around], axis=0, dtype=np.float32)
+    return (drawn + np.float32(sharpen) * (drawn - blurred)) * gain.astype(np.float32)
 
 
 def _resample(

@@ -2,71 +2,31 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from forged_set import CONFIG, RATE, forge, stand_in_face, write_authentic
 from numpy.typing import NDArray
 
 from configs.schema import DecodeConfig, SynthesizeConfig
 from data.errors import InputError
 from data.manifest import Manifest
-from pipeline import synthesize as module
 from pipeline.decode import backend
-from pipeline.encode import write_clip
 from pipeline.probe import probe
 from pipeline.synthesize import find_sources, synthesize
-
-CONFIG = SynthesizeConfig(
-    variants=4, segments=(1, 1), segment_frames=(8, 12), crf=(14, 16), audio_kbps=(90, 96)
-)
-RATE = 16_000
-
-
-def texture(n: int, seed: int) -> NDArray[np.uint8]:
-    """A talking blob: fixed texture whose lower half changes contrast from frame to frame."""
-    rng = np.random.default_rng(seed)
-    base = rng.integers(60, 180, (16, 16, 3)).repeat(6, axis=0).repeat(6, axis=1)
-    frames = np.stack([base] * n).astype(float)
-    frames[:, 48:] *= (1 + 0.3 * np.sin(np.arange(n)))[:, None, None, None]
-    return np.clip(frames, 0, 255).astype(np.uint8)
-
-
-def voice(seconds: float, pitch: float) -> NDArray[np.float32]:
-    t = np.arange(int(seconds * RATE)) / RATE
-    wave = sum(np.sin(2 * np.pi * pitch * h * t) / h for h in range(1, 6))
-    return (0.1 * wave * (0.55 + 0.45 * np.sin(2 * np.pi * 4 * t))).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
 def authentic(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four clips of three people, named by a CSV."""
-    root = tmp_path_factory.mktemp("authentic")
-    people = ["anna", "anna", "ben", "cleo"]
-    for k in range(len(people)):
-        write_clip(root / "clips" / f"{k}.mp4", texture(60, k), voice(2.4, 110 + 30 * k))
-    with (root / "clips.csv").open("w", newline="") as table:
-        writer = csv.writer(table)
-        writer.writerow(["clip", "identity"])
-        writer.writerows([f"clips/{k}.mp4", person] for k, person in enumerate(people))
-    return root
+    return write_authentic(tmp_path_factory.mktemp("authentic"))
 
 
 @pytest.fixture
 def faces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stand-in detector: the blob has no eyes that a cascade would know."""
-    monkeypatch.setattr(
-        module, "track_face", lambda frames: np.tile([12.0, 4.0, 72.0, 80.0], (len(frames), 1))
-    )
-
-
-def forge(authentic: Path, out: Path, k: int = 0, seed: int = 5) -> list[module.SynthesizedClip]:
-    sources = find_sources(authentic, CONFIG, seed)
-    module._forge_source(sources, k, out, out / "clips", CONFIG, seed)
-    return [module._read_row(path) for path in sorted((out / "clips").glob("*.json"))]
+    stand_in_face(monkeypatch)
 
 
 def decoded(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
