@@ -29,6 +29,9 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
+        os.chmod(
+            temporary, 0o666 & ~_umask()
+        )  # some writers, safetensors among them, keep a file to its owner
         if durable:
             with open(temporary, "rb+") as file:
                 os.fsync(file.fileno())
@@ -90,3 +93,9 @@ def _read_index(index: Path) -> dict[str, list[int | str]]:
     if not isinstance(known, dict):
         return {}
     return {name: row for name, row in known.items() if isinstance(row, list) and len(row) == 3}
+
+
+def _umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask

@@ -29,6 +29,11 @@ class Interval:
         """Length in seconds."""
         return self.end_s - self.start_s
 
+    @property
+    def mid_s(self) -> float:
+        """Middle in seconds."""
+        return (self.start_s + self.end_s) / 2
+
     def overlap_s(self, other: Interval) -> float:
         """Seconds that both intervals cover."""
         return max(0.0, min(self.end_s, other.end_s) - max(self.start_s, other.start_s))

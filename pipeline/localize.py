@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.schema import LocalizeConfig
-from data.timeline import TimeGrid, runs
+from data.timeline import Interval, TimeGrid, runs
 
 if TYPE_CHECKING:
     from pipeline.score import ClipScores
@@ -55,10 +55,9 @@ def proposals(scores: ClipScores, config: LocalizeConfig) -> tuple[ForgedInterva
     """
     ranked = []
     for found in localize(scores, config, route="all"):
-        middle = (found.start_s + found.end_s) / 2
+        span = Interval(found.start_s, found.end_s)
         window = min(
-            scores.windows,
-            key=lambda w: abs(sum(vars(scores.grid.interval(w.first, w.stop)).values()) / 2 - middle),
+            scores.windows, key=lambda w: abs(scores.grid.interval(w.first, w.stop).mid_s - span.mid_s)
         )
         gate = window.probabilities[("real", "visual", "audio", "both").index(found.modality)]
         ranked.append(replace(found, score=found.score * gate))
