@@ -1,9 +1,8 @@
-"""The feature store: a valid safetensors file per entry, whole or absent, checked bit by bit."""
+"""The feature store: a valid safetensors file per entry, whole or absent, read in windows."""
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import io
 import itertools
 import json
@@ -22,33 +21,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
+from store_factory import KEY, MEDIA, fill, sample
 
 import data.store
-from data.errors import ForensicError, StoreError, UsageError
-from data.store import FeatureStore, StoreKey
+from data.errors import StoreError, UsageError
+from data.store import FeatureStore
 from data.timeline import TimeGrid
-
-MEDIA = hashlib.sha256(b"a clip").hexdigest()
-KEY = StoreKey(MEDIA, "tsn-1")
-
-
-def fill(
-    store: FeatureStore, values: np.ndarray, valid: np.ndarray, key: StoreKey = KEY, **facts: str
-) -> Path:
-    with store.writer(key, values.shape[1], 25, facts) as writer:
-        writer.append(values, valid)
-    return store.path(key)
-
-
-def sample(n: int = 12, dim: int = 5) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(n * 100 + dim)
-    return rng.normal(size=(n, dim)).astype(np.float32), rng.random(n) > 0.2
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> FeatureStore:
-    return FeatureStore(tmp_path / "store")
 
 
 def leftovers(store: FeatureStore) -> list[Path]:
@@ -319,81 +298,6 @@ def test_kill_9_while_writing_never_leaves_a_bad_entry(tmp_path: Path) -> None:
     assert found["good"] > 0
     assert found["unfinished"] > 0, "no kill hit a file that was being written: the test proves nothing"
     assert found["left"] == 0, "the next writer must sweep what the killed ones left"
-
-
-# --- damage ---------------------------------------------------------------------------------------------------
-
-
-def test_absent_entry_says_to_extract(store: FeatureStore) -> None:
-    with pytest.raises(StoreError, match="pipeline extract"):
-        store.reader(KEY)
-
-
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
-def test_any_flipped_bit_is_noticed(store: FeatureStore, place: float, bit: int) -> None:
-    path = fill(store, *sample(), extractor="TSN")
-    content = bytearray(path.read_bytes())
-    content[int(place * len(content))] ^= 1 << bit
-    path.write_bytes(content)
-    with pytest.raises(StoreError):
-        store.reader(KEY).verify()
-
-
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(share=st.floats(0, 1, exclude_max=True))
-def test_truncated_entry_is_refused_when_opened(store: FeatureStore, share: float) -> None:
-    path = fill(store, *sample())
-    content = path.read_bytes()
-    path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(StoreError, match="delete this file and run again") as caught:
-        store.reader(KEY)
-    assert caught.value.path == path
-    assert isinstance(caught.value, ForensicError)
-    assert caught.value.exit_code == 1
-
-
-def test_entry_cut_while_a_reader_holds_it_is_noticed(store: FeatureStore) -> None:
-    path = fill(store, *sample())
-    reader = store.reader(KEY)
-    path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(StoreError, match="delete"):
-        reader.read(0, 12)
-    path.unlink()
-    with pytest.raises(StoreError, match="extract"):
-        reader.read(0, 12)
-
-
-@pytest.mark.parametrize("content", [b"", b"\0" * 8, b"\xff" * 4096, b"hello world, not features"])
-def test_garbage_is_refused(store: FeatureStore, content: bytes) -> None:
-    path = fill(store, *sample())
-    path.write_bytes(content)
-    with pytest.raises(StoreError, match="not an intact feature file"):
-        store.reader(KEY)
-
-
-def test_safetensors_of_others_are_refused(store: FeatureStore) -> None:
-    path = fill(store, *sample())
-    save_file({"weight": np.zeros((2, 2), np.float32)}, path)
-    with pytest.raises(StoreError, match="not an intact feature file"):
-        store.reader(KEY)
-
-
-def test_entry_copied_to_another_key_is_refused(store: FeatureStore) -> None:
-    path = fill(store, *sample())
-    other = StoreKey("0" * 64, "tsn-1")
-    store.path(other).parent.mkdir(parents=True)
-    store.path(other).write_bytes(path.read_bytes())
-    with pytest.raises(StoreError, match="belongs to another"):
-        store.reader(other)
-
-
-def test_other_schema_versions_are_refused(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data.store, "SCHEMA", "0")
-    fill(store, *sample())
-    monkeypatch.undo()
-    with pytest.raises(StoreError, match="schema 0"):
-        store.reader(KEY)
 
 
 # --- memory ---------------------------------------------------------------------------------------------------
