@@ -16,8 +16,9 @@ demo: $(VENV)/.installed  ## Analyse the samples in examples/ and compare what i
 	$(BIN)/pipeline run --input examples --out demo-out
 	$(BIN)/python examples/compare.py demo-out examples/truth.json
 
+# One thread a process: the networks of the tests are tiny, and threads of two processes would fight over the cores.
 test: $(VENV)/.installed-dev  ## Run the tests
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
 
 lint: $(VENV)/.installed-dev  ## Check style and types
 	$(BIN)/ruff check .
@@ -25,7 +26,7 @@ lint: $(VENV)/.installed-dev  ## Check style and types
 	$(BIN)/mypy
 
 parity: $(PARITY)/.installed  ## Compare TSN with mmaction2's own recognizer, in an environment of its own
-	$(PARITY)/bin/pytest -m mmaction tests/parity
+	$(PARITY)/bin/python -m pytest tests/parity --confcutdir=tests/parity -m mmaction
 
 bench: $(VENV)/.installed-dev  ## Measure speeds as ratios to a peer or a limit, all in one run
 	$(BIN)/python benchmarks/run.py
