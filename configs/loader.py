@@ -34,7 +34,9 @@ def load_config(source: str | Path, overrides: Iterable[str] = ()) -> PipelineCo
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"{source}: no such preset or file; presets are {', '.join(preset_names())}") from None
+        raise ConfigError(
+            f"{source}: no such preset or file; presets are {', '.join(preset_names())}"
+        ) from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: cannot be read as YAML: {error}") from error
     if not isinstance(values, dict):
