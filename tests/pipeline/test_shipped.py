@@ -1,0 +1,55 @@
+"""The weights that ship with the package: whole, small, documented, and better than a coin on the samples."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from configs.loader import load_config
+from data.timeline import Interval
+from pipeline import Pipeline
+from pipeline.detector import bundle_config, weights_folder
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+TRUTH = json.loads((EXAMPLES / "truth.json").read_text(encoding="utf-8"))
+FOLDER = weights_folder("compact")
+
+
+@pytest.fixture(scope="module")
+def detector() -> Pipeline:
+    return Pipeline.from_pretrained("compact")
+
+
+def test_the_folder_is_small_and_holds_no_pickles() -> None:
+    files = [path for path in FOLDER.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= 40e6
+    assert {path.suffix for path in files} == {".safetensors", ".json", ".yaml", ".md"}
+
+
+def test_its_settings_are_those_of_the_preset() -> None:
+    assert bundle_config(FOLDER) == load_config("compact")
+
+
+def test_the_model_card_says_what_it_must() -> None:
+    card = (FOLDER / "MODEL_CARD.md").read_text(encoding="utf-8")
+    for topic in ("research use", "licence of the source", "What it can't do", "video-level labels only"):
+        assert topic in card
+
+
+@pytest.mark.parametrize("name", [name for name, truth in TRUTH.items() if truth["label"] != "real"])
+def test_forged_samples_are_classed_right_and_met_in_time(detector: Pipeline, name: str) -> None:
+    report = detector(EXAMPLES / name)
+    assert report.label == TRUTH[name]["label"]
+    for start_s, end_s, _ in TRUTH[name]["intervals"]:
+        true = Interval(start_s, end_s)
+        assert max(true.tiou(Interval(found.start_s, found.end_s)) for found in report.intervals) > 0.3
+
+
+@pytest.mark.media
+def test_a_real_clip_is_analysed_whole(detector: Pipeline, media: Path) -> None:
+    report = detector(sorted((media / "clips").glob("*.mp4"))[0])
+    assert report.complete
+    assert sum(report.probabilities.values()) == pytest.approx(1)
+    assert not report.warnings
