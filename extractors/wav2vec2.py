@@ -68,7 +68,7 @@ class Wav2Vec2:
         self.device = torch.device(device)
         self.dtype = choose_dtype(self.device, dtype)
         self._weights = weights
-        model, self.dim = _load_model(weights)
+        model, self.dim = load_model(weights)
         self._model = model.to(self.device)
         self.digest = cache_digest(
             extractor="wav2vec2",
@@ -174,8 +174,11 @@ def _step_validity(valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return (running[stops] - running[starts]) * 2 >= stops - starts
 
 
-def _load_model(folder: Path) -> tuple[torch.nn.Module, int]:
-    """The pretrained encoder of a Hugging Face model folder, in evaluation mode, and its vector length C."""
+def load_model(folder: Path) -> tuple[torch.nn.Module, int]:
+    """The pretrained encoder of a Hugging Face model folder, in evaluation mode, and its vector length C.
+
+    Raises WeightsError when the folder is damaged or holds no wav2vec 2.0 model with a 320-sample hop.
+    """
     from transformers import Wav2Vec2Config, Wav2Vec2Model
     from transformers.utils import logging as transformers_logging
 

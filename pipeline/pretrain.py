@@ -22,7 +22,8 @@ from configs.schema import PipelineConfig, PretrainConfig
 from data.files import replacing
 from extractors.resnet import build_trunk, load_trunk, trunk_dim
 from extractors.runtime import choose_dtype
-from extractors.wav2vec2 import HOP, step_count
+from extractors.wav2vec2 import HOP, load_model, step_count
+from pipeline.detector import choose_device
 from pipeline.progress import Hook, silent
 from pipeline.twins import AUDIO_CLASSES, JITTER, VISUAL_CLASSES, SoundTwins, frame_twins, sound_twins
 
@@ -41,7 +42,7 @@ def pretrain_visual(
 
     Raises InputError when the data set has no forged frames in its train split, WeightsError when `start` does not fit.
     """
-    settings, device = config.pretrain, _device()
+    settings, device = config.pretrain, torch.device(choose_device("auto"))
     twins = frame_twins(dataset, config, hook)
     generator = torch.Generator().manual_seed(settings.seed)
     torch.manual_seed(settings.seed)
@@ -85,11 +86,11 @@ def pretrain_audio(
     The loss is the cross-entropy over authentic and each manipulation, plus the ranking of forged steps above the
     same steps of the authentic twin. `start` names weights to go on from.
 
-    Raises InputError when the data set has no forged sound in its train split.
+    Raises InputError when the data set has no forged sound in its train split, WeightsError when `start` does not fit.
     """
     from transformers import Wav2Vec2Config, Wav2Vec2Model
 
-    settings, device = config.pretrain, _device()
+    settings, device = config.pretrain, torch.device(choose_device("auto"))
     twins = sound_twins(dataset, config, hook)
     rng = np.random.default_rng(settings.seed)
     torch.manual_seed(settings.seed)
@@ -106,7 +107,7 @@ def pretrain_audio(
         layerdrop=0.0,
         num_conv_pos_embeddings=64,
     )
-    model = Wav2Vec2Model(shape) if start is None else Wav2Vec2Model.from_pretrained(start / "wav2vec2")
+    model: Any = Wav2Vec2Model(shape) if start is None else load_model(start / "wav2vec2")[0]
     model = model.to(device).train()
     head = nn.Linear(model.config.hidden_size, len(AUDIO_CLASSES)).to(device)
     step = _Optimisation([*model.parameters(), *head.parameters()], settings, settings.audio_steps, device)
@@ -224,7 +225,3 @@ def _named_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     for name, tensor in module.state_dict().items():
         if not name.endswith("num_batches_tracked"):
             yield name, tensor.half() if tensor.is_floating_point() else tensor
-
-
-def _device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -150,20 +150,20 @@ def _forge_source(
     sources: Sequence[Source], k: int, out: Path, rows: Path, config: SynthesizeConfig, seed: int
 ) -> None:
     source = sources[k]
-    files = [f"{source.split}/{k * config.variants + v:06d}" for v in range(config.variants)]
-    if all((rows / f"{Path(name).name}.json").is_file() for name in files):
+    names = [f"{k * config.variants + v:06d}" for v in range(config.variants)]
+    if all((rows / f"{name}.json").is_file() for name in names):
         return
     frames, samples = read_frames(source.path, DecodeConfig()), _sound(source.path)
     boxes = track_face(frames) if frames is not None else None
     if frames is not None and boxes is None:
         _LOG.warning("%s: no usable face, audio forgeries only", source.path)
     possible = [label for label in _CLASSES if _can_forge(label, boxes is not None, samples is not None)]
-    for variant, name in enumerate(files):
+    for variant, name in enumerate(names):
         rng = np.random.default_rng([seed, k, variant])
         clip = _Clip(frames, samples, boxes, partial(_donor, sources, k, rng))
         segments = clip.forge(possible[variant % len(possible)], config, rng)
         write_clip(
-            out / f"{name}.mp4",
+            out / source.split / f"{name}.mp4",
             clip.frames,
             clip.samples,
             fps=FPS,
@@ -172,16 +172,16 @@ def _forge_source(
         )
         modalities = {segment.modality for segment in segments}
         row = SynthesizedClip(
-            file=f"{name}.mp4",
+            file=f"{source.split}/{name}.mp4",
             identity=source.identity,
             split=source.split,
             label=("visual" in modalities) + 2 * ("audio" in modalities),
             segments=segments,
-            original=f"{files[0]}.mp4" if segments else None,
+            original=f"{source.split}/{names[0]}.mp4" if segments else None,
             video_frames=len(frames) if frames is not None else 0,
             audio_samples=len(samples) if samples is not None else 0,
         )
-        with replacing(rows / f"{Path(name).name}.json", durable=False) as partial_path:
+        with replacing(rows / f"{name}.json", durable=False) as partial_path:
             partial_path.write_text(json.dumps(asdict(row)) + "\n", encoding="utf-8")
 
 

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from data.media import AudioBlock, Frame, MediaInfo
+from data.media import AudioBlock, Frame, MediaInfo, VideoStream
 
 _CONTAINERS = (
     "mov mp4 m4a 3gp 3g2 mj2 matroska webm avi mpegts mpeg flv asf ogg mxf wav w64 mp3 flac aac aiff amr"
@@ -71,6 +71,13 @@ class AudioBatch:
     first: int
     samples: NDArray[np.float32]
     valid: NDArray[np.bool_]
+
+
+def upright_size(video: VideoStream, short_side: int | None) -> tuple[int, int]:
+    """(width, height) in pixels of the track's pictures after rotation and scaling; see `scaled_size`."""
+    turned = video.rotation % 180 != 0
+    stored = (video.height, video.width) if turned else (video.width, video.height)
+    return scaled_size(*stored, short_side)
 
 
 def scaled_size(width: int, height: int, short_side: int | None) -> tuple[int, int]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from data.errors import InputError, UsageError
 from data.media import AudioBlock, Frame, MediaInfo
-from pipeline.decode.base import scaled_size
+from pipeline.decode.base import upright_size
 
 BLOCK_S = 1.0
 
@@ -33,9 +33,7 @@ class DecordBackend:
         """See `Backend.frames`; decord turns and scales."""
         if info.video is None:
             raise InputError("has no video track", info.path)
-        turned = info.video.rotation % 180 != 0
-        stored = (info.video.height, info.video.width) if turned else (info.video.width, info.video.height)
-        width, height = scaled_size(*stored, short_side)
+        width, height = upright_size(info.video, short_side)
         reader = _opened("VideoReader", info, num_threads=2, width=width, height=height)
         times_s = reader.get_frame_timestamp(range(len(reader)))
         for start_s, end_s in times_s:

@@ -23,7 +23,7 @@ import numpy as np
 
 from data.errors import InputError, UsageError
 from data.media import AudioBlock, Frame, MediaInfo
-from pipeline.decode.base import CONTAINERS, scaled_size
+from pipeline.decode.base import CONTAINERS, upright_size
 from pipeline.decode.pyav import SCALE_FLAGS, Run
 
 OLDEST = (5, 1)
@@ -66,9 +66,7 @@ class FFmpegBackend:
         """See `Backend.frames`; ffmpeg turns and scales."""
         if info.video is None:
             raise InputError("has no video track", info.path)
-        turned = info.video.rotation % 180 != 0
-        stored = (info.video.height, info.video.width) if turned else (info.video.width, info.video.height)
-        width, height = scaled_size(*stored, short_side)
+        width, height = upright_size(info.video, short_side)
         stream = (
             _source(info.path)["V:0"]
             .filter("scale", width, height, flags=SCALE_FLAGS)

@@ -122,6 +122,17 @@ def test_weights_of_another_network_are_refused_as_a_start(forged: Path, tmp_pat
         pretrain_visual(forged, tmp_path / "out", CONFIG, start=tmp_path)
 
 
+def test_sound_goes_on_from_weights_and_refuses_a_folder_without_any(forged: Path, tmp_path: Path) -> None:
+    first = pretrain_audio(forged, tmp_path / "a", CONFIG)
+    further = pretrain_audio(forged, tmp_path / "b", CONFIG, start=tmp_path / "a")
+    samples = np.sin(np.arange(16_000) / 9).astype(np.float32)
+    values = [Wav2Vec2(CONFIG.audio, folder)(samples).values for folder in (first, further)]
+    assert values[0].shape == values[1].shape
+    assert not np.array_equal(values[0], values[1])
+    with pytest.raises(WeightsError, match=r"config\.json"):
+        pretrain_audio(forged, tmp_path / "c", CONFIG, start=tmp_path / "nothing")
+
+
 def test_a_folder_without_truth_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no forgeries\.json"):
         pretrain_visual(tmp_path, tmp_path / "out", CONFIG)
