@@ -1,0 +1,86 @@
+"""The `pipeline` command. Everything heavy is imported inside the commands, so that help answers at once."""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+from typing import Annotated
+
+import typer
+
+from data.errors import ForensicError
+from pipeline.cli import analyse, datasets, learn
+from pipeline.cli.options import EXIT_INTERRUPTED, complain, trace
+
+EXIT_CODES = """
+Exit codes: 0 analysed; 1 unexpected; 2 usage or settings; 3 input unreadable; 4 finished with failures or with too
+little decoded; 5 weights missing or wrong; 6 out of memory; 130 interrupted.
+"""
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Find where a video was forged: raw media in, forged intervals out.\n" + EXIT_CODES,
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        import importlib.metadata
+
+        print(f"rt-deeploc {importlib.metadata.version('rt-deeploc')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")
+    ] = False,
+) -> None:
+    """Options that stand before the command."""
+
+
+for _command in (
+    analyse.run,
+    analyse.extract,
+    learn.train,
+    datasets.synthesize,
+    learn.pretrain,
+    analyse.doctor,
+):
+    app.command()(_command)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point: every expected error is one line on standard error and an exit code of its kind."""
+    arguments = sys.argv[1:] if argv is None else argv
+    debug = "--debug" in arguments
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be Unicode
+    logging.basicConfig(
+        level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s: %(message)s"
+    )
+    try:
+        app(arguments, prog_name="pipeline")
+    except ForensicError as error:
+        complain(error, debug)
+        code = error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        code = EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output has left, as `head` does; Python would complain once more while exiting.
+        sys.stdout = None
+        code = 1
+    except Exception as error:
+        reason = str(error).strip().splitlines()
+        what = f"{type(error).__name__}: {reason[0]}" if reason else type(error).__name__
+        print(f"error: unexpected {what}; run again with --debug and report what it prints", file=sys.stderr)
+        trace(error, debug)
+        code = 1
+    sys.exit(code)

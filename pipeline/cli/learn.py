@@ -1,0 +1,119 @@
+"""`pipeline train` and `pretrain`: from data sets to weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from pipeline.cli.options import (
+    Debug,
+    Device,
+    Overrides,
+    Preset,
+    Store,
+    Weights,
+    complain,
+    weights_source,
+)
+
+
+def train(
+    dataset: Annotated[
+        Path, typer.Option(help="Root of a data set in LAV-DF's layout (metadata.min.json, train/).")
+    ],
+    store: Store,
+    out: Annotated[
+        Path, typer.Option(help="Folder of the run: checkpoint, metrics, and weights/ at the end.")
+    ],
+    preset: Preset = None,
+    weights: Weights = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    device: Device = "auto",
+    workers: Annotated[int, typer.Option(min=0, help="Processes that load features; 0 loads in line.")] = 0,
+    overrides: Overrides = None,
+    debug: Debug = False,
+) -> None:
+    """Train RT-DeepLoc with video-level labels; features that the store lacks are extracted first.
+
+    Under `accelerate launch` or `torchrun` nothing is extracted: run `pipeline extract` before.
+
+    \b
+    Examples:
+      pipeline train --dataset LAV-DF/ --store features/ --out runs/first --preset paper
+      pipeline run --input clip.mp4 --weights runs/first/weights
+    """
+    import os
+
+    from data.manifest import Manifest
+    from data.store import FeatureStore
+    from pipeline.detector import extraction
+    from pipeline.extract import extract_missing
+    from pipeline.progress import progress
+    from pipeline.report.outputs import check_folder
+    from pipeline.train import train as fit
+
+    manifest = Manifest.lavdf(dataset)
+    check_folder(store, "--store")
+    check_folder(out, "--out")
+    kept = FeatureStore(store)
+    with progress() as bar:
+        bar.begin("weights")
+        setup = extraction(weights_source(weights, preset), device, overrides or (), bar)
+        files = [sample.file for split in ("train", "dev") for sample in manifest.weak(split)]
+        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+            bar.begin(str(dataset))
+            for error in extract_missing(manifest.root, files, setup.extractors, kept, setup.config, bar):
+                complain(error, debug)
+        bar.begin(str(out))
+        result = fit(
+            setup.config,
+            manifest,
+            kept,
+            out,
+            setup.keys,
+            bundle=setup.bundle,
+            resume=resume,
+            device=device,
+            workers=workers,
+            hook=bar,
+        )
+    print(f"wrote {result}; use it with `pipeline run --input FILE --weights {result}`")
+
+
+def pretrain(
+    dataset: Annotated[Path, typer.Option(help="A data set that `pipeline synthesize` made.")],
+    out: Annotated[
+        Path, typer.Option(help="Weights folder: extractors and settings, for `pipeline train --weights`.")
+    ],
+    preset: Preset = None,
+    track: Annotated[
+        Literal["both", "visual", "audio"], typer.Option(help="Which extractor to train.")
+    ] = "both",
+    weights: Annotated[Path | None, typer.Option(help="Weights folder to go on from.")] = None,
+    overrides: Overrides = None,
+    debug: Debug = False,
+) -> None:
+    """Train the compact extractors from scratch, on forgeries whose position is known because we made them.
+
+    \b
+    Example:
+      pipeline pretrain --dataset dataset/ --out extractors/
+    """
+    from configs.loader import dump
+    from pipeline.detector import CONFIG_FILE, settings
+    from pipeline.pretrain import pretrain_audio, pretrain_visual
+    from pipeline.progress import progress
+    from pipeline.report.json import write_text
+    from pipeline.report.outputs import check_folder
+
+    config = settings(preset or "compact", overrides or ())
+    check_folder(out, "--out")
+    with progress() as bar:
+        if track != "audio":
+            pretrain_visual(dataset, out, config, weights, bar)
+        if track != "visual":
+            pretrain_audio(dataset, out, config, weights, bar)
+    write_text(out / CONFIG_FILE, dump(config))
+    print(f"wrote {out}; train on it with `pipeline train --weights {out}`")

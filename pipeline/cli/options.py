@@ -1,0 +1,63 @@
+"""Options that several commands share, and how a command speaks to people: errors, exit codes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from data.errors import ForensicError
+
+EXIT_PARTIAL = 4
+EXIT_INTERRUPTED = 130
+
+Input = Annotated[
+    Path, typer.Option("--input", "-i", help="A media file, or a folder searched for media files.")
+]
+Preset = Annotated[
+    Literal["compact", "paper"] | None,
+    typer.Option(
+        help="compact (default) comes with weights; paper is the paper's own, to be trained on your data."
+    ),
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option(help="A weights folder that `pipeline train` wrote, instead of the shipped one."),
+]
+Store = Annotated[Path, typer.Option(help="Folder that keeps features, addressed by what the media holds.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="A.B=C", help="Change a setting, for example localize.onset=0.6. Repeatable."
+    ),
+]
+Debug = Annotated[
+    bool, typer.Option("--debug", help="Show the traceback of an error, and what libraries log.")
+]
+
+
+def weights_source(weights: Path | None, preset: str | None) -> Path | str:
+    """The weights folder if one was named, else the preset, else `compact`."""
+    return weights if weights is not None else preset if preset is not None else "compact"
+
+
+def combine(codes: list[int]) -> int:
+    """Exit code of several files: their common one, or 4 when they differ."""
+    return codes[0] if len(set(codes)) == 1 else EXIT_PARTIAL
+
+
+def complain(error: ForensicError, debug: bool) -> None:
+    """One line on standard error for people, with the traceback when they debug."""
+    print(f"error: {error}".replace("\n", " "), file=sys.stderr)
+    trace(error, debug)
+
+
+def trace(error: BaseException, debug: bool) -> None:
+    """The traceback of `error` on standard error when `debug` is set."""
+    if debug:
+        import traceback
+
+        traceback.print_exception(error)
