@@ -1,0 +1,128 @@
+"""A headless Chromium for the tests of the pages; without one they are skipped. See install.sh.
+
+Whatever else a test looks at, the page must have been silent: no console message, no error, no dialog, and no
+request that leaves the machine.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import media_factory
+import pytest
+
+from pipeline.report.json import write_text
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="browser tests need the extra `dev`")
+
+LOCAL = ("file:", "data:", "blob:")
+
+ARGUMENTS = (
+    "--no-sandbox",  # containers run as root, where the sandbox does not start
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+CLIP_S = 6.0
+
+
+def chromium() -> str | None:
+    """The first Chromium on the PATH that answers; some systems have a stub that only says what to install."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        found = shutil.which(name)
+        if found and subprocess.run([found, "--version"], capture_output=True).returncode == 0:
+            return found
+    return None
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """One browser for all tests of a process; each test gets a context of its own from `visit`."""
+    executable = chromium()
+    if executable is None:
+        pytest.skip("no Chromium on the PATH; tests/browser/install.sh installs one where it can")
+    with sync_api.sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=executable, args=list(ARGUMENTS))
+        yield running
+        running.close()
+
+
+@dataclass
+class Noise:
+    """What a page did that a silent page does not."""
+
+    console: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    dialogs: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+    def listen(self, context: Any) -> None:
+        """Record from every page of the context."""
+        context.on("console", lambda message: self.console.append(f"{message.type}: {message.text}"))
+        context.on("weberror", lambda error: self.errors.append(str(error.error)))
+        context.on("dialog", self._dismiss)
+        context.on("request", lambda request: self.requests.append(request.url))
+
+    def _dismiss(self, dialog: Any) -> None:
+        self.dialogs.append(dialog.message)
+        dialog.dismiss()
+
+    @property
+    def remote(self) -> list[str]:
+        """Requests for anything outside the machine's own files."""
+        return [url for url in self.requests if not url.startswith(LOCAL)]
+
+    def check(self) -> None:
+        """Raises AssertionError when the page was not silent."""
+        assert (self.console, self.errors, self.dialogs, self.remote) == ([], [], [], [])
+
+
+Visit = Callable[..., Any]
+"""``visit(html, name="page.html", **settings of the context)`` opens the page from a file and returns it."""
+
+
+@pytest.fixture
+def noise() -> Noise:
+    """What the pages of this test did so far; a test that provokes noise empties the list it looked at."""
+    return Noise()
+
+
+@pytest.fixture
+def visit(browser: Any, tmp_path: Path, noise: Noise) -> Iterator[Visit]:
+    """Opens pages from file:// and, at the end, sees that they were silent."""
+    contexts = []
+
+    def opener(html: str, name: str = "page.html", **settings: Any) -> Any:
+        context = browser.new_context(**{"viewport": {"width": 1200, "height": 900}, **settings})
+        context.set_default_timeout(5000)
+        noise.listen(context)
+        contexts.append(context)
+        path = tmp_path / name
+        write_text(path, html)
+        page = context.new_page()
+        page.goto(path.as_uri())
+        return page
+
+    yield opener
+    for context in contexts:
+        context.close()
+    noise.check()
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six seconds that a browser plays, each picture with its number (`media_factory.read_number`)."""
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    media_factory.write(
+        path, n=round(CLIP_S * 25), audio_seconds=CLIP_S, size=(192, 128), options={"g": "25"}
+    )
+    return path
