@@ -22,7 +22,7 @@ from pipeline.extract import ClipFeatures, Extractors, extract_clip, store_keys
 from pipeline.localize import MODALITY, Route, localize
 from pipeline.probe import probe
 from pipeline.progress import Hook, silent
-from pipeline.report.model import InputFacts, Provenance, Report, RunClock, StepScores
+from pipeline.report.model import InputFacts, Provenance, Report, RunClock, StepScores, Thresholds
 
 if TYPE_CHECKING:
     from models.rt_deeploc import RTDeepLoc
@@ -176,6 +176,7 @@ class Pipeline:
                 visual_error=shown(scores.visual_error, "visual"),
                 audio_error=shown(scores.audio_error, "audio"),
             ),
+            thresholds=Thresholds(self.config.localize.onset, self.config.localize.offset),
             provenance=Provenance(
                 versions=versions(),
                 weights=self.weights,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from data.media import AudioStream, StreamCoverage, VideoStream
 from data.timeline import Interval, TimeGrid
 from pipeline.localize import ForgedInterval
-from pipeline.report.model import InputFacts, Provenance, Report, RunClock, StepScores
+from pipeline.report.model import InputFacts, Provenance, Report, RunClock, StepScores, Thresholds
 
 Curve = NDArray[np.float32]
 
@@ -108,6 +108,7 @@ def build(
             visual_error=curve("visual_error", n, seen, 40.0) if video else None,
             audio_error=curve("audio_error", n, heard, 25.0) if audio else None,
         ),
+        thresholds=Thresholds(onset=0.6, offset=0.5),
         provenance=Provenance(
             versions={"rt-deeploc": "0.1.0", "torch": "2.11.0", "av": "18.0.0", "numpy": "2.3.0"},
             weights={"tsn": "1a" * 32, "wav2vec2": "2b" * 32, "rt_deeploc": "3c" * 32},

@@ -21,7 +21,7 @@ from data.files import replacing
 from data.media import AudioStream, StreamCoverage, VideoStream
 from data.timeline import Interval, TimeGrid
 from pipeline.localize import ForgedInterval
-from pipeline.report.model import NOTE, SCHEMA, InputFacts, Provenance, Report, RunClock, StepScores
+from pipeline.report.model import NOTE, SCHEMA, InputFacts, Provenance, Report, RunClock, StepScores, Thresholds
 
 ERROR_SCHEMA = "rt-deeploc/error@1"
 """Name and version of the entry that stands for a file that could not be analysed."""
@@ -60,6 +60,7 @@ def dumps(report: Report) -> str:
                 },
                 **{name: _curve(values) for name, values in report.scores.curves().items()},
             },
+            "thresholds": asdict(report.thresholds),
             "provenance": asdict(report.provenance),
             "clock": _rounded(asdict(report.clock)),
         }
@@ -98,6 +99,7 @@ def loads(text: str) -> Report:
                 grid=TimeGrid(Fraction(grid["start"]), Fraction(grid["step"]), grid["n"]),
                 **curves,
             ),
+            thresholds=Thresholds(**document["thresholds"]),
             provenance=Provenance(**document["provenance"]),
             clock=RunClock(**document["clock"]),
         )

@@ -81,6 +81,14 @@ class StepScores:
 
 
 @dataclass(frozen=True)
+class Thresholds:
+    """The step scores that made the intervals: a run at or above `offset` counts if it reaches `onset`."""
+
+    onset: float
+    offset: float
+
+
+@dataclass(frozen=True)
 class Provenance:
     """What produced the report: versions and weights by name, the settings' digest, device, precision and seed."""
 
@@ -122,5 +130,6 @@ class Report:
     warnings: tuple[str, ...]
     complete: bool
     scores: StepScores
+    thresholds: Thresholds
     provenance: Provenance
     clock: RunClock

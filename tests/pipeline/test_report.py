@@ -18,7 +18,7 @@ from data.media import AudioStream, StreamCoverage, VideoStream
 from data.timeline import Interval, TimeGrid
 from pipeline.localize import ForgedInterval
 from pipeline.report.json import dumps, loads, write_text
-from pipeline.report.model import InputFacts, Provenance, Report, RunClock, StepScores
+from pipeline.report.model import InputFacts, Provenance, Report, RunClock, StepScores, Thresholds
 from pipeline.report.outputs import Outputs
 from pipeline.report.rows import Outcome, csv_text, rows, summary, table, timecode
 
@@ -61,6 +61,7 @@ def report(**changes: Any) -> Report:
             visual_error=curve(12.34567, 0.0, np.nan, 3.0),
             audio_error=None,
         ),
+        thresholds=Thresholds(0.6, 0.5),
         provenance=Provenance({"torch": "2"}, {"tsn": "cd" * 32}, "compact", "0123", "cpu", "float32", 0),
         clock=RunClock("2026-01-01T00:00:00+00:00", 3.14159, 1.5707),
     )
@@ -87,6 +88,7 @@ def test_reading_gives_back_every_part() -> None:
     assert back.scores.visual is not None
     np.testing.assert_array_equal(back.scores.visual, curve(0.1, 0.25, np.nan, 1.0))
     assert back.scores.audio is None
+    assert back.thresholds == Thresholds(0.6, 0.5)
     assert back.provenance == report().provenance
     assert (back.label, back.route, back.branches, back.complete) == ("audio", "auto", ("audio",), True)
 
