@@ -1,0 +1,66 @@
+"""The tests of the pages hear and see what they claim to: a page with each fault is caught."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import media_factory
+import numpy as np
+import pytest
+
+Visit = Callable[..., Any]
+Violations = Callable[[Any], list[str]]
+
+BARE = '<!DOCTYPE html><html lang="en"><head><title>t</title></head><body><main><h1>h</h1>{}</main></body></html>'
+
+
+@pytest.mark.parametrize(
+    ("body", "heard"),
+    [
+        ('<img alt="" src="https://pictures.example/a.png">', "https://pictures.example/a.png"),
+        ("<script>console.warn('odd')</script>", "warning: odd"),
+        ("<script>console.error('bad')</script>", "error: bad"),
+        ("<script>nothing.at.all</script>", "nothing is not defined"),
+        ("<script>alert('hello')</script>", "hello"),
+        ("<script>fetch('https://elsewhere.example/').catch(() => 0)</script>", "https://elsewhere.example/"),
+    ],
+)
+def test_noise_is_heard(visit: Visit, noise: Any, body: str, heard: str) -> None:
+    noise.provoked = True
+    visit(BARE.format(body))
+    with pytest.raises(AssertionError, match=re.escape(heard)):
+        noise.check()
+
+
+def test_axe_sees_faults(visit: Visit, violations: Violations) -> None:
+    faults = {
+        "button-name": "<button></button>",
+        "color-contrast": '<p style="color:#bbb;background:#fff">faint</p>',
+        "image-alt": '<img src="data:,">',
+        "heading-order": "<h3>too deep</h3>",
+        "target-size": '<a href="#a" style="font-size:9px">a</a><a href="#b" style="font-size:9px">b</a>',
+    }
+    found = violations(visit(BARE.format("".join(faults.values()))))
+    assert {line.split(":")[0] for line in found} >= set(faults)
+
+
+def test_axe_finds_nothing_where_nothing_is_wrong(visit: Visit, violations: Violations) -> None:
+    assert violations(visit(BARE.format("<p>plain</p>"))) == []
+
+
+def test_the_clip_plays_and_shows_the_picture_of_its_time(visit: Visit, clip: Path) -> None:
+    page = visit(BARE.format(f'<video src="{clip.as_uri()}" muted style="width:192px"></video>'))
+    page.evaluate(
+        """async () => {
+            const video = document.querySelector("video");
+            video.currentTime = 3.0201;
+            await new Promise(done => video.addEventListener("seeked", done, { once: true }));
+        }"""
+    )
+    shown = page.locator("video").screenshot()
+    image = cv2.imdecode(np.frombuffer(shown, np.uint8), cv2.IMREAD_COLOR)
+    assert media_factory.read_number(image) == 75  # step 75 begins at 3.00 s
