@@ -25,6 +25,21 @@ def preset_names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in PRESETS.glob("*.yaml")))
 
 
+def dataset_names() -> tuple[str, ...]:
+    """Names of the data sets that `pipeline synthesize` can imitate or make."""
+    return tuple(sorted(path.stem for path in (PRESETS / "datasets").glob("*.yaml")))
+
+
+def load_dataset(name: str, overrides: Iterable[str] = ()) -> PipelineConfig:
+    """Settings that make a data set like `name`, with `overrides` as in `load_config`.
+
+    Raises ConfigError when the name, a key or a value is not valid.
+    """
+    if name not in dataset_names():
+        raise ConfigError(f"{name}: no such data set; known are {', '.join(dataset_names())}")
+    return load_config(PRESETS / "datasets" / f"{name}.yaml", overrides)
+
+
 def load_config(source: str | Path, overrides: Iterable[str] = ()) -> PipelineConfig:
     """Settings of a preset name or a YAML file, with `overrides` of the form ``a.b=c`` applied.
 

@@ -23,6 +23,7 @@ def write_clip(
     samples: NDArray[np.float32] | None,
     fps: int = 25,
     crf: int = 23,
+    keyframe_every: int = 250,
     audio_bit_rate: int = 64_000,
 ) -> None:
     """Encode `frames` (N, H, W, 3) uint8 as H.264 and mono 16 kHz `samples` (L,) as AAC, under a temporary name first.
@@ -40,6 +41,7 @@ def write_clip(
             video.pix_fmt = "yuv420p"
             video.options = {
                 "crf": str(crf),
+                "g": str(keyframe_every),
                 "preset": "veryfast",
                 "threads": "1",
                 "x264-params": X264_ASSEMBLY,

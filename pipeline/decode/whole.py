@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -39,3 +40,26 @@ def read_sound(path: Path, config: DecodeConfig) -> NDArray[np.float32] | None:
     blocks = backend("pyav").audio(info, config.sample_rate)
     batches = [batch.samples for batch in place_audio(blocks, config.sample_rate)]
     return np.concatenate(batches) if batches else None
+
+
+def read_pieces(
+    path: Path, config: DecodeConfig, piece_s: float, short_side: int
+) -> Iterator[tuple[NDArray[np.uint8] | None, NDArray[np.float32] | None]]:
+    """Frames and samples, as `read_frames` and `read_sound` give them, of consecutive pieces of `piece_s` seconds.
+
+    Pictures larger than `short_side` are scaled down to it. The frames of one piece are in memory at a time; what
+    remains at the end is the last piece. A missing track is None throughout.
+
+    Raises InputError when the file cannot be opened.
+    """
+    info = inspect(path, config.max_pixels, config.max_duration_s)
+    samples = read_sound(path, config)
+    length = round(piece_s * config.sample_rate)
+    if info.video is None:
+        for first in range(0, len(samples) if samples is not None else 0, length):
+            yield None, samples[first : first + length] if samples is not None else None
+        return
+    shrink = short_side if min(info.video.width, info.video.height) > short_side else None
+    frames = backend("pyav").frames(info, shrink)
+    for k, piece in enumerate(sample_frames(frames, config.fps, batch=round(piece_s * config.fps))):
+        yield piece.images, samples[k * length : (k + 1) * length] if samples is not None else None
