@@ -1,0 +1,138 @@
+"""What a data set holds: files, video-level labels and forged intervals, read from its own metadata.
+
+Training gets `WeakSample`, a type without intervals, so that weak supervision is a matter of types.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from data.errors import InputError, UsageError
+from data.manifest.avdeepfake1m import read_avdeepfake1m
+from data.manifest.disk import compare, media_below, refuse_half_unpacked
+from data.manifest.lavdf import read_lavdf, write_lavdf
+from data.manifest.samples import MEDIA_SUFFIXES, SPLITS, Sample, WeakSample
+
+__all__ = [
+    "MEDIA_SUFFIXES",
+    "SPLITS",
+    "DatasetName",
+    "Manifest",
+    "Sample",
+    "WeakSample",
+    "read_metadata",
+    "write_lavdf",
+]
+
+_LOG = logging.getLogger(__name__)
+
+DatasetName = Literal["lavdf", "avdeepfake1m", "avdeepfake1m++", "folder"]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The clips of one data set, and how its metadata and its files disagree.
+
+    `samples` have a file on disk; `missing` are rows without one, `unlisted` files without a row.
+    """
+
+    root: Path
+    samples: tuple[Sample, ...]
+    missing: tuple[Path, ...] = ()
+    unlisted: tuple[Path, ...] = ()
+
+    def weak(self, split: str) -> tuple[WeakSample, ...]:
+        """Clips of `split` with nothing but their video-level label.
+
+        Raises UsageError when one has no label.
+        """
+        weak = []
+        for sample in self.samples:
+            if sample.split == split:
+                if sample.label is None:
+                    fix = "give a data set with labels, for example one from `pipeline synthesize`"
+                    raise UsageError("has no video-level label", self.root / sample.file, fix)
+                weak.append(WeakSample(sample.file, sample.label))
+        return tuple(weak)
+
+    @classmethod
+    def load(cls, dataset: DatasetName, root: Path) -> Manifest:
+        """The data set `dataset` at `root`, enumerated from its own metadata and compared with its files.
+
+        Clips that are absent and files without metadata are told as warnings and in `missing` and `unlisted`.
+
+        Raises InputError when the metadata is absent or damaged, or none of the clips of a folder that it names
+        is there.
+        """
+        root = Path(root)
+        rows = read_metadata(dataset, root)
+        if dataset == "folder":
+            return cls(root, tuple(rows.values()))
+        listing = compare(root, rows)
+        refuse_half_unpacked(root, rows, listing)
+        missing, unlisted = tuple(map(Path, listing.missing)), tuple(map(Path, listing.unlisted))
+        if missing:
+            _LOG.warning("%s: %d of %d clips are absent, first %s", root, len(missing), len(rows), missing[0])
+        if unlisted:
+            _LOG.warning("%s: %d files have no metadata and are ignored", root, len(unlisted))
+        return cls(root, listing.samples, missing, unlisted)
+
+    @classmethod
+    def lavdf(cls, root: Path) -> Manifest:
+        """A folder in LAV-DF's layout, as `load` reads it.
+
+        LAV-DF itself has 1,706 files without metadata (https://github.com/ControlNet/LAV-DF/issues/1).
+        """
+        return cls.load("lavdf", root)
+
+    @classmethod
+    def avdeepfake1m(cls, root: Path) -> Manifest:
+        """AV-Deepfake1M, as `load` reads it: `val` is the split `dev`, test clips have no label."""
+        return cls.load("avdeepfake1m", root)
+
+    @classmethod
+    def avdeepfake1m_plus(cls, root: Path) -> Manifest:
+        """AV-Deepfake1M++, as `load` reads it: `testA` and `testB` are one split, known by their folders."""
+        return cls.load("avdeepfake1m++", root)
+
+    @classmethod
+    def folder(cls, root: Path) -> Manifest:
+        """All media files below `root` by their endings, sorted, without labels.
+
+        Hidden files and folders are left out; links to folders are not followed.
+
+        Raises InputError when `root` is not a folder or holds no media file.
+        """
+        return cls.load("folder", root)
+
+
+def read_metadata(dataset: DatasetName, root: Path) -> Mapping[str, Sample]:
+    """What the metadata of `dataset` says of each clip, by file name, whether or not the file is there.
+
+    For a plain folder, which has no metadata, these are its media files.
+
+    Raises InputError when the metadata is absent or damaged.
+    """
+    match dataset:
+        case "lavdf":
+            return read_lavdf(root)
+        case "avdeepfake1m":
+            return read_avdeepfake1m(root)
+        case "avdeepfake1m++":
+            return read_avdeepfake1m(root, plus=True)
+        case "folder":
+            return _read_folder(root)
+
+
+def _read_folder(root: Path) -> dict[str, Sample]:
+    if not root.is_dir():
+        raise InputError("no such folder", root, "give a folder of media files")
+    files = sorted(map(Path, media_below(root, links=False)))
+    if not files:
+        endings = ", ".join(sorted(MEDIA_SUFFIXES))
+        raise InputError("holds no media file", root, f"known endings are {endings}")
+    return {file.as_posix(): Sample(file, label=None, split="") for file in files}

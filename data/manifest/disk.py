@@ -1,0 +1,130 @@
+"""What lies on the disk, held against what the metadata lists."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.errors import InputError
+from data.manifest.samples import AVDEEPFAKE1M_FILES, LAVDF_FILES, Sample, is_media
+
+UNPACK = "unpack every volume of the archive (7z x NAME.zip.001)"
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Clips of the metadata that are there, clips that are not, and media files without metadata; sorted names."""
+
+    samples: tuple[Sample, ...]
+    missing: tuple[str, ...]
+    unlisted: tuple[str, ...]
+
+
+def compare(root: Path, rows: Mapping[str, Sample]) -> Listing:
+    """`rows`, by name relative to `root`, against the folders that they name; files are not opened."""
+    absent, unlisted = set(rows), []
+    for top in _tops(rows):
+        for name in media_below(root, top) if top else _media_in(root):
+            if name in absent:
+                absent.remove(name)
+            else:
+                unlisted.append(name)
+    there = tuple(sample for name, sample in rows.items() if name not in absent)
+    return Listing(there, tuple(sorted(absent)), tuple(sorted(unlisted)))
+
+
+def refuse_half_unpacked(root: Path, rows: Mapping[str, Sample], listing: Listing) -> None:
+    """Raises InputError when none of the clips of one folder directly below `root` is there, with the way out."""
+    there = {_top(sample.file.as_posix()) for sample in listing.samples}
+    for top in _tops(rows):
+        if top in there:
+            continue
+        folder = root / top
+        first = next(name for name in rows if _top(name) == top)
+        strange = any(_top(name) == top for name in listing.unlisted)
+        what = "holds none of the clips that the metadata names" if strange else (
+            "is named by the metadata but absent or empty"
+        )  # fmt: skip
+        raise InputError(what, folder, _misplaced(root, top, first))
+
+
+def media_below(root: Path, top: str = "", links: bool = True) -> Iterator[str]:
+    """Names, relative to `root` and with slashes, of all media files below the folder `top` of it.
+
+    No file is asked for its status: on network disks that would take hours for a million clips. Hidden
+    folders are left out; with `links`, a link to a folder is followed unless it leads back to where it lies.
+    """
+    folders = [top]
+    while folders:
+        folder = folders.pop()
+        prefix = f"{folder}/" if folder else ""
+        try:
+            with os.scandir(root / folder) as entries:
+                for entry in entries:
+                    if entry.name.startswith("."):
+                        continue
+                    if is_media(entry.name) and entry.is_file():
+                        yield prefix + entry.name
+                    elif entry.is_dir(follow_symlinks=links) and not _leads_back(entry):
+                        folders.append(prefix + entry.name)
+        except OSError:
+            continue  # its clips count as missing
+
+
+def way_out(root: Path, wanted: Iterable[str]) -> str | None:
+    """Where a root that lacks all the files `wanted` may have been meant instead, as advice; None for no idea."""
+    wanted = tuple(wanted)
+    parent = Path(os.path.abspath(root)).parent
+    if _holds(parent, wanted):
+        return f"its parent has one: give {parent}"
+    try:
+        children = sorted(entry.path for entry in os.scandir(root) if entry.is_dir())
+    except OSError:
+        children = []
+    for child in children:
+        if _holds(Path(child), wanted):
+            return f"the folder {Path(child).name} in it has one: give {child}"
+    if not set(LAVDF_FILES) & set(wanted) and _holds(root, LAVDF_FILES):
+        return "it has LAV-DF's layout: try --dataset lavdf"
+    if not set(AVDEEPFAKE1M_FILES) & set(wanted) and _holds(root, AVDEEPFAKE1M_FILES):
+        return "it has AV-Deepfake1M's layout: try --dataset avdeepfake1m or avdeepfake1m++"
+    return None
+
+
+def _holds(folder: Path, names: Iterable[str]) -> bool:
+    return any((folder / name).is_file() for name in names)
+
+
+def _misplaced(root: Path, top: str, first: str) -> str:
+    inner = first.partition("/")[2]
+    if top and (root / top / first).is_file():
+        return f"its clips lie one folder too deep: move what {root / top / top} holds to {root / top}"
+    if inner and (root / inner).is_file():
+        return f"its clips lie in {root} itself: move them into {root / top}"
+    return f"{UNPACK}, so that {root / first} is there"
+
+
+def _leads_back(entry: os.DirEntry[str]) -> bool:
+    if not entry.is_symlink():
+        return False
+    here = os.path.realpath(os.path.dirname(entry.path))
+    return os.path.join(here, "").startswith(os.path.join(os.path.realpath(entry.path), ""))
+
+
+def _media_in(root: Path) -> Iterator[str]:
+    try:
+        with os.scandir(root) as entries:
+            yield from (entry.name for entry in entries if is_media(entry.name) and entry.is_file())
+    except OSError:
+        return
+
+
+def _tops(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(map(_top, names)))
+
+
+def _top(name: str) -> str:
+    top, slash, _ = name.partition("/")
+    return top if slash else ""
