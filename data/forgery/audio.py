@@ -1,136 +1,226 @@
-"""Audio forgeries of speech, cross-faded into the recording and matched in loudness."""
+"""Audio forgeries of speech: other words, other voices and machine voices, fitted in as a careful forger would."""
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-Samples = NDArray[np.float32]
+from data.forgery.placement import FRAME_SAMPLES, speech_activity
+from data.forgery.signal import (
+    RATE,
+    Samples,
+    apply_gain,
+    background,
+    griffin_lim,
+    join,
+    mel_filters,
+    noise_like,
+    quieten,
+    read_at,
+    revoice,
+    speech_level,
+    stft,
+    tilt_gain,
+)
 
-RATE = 16_000
-"""Samples per second of everything here."""
+Span = tuple[int, int]
+Recode = Callable[[Samples, np.random.Generator], Samples]
 
-FADE = RATE // 100
-"""Samples of a cross-fade at each border, inside the span."""
+CONTEXT = RATE // 4
+"""Samples either side of a span that a vocoder or codec hears too, so that it does not start cold at the border."""
 
-FFT, HOP, MELS = 512, 128, 80
+
+@dataclass(frozen=True)
+class Voices:
+    """What a forger has at hand: speech of somebody else, machine speech, and a codec; empty or None where lacking."""
+
+    other: Samples
+    synthetic: Samples
+    recode: Recode | None
 
 
 class AudioForgery(Protocol):
-    """Forges mono 16 kHz `samples` (L,) float32 inside `span`; `donor` is speech of somebody else."""
+    """Forges mono 16 kHz `samples` (L,) float32 inside `span`, with `voices` at hand; its name is its family's."""
 
     __name__: str
 
-    def __call__(
-        self, samples: Samples, span: tuple[int, int], rng: np.random.Generator, donor: Samples
-    ) -> Samples: ...
+    def __call__(self, samples: Samples, span: Span, rng: np.random.Generator, voices: Voices) -> Samples: ...
 
 
-def resynthesize_speech(
-    samples: Samples, span: tuple[int, int], rng: np.random.Generator, donor: Samples
-) -> Samples:
-    """The same words out of a vocoder: mel spectrogram and Griffin-Lim phase, as neural speech synthesis does.
+def resynthesize_speech(samples: Samples, span: Span, rng: np.random.Generator, voices: Voices) -> Samples:
+    """The same words out of a vocoder: mel spectrogram and Griffin-Lim phase, as the first neural voices did.
 
-    Source: Griffin and Lim, "Signal estimation from modified short-time Fourier transform" (1984).
+    Imitates speech synthesis conditioned on mel spectrograms (Tacotron, 2017). Raises ValueError on silence.
     """
-    first, stop = span
-    margin = min(first, len(samples) - stop, 4 * FFT)
-    context = samples[first - margin : stop + margin]
-    filters = _mel_filters()
-    mel = filters @ np.abs(_stft(context)) ** 2
+    context, inner = _context(samples, span)
+    filters = mel_filters(80)
+    mel = filters @ np.square(np.abs(stft(context)))
     magnitude = np.sqrt(np.clip(np.linalg.pinv(filters) @ mel, 0, None))
-    spoken = _griffin_lim(magnitude, len(context), int(rng.integers(8, 33)), rng)
-    return _insert(samples, spoken[margin : margin + stop - first], span)
+    spoken = griffin_lim(magnitude, len(context), int(rng.integers(8, 33)), rng)
+    return _say_again(samples, spoken[inner], span, rng)
 
 
-def splice_speaker(
-    samples: Samples, span: tuple[int, int], rng: np.random.Generator, donor: Samples
-) -> Samples:
-    """Words of another speaker in place of these, as a voice clone of imperfect likeness says them.
+def resynthesize_world(samples: Samples, span: Span, rng: np.random.Generator, voices: Voices) -> Samples:
+    """The same words out of the WORLD vocoder, whose envelope is first coded as coarsely as acoustic models code it.
 
-    Raises ValueError when the donor is shorter than the span.
+    Imitates statistical speech synthesis and voice conversion. Source: Morise et al., "WORLD" (2016). Raises
+    ValueError without the package `pyworld`, and on silence.
     """
-    first, stop = span
-    length = stop - first
-    if len(donor) < length:
-        raise ValueError(f"the donor has {len(donor)} samples, the span {length}")
-    starts = np.arange(0, len(donor) - length + 1, RATE // 50)
-    energy = np.array([float(np.square(donor[s : s + length]).mean()) for s in starts])
-    loud = starts[energy >= np.median(energy)]
-    start = int(rng.choice(loud))
-    return _insert(samples, donor[start : start + length], span)
+    world = _pyworld()
+    context, inner = _context(samples, span)
+    heard = context.astype(np.float64)
+    pitch, times = world.harvest(heard, RATE)
+    envelope = world.cheaptrick(heard, pitch, times, RATE)
+    noisiness = world.d4c(heard, pitch, times, RATE)
+    coded = world.code_spectral_envelope(envelope, RATE, int(rng.integers(24, 61)))
+    envelope = world.decode_spectral_envelope(coded, RATE, 2 * (envelope.shape[1] - 1))
+    return _say_again(samples, world.synthesize(pitch, envelope, noisiness, RATE)[inner], span, rng)
 
 
-def rearrange_speech(
-    samples: Samples, span: tuple[int, int], rng: np.random.Generator, donor: Samples
-) -> Samples:
+def splice_speaker(samples: Samples, span: Span, rng: np.random.Generator, voices: Voices) -> Samples:
+    """Words of another speaker in place of these.
+
+    Imitates a dubbed word or a voice clone of poor likeness. Raises ValueError when the other speaker has no speech
+    of that length, and on silence.
+    """
+    return _say_instead(samples, voices.other, "the other speaker", span, rng)
+
+
+def speak_text(samples: Samples, span: Span, rng: np.random.Generator, voices: Voices) -> Samples:
+    """Words of a text-to-speech voice in place of these.
+
+    Imitates inserted machine speech. Raises ValueError when no synthetic speech of that length is at hand, and on
+    silence.
+    """
+    return _say_instead(samples, voices.synthetic, "the machine voice", span, rng)
+
+
+def shift_voice(samples: Samples, span: Span, rng: np.random.Generator, voices: Voices) -> Samples:
+    """The same words at another pitch, with other resonances and an uneven tempo that ends in time.
+
+    Imitates voice changers and crude voice conversion. Raises ValueError on silence.
+    """
+    context, inner = _context(samples, span)
+    pitch = 2.0 ** (float(rng.choice([-1, 1]) * rng.uniform(1.5, 4.0)) / 12)
+    formant = 2.0 ** (float(rng.uniform(-2.0, 2.0)) / 12)
+    tempo = float(rng.choice([-1, 1]) * rng.uniform(0.05, 0.15))
+    positions = np.arange(len(context), dtype=np.float64)
+    length = span[1] - span[0]
+    positions[inner] += tempo * length / (2 * np.pi) * np.sin(2 * np.pi * np.arange(length) / length)
+    return _say_again(samples, revoice(context, positions, pitch, formant)[inner], span, rng)
+
+
+def recode_speech(samples: Samples, span: Span, rng: np.random.Generator, voices: Voices) -> Samples:
+    """The same words after a speech codec of low rate.
+
+    Imitates words taken from a telephone call or a messenger. Raises ValueError without a codec, and on silence.
+    """
+    if voices.recode is None:
+        raise ValueError("no codec at hand")
+    context, inner = _context(samples, span)
+    return _say_again(samples, voices.recode(context, rng)[inner], span, rng)
+
+
+def rearrange_speech(samples: Samples, span: Span, rng: np.random.Generator, voices: Voices) -> Samples:
     """Other words of the same speaker, cut from elsewhere in the recording and slightly retuned to fit.
 
-    Raises ValueError when the recording holds no other speech of that length.
+    Imitates cut-and-paste editing. Raises ValueError when the recording holds no other speech of that length, and
+    on silence.
     """
-    first, stop = span
-    length = stop - first
-    tempo = float(rng.choice([-1.0, 1.0]) * rng.uniform(0.03, 0.08) + 1.0)
-    needed = int(np.ceil(length * tempo)) + 1
-    outside = [(0, first - needed), (stop, len(samples) - needed)]
-    starts = [s for low, high in outside for s in range(low, high, RATE // 50)]
-    if not starts:
-        raise ValueError(f"no other speech of {length} samples in a recording of {len(samples)}")
-    energy = np.array([float(np.square(samples[s : s + needed]).mean()) for s in starts])
-    start = int(rng.choice(np.array(starts)[energy >= np.median(energy)]))
-    words = np.interp(np.arange(length) * tempo, np.arange(needed), samples[start : start + needed])
-    return _insert(samples, words.astype(np.float32), span)
+    length = span[1] - span[0]
+    tempo = 1 + float(rng.choice([-1, 1]) * rng.uniform(0.03, 0.08))
+    words = _choose(samples, int(np.ceil(length * tempo)) + 1, "the rest of the recording", rng, span)
+    retuned = read_at(words, np.arange(length) * tempo, min(1.0, 1 / tempo))
+    return _say_again(samples, retuned, span, rng)
 
 
-def _insert(samples: Samples, forged: Samples, span: tuple[int, int]) -> Samples:
-    first, stop = span
-    original = samples[first:stop]
-    loudness = np.sqrt(np.square(original).mean() / max(float(np.square(forged).mean()), 1e-12))
-    fade = min(FADE, (stop - first) // 2)
-    # Both halves of a cross-fade lie inside the span, so that no sample outside it changes.
-    weight = np.ones(stop - first, np.float32)
-    weight[:fade] = np.linspace(0, 1, fade, endpoint=False)
-    weight[len(weight) - fade :] = np.linspace(1, 0, fade)
-    out = samples.copy()
-    out[first:stop] = np.clip(original * (1 - weight) + forged * min(loudness, 8.0) * weight, -1, 1)
-    return out
+def touch_up_speech(samples: Samples, span: Span, rng: np.random.Generator, voices: Voices) -> Samples:
+    """A sham: the same words cut out, resampled and back, part of the room replaced by room tone, and joined again.
+
+    Leaves every trace of editing that the forgeries leave, and no forged content. Raises ValueError on silence.
+    """
+    context, inner = _context(samples, span)
+    ratio = float(rng.uniform(1.02, 1.12))
+    finer = read_at(context, np.arange(int(len(context) * ratio)) / ratio)
+    words = read_at(finer, np.arange(len(context)) * ratio)
+    room = background(samples)
+    words = quieten(words, room, room * rng.uniform(0.3, 0.9))
+    return _say_again(samples, words[inner], span, rng)
 
 
-@cache
-def _mel_filters() -> NDArray[np.float64]:
-    """Triangular filters (MELS, FFT // 2 + 1) on the mel scale of O'Shaughnessy, 2595 log10(1 + f / 700)."""
-    top = 2595 * np.log10(1 + RATE / 2 / 700)
-    centres = 700 * (10 ** (np.linspace(0, top, MELS + 2) / 2595) - 1)
-    bins = np.fft.rfftfreq(FFT, 1 / RATE)
-    rising = (bins - centres[:-2, None]) / (centres[1:-1] - centres[:-2])[:, None]
-    falling = (centres[2:, None] - bins) / (centres[2:] - centres[1:-1])[:, None]
-    return np.clip(np.minimum(rising, falling), 0, None) + 1e-8
-
-
-def _stft(samples: NDArray[np.floating]) -> NDArray[np.complex128]:
-    padded = np.pad(np.asarray(samples, np.float64), (FFT // 2, FFT))
-    frames = np.lib.stride_tricks.sliding_window_view(padded, FFT)[::HOP]
-    return np.fft.rfft(frames * np.hanning(FFT + 1)[:-1], axis=1).T
-
-
-def _istft(spectrum: NDArray[np.complex128], length: int) -> NDArray[np.float64]:
-    window = np.hanning(FFT + 1)[:-1]
-    frames = np.fft.irfft(spectrum.T, FFT, axis=1) * window
-    total = np.zeros((len(frames) - 1) * HOP + FFT)
-    weight = np.zeros_like(total)
-    for k, frame in enumerate(frames):
-        total[k * HOP : k * HOP + FFT] += frame
-        weight[k * HOP : k * HOP + FFT] += window**2
-    return (total / np.maximum(weight, 1e-8))[FFT // 2 : FFT // 2 + length]
-
-
-def _griffin_lim(
-    magnitude: NDArray[np.float64], length: int, iterations: int, rng: np.random.Generator
+def _say_again(
+    samples: Samples, words: NDArray[np.floating], span: Span, rng: np.random.Generator
 ) -> Samples:
-    phase = np.exp(2j * np.pi * rng.random(magnitude.shape))
-    for _ in range(iterations):
-        phase = np.exp(1j * np.angle(_stft(_istft(magnitude * phase, length))))
-    return _istft(magnitude * phase, length).astype(np.float32)
+    """Join words made of the recording itself; the room tone that the process lost is laid under them."""
+    level = _level(samples, span)
+    words = words * (level / max(speech_level(words), 1e-9))
+    room, left = background(samples), background(words)
+    # A short span has few quiet frames, so its floor is uncertain: only what is clearly lacking is added.
+    lost = np.where(left < 0.6 * room, room - left, 0)
+    return join(samples, words + noise_like(lost, len(words), rng), span, rng)
+
+
+def _say_instead(
+    samples: Samples, donor: Samples, owner: str, span: Span, rng: np.random.Generator
+) -> Samples:
+    """Join a donor's words: equalized and levelled like the recording, in its room instead of the donor's."""
+    level = _level(samples, span)
+    words = _choose(donor, span[1] - span[0], owner, rng)
+    gain = tilt_gain(words, samples)
+    fitted, noise = apply_gain(words, gain), background(donor) * gain**2
+    room = background(samples)
+    tone = noise_like(room, len(words), rng)
+    # The level of the original includes its room; words and tone together shall have it.
+    wanted = np.sqrt(max(level**2 - float(np.square(tone).mean()), 0.25 * level**2))
+    scale = wanted / max(speech_level(fitted), 1e-9)
+    fitted, noise = fitted * scale, noise * scale**2
+    lacking = np.clip(room - noise, 0, None)
+    return join(samples, quieten(fitted, noise, room) + noise_like(lacking, len(words), rng), span, rng)
+
+
+def _context(samples: Samples, span: Span) -> tuple[Samples, slice]:
+    first, stop = span
+    start = max(0, first - CONTEXT)
+    return samples[start : stop + CONTEXT], slice(first - start, stop - start)
+
+
+def _level(samples: Samples, span: Span) -> float:
+    level = speech_level(samples[span[0] : span[1]])
+    if level < 1e-4:
+        raise ValueError(f"samples {span} are silent: there are no words to forge")
+    return level
+
+
+def _choose(
+    speech: Samples, length: int, owner: str, rng: np.random.Generator, avoid: Span | None = None
+) -> Samples:
+    """Speech (length,) out of `speech`, cut where it is quiet, and not out of the span `avoid`."""
+    active = speech_activity(speech)
+    n = -(-length // FRAME_SAMPLES)
+    if len(active) < n:
+        raise ValueError(f"{owner} has {len(speech)} samples, the span needs {length}")
+    starts = np.flatnonzero(np.convolve(active, np.ones(n), "valid") >= 0.6 * n)
+    if avoid is not None:
+        at = starts * FRAME_SAMPLES
+        starts = starts[(at + length <= avoid[0]) | (at >= avoid[1])]
+    if len(starts) == 0:
+        raise ValueError(f"{owner} holds no speech of {length} samples")
+    frames = speech[: len(active) * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
+    level_db = 10 * np.log10(np.square(frames, dtype=np.float64).mean(axis=1) + 1e-8)
+    noise = level_db[starts] + level_db[starts + n - 1]
+    quiet = starts[np.argsort(noise, kind="stable")[: max(1, len(starts) // 4)]]
+    first = int(rng.choice(quiet)) * FRAME_SAMPLES
+    return speech[first : first + length]
+
+
+def _pyworld() -> ModuleType:
+    try:
+        import pyworld
+    except ImportError as error:
+        raise ValueError("the package pyworld is not installed") from error
+    return pyworld

@@ -1,0 +1,229 @@
+"""What the forgeries of sound share: spectra, levels, room tone, band-limited reading, time and pitch, joins."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+Samples = NDArray[np.float32]
+Array = NDArray[np.float64]
+
+RATE = 16_000
+"""Samples per second of everything here."""
+
+FFT, HOP = 512, 128
+"""Window and step of spectra, in samples: 32 and 8 ms."""
+
+FADE = (RATE // 100, RATE // 25)
+"""Shortest and longest cross-fade in samples: 10 to 40 ms."""
+
+_WINDOW = np.hanning(FFT + 1)[:-1]
+
+
+def stft(samples: NDArray[np.floating]) -> NDArray[np.complex128]:
+    """Hann-windowed spectra (FFT // 2 + 1, steps) of `samples` (L,), padded so that `istft` gets all of them back."""
+    padded = np.pad(np.asarray(samples, np.float64), (FFT // 2, FFT))
+    return np.fft.rfft(np.lib.stride_tricks.sliding_window_view(padded, FFT)[::HOP] * _WINDOW, axis=1).T
+
+
+def istft(spectrum: NDArray[np.complex128], length: int) -> Array:
+    """The `length` samples whose spectra are nearest to `spectrum` in the least-squares sense."""
+    frames = np.fft.irfft(spectrum.T, FFT, axis=1) * _WINDOW
+    total = np.zeros((len(frames) + FFT // HOP - 1, HOP))
+    weight = np.zeros_like(total)
+    for k in range(FFT // HOP):
+        part = slice(k * HOP, (k + 1) * HOP)
+        total[k : k + len(frames)] += frames[:, part]
+        weight[k : k + len(frames)] += _WINDOW[part] ** 2
+    return (total / np.maximum(weight, 1e-8)).ravel()[FFT // 2 : FFT // 2 + length]
+
+
+def apply_gain(samples: NDArray[np.floating], gain: Array) -> Array:
+    """`samples` (L,) with each frequency scaled by `gain`, (FFT // 2 + 1,) or one column for each step of `stft`."""
+    return istft(stft(samples) * (gain[:, None] if gain.ndim == 1 else gain), len(samples))
+
+
+@cache
+def mel_filters(bands: int) -> Array:
+    """Triangular filters (bands, FFT // 2 + 1) on the mel scale of O'Shaughnessy, 2595 log10(1 + f / 700)."""
+    top = 2595 * np.log10(1 + RATE / 2 / 700)
+    centres = 700 * (10 ** (np.linspace(0, top, bands + 2) / 2595) - 1)
+    bins = np.fft.rfftfreq(FFT, 1 / RATE)
+    rising = (bins - centres[:-2, None]) / (centres[1:-1] - centres[:-2])[:, None]
+    falling = (centres[2:, None] - bins) / (centres[2:] - centres[1:-1])[:, None]
+    return np.clip(np.minimum(rising, falling), 0, None) + 1e-8
+
+
+def griffin_lim(magnitude: Array, length: int, iterations: int, rng: np.random.Generator) -> Array:
+    """Samples (length,) whose spectra have about this `magnitude` (FFT // 2 + 1, steps), from random phases.
+
+    Source: Griffin and Lim, "Signal estimation from modified short-time Fourier transform" (1984).
+    """
+    phase = np.exp(2j * np.pi * rng.random(magnitude.shape))
+    for _ in range(iterations):
+        phase = np.exp(1j * np.angle(stft(istft(magnitude * phase, length))))
+    return istft(magnitude * phase, length)
+
+
+def speech_level(samples: NDArray[np.floating]) -> float:
+    """Root mean square of `samples` (L,) over the 20 ms frames within 20 dB of the loud ones; 0 for silence."""
+    size = min(RATE // 50, len(samples))
+    if size == 0:
+        return 0.0
+    power = _power(samples, size, size)
+    return float(np.sqrt(power[power >= 0.01 * np.percentile(power, 95)].mean()))
+
+
+def background(samples: NDArray[np.floating]) -> Array:
+    """Mean power spectrum (FFT // 2 + 1,) of the quietest frames of `samples` (L,): the room when nobody speaks.
+
+    Digital silence counts only where there is nothing else: padding is no room.
+    """
+    if len(samples) < FFT:
+        return np.zeros(FFT // 2 + 1)
+    windows = np.lib.stride_tricks.sliding_window_view(samples, FFT)[:: FFT // 2]
+    order = np.argsort(_power(samples, FFT, FFT // 2), kind="stable")
+    order = order[np.abs(windows[order]).max(axis=1) > 1e-5]
+    if len(order) == 0:
+        return np.zeros(FFT // 2 + 1)
+    quiet = windows[order[: max(4, len(order) // 12)]].astype(np.float64)
+    spectrum = np.square(np.abs(np.fft.rfft(quiet * _WINDOW, axis=1))).mean(axis=0)
+    # A few frames leave a ragged estimate; rooms are smooth over 150 Hz.
+    return np.convolve(np.pad(spectrum, 2, "edge"), np.full(5, 0.2), "valid")
+
+
+def noise_like(spectrum: Array, length: int, rng: np.random.Generator) -> Array:
+    """Gaussian noise (length,) with the power `spectrum` (FFT // 2 + 1,), in the units of `background`."""
+    return apply_gain(rng.standard_normal(length), np.sqrt(spectrum / np.square(_WINDOW).sum()))
+
+
+def room_tone(samples: NDArray[np.floating], length: int, rng: np.random.Generator) -> Samples:
+    """Noise (length,) that sounds like the pauses of `samples` (L,): spectrum and level of its quietest frames."""
+    return noise_like(background(samples), length, rng).astype(np.float32)
+
+
+def quieten(samples: NDArray[np.floating], noise: Array, target: Array) -> Array:
+    """`samples` (L,) whose own noise of power spectrum `noise` is lowered to `target`, where that is lower.
+
+    Spectral subtraction with a floor; source: Boll (1979), Berouti et al. (1979).
+    """
+    floor = np.sqrt(np.minimum(target / np.maximum(noise, 1e-20), 1.0))[:, None]
+    spectrum = stft(samples)
+    gain = np.sqrt(np.clip(1 - 2 * noise[:, None] / np.maximum(np.square(np.abs(spectrum)), 1e-20), 0, 1))
+    # Averaging over neighbours keeps single bins from ringing, the known fault of spectral subtraction.
+    padded = np.pad(gain, 1, "edge")
+    smooth = np.lib.stride_tricks.sliding_window_view(padded, (3, 3)).mean(axis=(2, 3))
+    return istft(spectrum * np.maximum(smooth, floor), len(samples))
+
+
+def tilt_gain(words: NDArray[np.floating], recording: NDArray[np.floating]) -> Array:
+    """Gain per frequency (FFT // 2 + 1,) that brings the long-term spectrum of `words` halfway to that of `recording`.
+
+    At most 6 dB either way, as a careful hand at an equalizer would; what the recording's channel cuts off by more
+    than 12 dB is cut off altogether.
+    """
+    filters = mel_filters(24)
+    centres = (filters * np.arange(FFT // 2 + 1)).sum(axis=1) / filters.sum(axis=1)
+    levels = [10 * np.log10(filters @ _long_term(x) + 1e-12) for x in (recording, words)]
+    middle = (centres > 150 * FFT / RATE) & (centres < 4000 * FFT / RATE)
+    difference = (levels[0] - levels[0][middle].mean()) - (levels[1] - levels[1][middle].mean())
+    gain_db = 0.5 * np.clip(difference, -12, 12) + np.minimum(difference + 12, 0)
+    return 10 ** (np.interp(np.arange(FFT // 2 + 1), centres, gain_db) / 20)
+
+
+def read_at(samples: NDArray[np.floating], positions: NDArray[np.floating], cutoff: float = 1.0) -> Array:
+    """Band-limited values of `samples` (L,) at fractional `positions` (M,), zero outside.
+
+    Frequencies above `cutoff` of half the sample rate are removed, by a Hann-windowed sinc of 16 zero crossings a side.
+    """
+    half = int(np.ceil(16 / cutoff))
+    padded = np.pad(np.asarray(samples, np.float64), half + 1)
+    places = np.clip(positions, -1, len(samples)) + half + 1
+    left = np.floor(places).astype(np.int64)
+    offsets = np.arange(1 - half, half + 1)
+    distance = (places - left)[:, None] - offsets
+    kernel = np.sinc(cutoff * distance) * np.cos(0.5 * np.pi * distance / (half + 1)) ** 2
+    values = padded[np.clip(left[:, None] + offsets, 0, len(padded) - 1)]
+    # Dividing by the sum keeps a constant constant to the last digit.
+    return (values * kernel).sum(axis=1) / kernel.sum(axis=1)
+
+
+def stretch(samples: NDArray[np.floating], positions: Array) -> Array:
+    """Speech played along `positions` (M,), the sample of `samples` (L,) heard at each moment, at its own pitch.
+
+    Waveform similarity overlap-add. Source: Verhelst and Roelands (1993).
+    """
+    reach, step = FFT // 3, FFT // 2
+    margin = FFT + reach
+    padded = np.pad(np.asarray(samples, np.float64), (margin, margin + FFT))
+    out = np.zeros(len(positions) + 2 * FFT)
+    starts = np.arange(0, len(positions) + step, step)
+    heard = np.interp(starts, np.arange(len(positions)), positions) - step
+    expected = padded[margin - step : margin - step + FFT]
+    for start, place in zip(starts, np.clip(np.rint(heard).astype(int), -FFT, len(samples)), strict=True):
+        near = padded[place + margin - reach : place + margin + reach + FFT]
+        windows = np.lib.stride_tricks.sliding_window_view(near, FFT)
+        likeness = windows @ expected / np.sqrt(np.square(windows).sum(axis=1) + 1e-9)
+        best = int(likeness.argmax()) if expected.any() else reach
+        out[start : start + FFT] += windows[best] * _WINDOW
+        follow = place + margin - reach + best + step
+        expected = padded[follow : follow + FFT]
+    return out[step : step + len(positions)]
+
+
+def revoice(samples: NDArray[np.floating], positions: Array, pitch: float, formant: float) -> Array:
+    """Speech played along `positions` (M,) with its pitch times `pitch` and its resonances times `formant`.
+
+    The time scale is stretched by `pitch` and read `pitch` times as fast, which moves both; the spectral envelope, a
+    smoothed cepstrum, is then moved to where `formant` wants it.
+    """
+    n = len(positions)
+    finer = np.interp(np.arange(round(n * pitch)) / pitch, np.arange(n), positions)
+    moved = read_at(stretch(samples, finer), np.arange(n) * pitch, min(1.0, 0.97 / pitch))
+    spectrum = stft(moved)
+    cepstrum = np.fft.irfft(np.log(np.abs(spectrum) + 1e-5), axis=0)
+    cepstrum[30 : FFT - 29] = 0
+    envelope = np.fft.rfft(cepstrum, axis=0).real
+    bins = np.arange(FFT // 2 + 1)
+    source = np.minimum(bins * pitch / formant, FFT // 2)
+    low = np.minimum(source.astype(int), FFT // 2 - 1)
+    part = (source - low)[:, None]
+    wanted = envelope[low] * (1 - part) + envelope[low + 1] * part
+    return istft(spectrum * np.exp(np.clip(wanted - envelope, -2.3, 2.3)), n)
+
+
+def join(
+    samples: Samples, words: NDArray[np.floating], span: tuple[int, int], rng: np.random.Generator
+) -> Samples:
+    """`samples` (L,) with `words` in `span`, cross-faded at both borders; all fades lie inside the span.
+
+    The fades keep the power constant, whether the two sounds run alike or not. A fade is drawn for each border.
+    """
+    first, stop = span
+    original = samples[first:stop].astype(np.float64)
+    weight = np.ones(len(original))
+    for side in (slice(None), slice(None, None, -1)):
+        n = min(int(rng.integers(FADE[0], FADE[1] + 1)), len(weight) // 2)
+        rising = 0.5 - 0.5 * np.cos(np.pi * np.arange(n) / n)
+        weight[side][:n] = rising
+    fade = weight < 1
+    both = float((original * words)[fade].sum())
+    power = float(np.sqrt(np.square(original[fade]).sum() * np.square(words[fade]).sum()))
+    alike = min(max(both / power, 0.0), 1.0) if power > 0 else 1.0
+    keep = np.sqrt((1 - weight) ** 2 + weight**2 + 2 * alike * weight * (1 - weight))
+    out = samples.copy()
+    out[first:stop] = np.clip((original * (1 - weight) + words * weight) / keep, -1, 1)
+    return out
+
+
+def _power(samples: NDArray[np.floating], size: int, step: int) -> Array:
+    windows = np.lib.stride_tricks.sliding_window_view(samples, size)[::step]
+    return np.square(windows, dtype=np.float64).mean(axis=1)
+
+
+def _long_term(samples: NDArray[np.floating]) -> Array:
+    power = np.square(np.abs(stft(samples)))
+    total = power.sum(axis=0)
+    return power[:, total >= 0.01 * np.percentile(total, 95)].mean(axis=1)
