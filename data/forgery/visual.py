@@ -1,177 +1,300 @@
-"""Visual forgeries of the lower face, blended under a feathered mask that follows the face box."""
+"""Visual forgeries of a face, each named after the attack it imitates; all paint through one `Canvas`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-Frames = NDArray[np.uint8]
-Boxes = NDArray[np.float64]
+from data.forgery.autoencoder import AREA, SIDE, redraw
+from data.forgery.blend import FACE, LOWER_FACE, Canvas
+from data.forgery.geometry import Boxes, Frames, Region, fetch, fetch_bent, sharpen, upright
 
 MIN_DONOR = 8
-"""Fewest frames of another moment that `replace_lower_face` takes a mouth from."""
+"""Fewest frames of another moment, or of another person, that a forgery takes a face from."""
 
-RAMP = 2
-"""Frames over which a patch fades in and out, so that its borders in time do not jump."""
+MAX_BEND = 0.07
+"""Farthest that `reenact_face` moves a pixel, in widths (heights) of the face box."""
+
+
+@dataclass(frozen=True)
+class FaceClip:
+    """Another person's clip: frames (N, H, W, 3) and the face boxes (N, 4) in them."""
+
+    frames: Frames
+    boxes: Boxes
 
 
 class VisualForgery(Protocol):
-    """Forges `frames` (N, H, W, 3) uint8 inside `span`, given face `boxes` (N, 4) as x, y, width, height."""
+    """Forges `frames` (N, H, W, 3) uint8 inside `span`, given face `boxes` (N, 4) as x, y, width, height.
+
+    `other` is somebody else's clip, or None. Raises ValueError when the material is lacking.
+    """
 
     __name__: str
 
     def __call__(
-        self, frames: Frames, boxes: Boxes, span: tuple[int, int], rng: np.random.Generator
+        self,
+        frames: Frames,
+        boxes: Boxes,
+        span: tuple[int, int],
+        rng: np.random.Generator,
+        other: FaceClip | None = None,
     ) -> Frames: ...
 
 
 def replace_lower_face(
-    frames: Frames, boxes: Boxes, span: tuple[int, int], rng: np.random.Generator
+    frames: Frames,
+    boxes: Boxes,
+    span: tuple[int, int],
+    rng: np.random.Generator,
+    other: FaceClip | None = None,
 ) -> Frames:
     """The mouth of another moment of the same person, as a lip-sync attack puts other words into it.
 
-    The donor moment keeps its own motion; it is moved and scaled onto the face, its colour is matched to the ring
-    around the patch, and it is blended under a feathered ellipse. Raises ValueError when the clip holds no other
-    moment of at least `MIN_DONOR` frames.
+    Of a few moments the one is taken that fits best around the patch. It keeps its own motion. Raises ValueError
+    when the clip holds no other moment of `MIN_DONOR` frames, or no face.
     """
-    first, stop = span
-    donors = _donor_frames(len(frames), span, rng)
-    out = frames.copy()
-    for k, donor in zip(range(first, stop), donors, strict=True):
-        region = _lower_face(frames.shape[1:3], boxes[k])
-        patch = _warp_box(frames[donor], boxes[donor], boxes[k], region)
-        _blend(out[k], _match_ring(patch, frames[k], region), region, _ramp(k, span))
-    return out
+    canvas = Canvas(frames, boxes, span, LOWER_FACE.drawn(rng), rng)
+    drafts = [_moment(len(frames), span, rng) for _ in range(4)]
+    picked = min(drafts, key=lambda moment: _misfit(canvas, frames, boxes, moment))
+    patches = [
+        fetch(frames[donor], boxes[donor], region.u, region.v)
+        for donor, region in zip(picked, canvas.regions, strict=True)
+    ]
+    return canvas.paint(canvas.match_rim(patches))
 
 
 def resynthesize_lower_face(
-    frames: Frames, boxes: Boxes, span: tuple[int, int], rng: np.random.Generator
+    frames: Frames,
+    boxes: Boxes,
+    span: tuple[int, int],
+    rng: np.random.Generator,
+    other: FaceClip | None = None,
 ) -> Frames:
-    """The mouth as a face generator of low resolution redraws it: less detail, slightly other colour and sharpness.
+    """The mouth as a generator of low resolution redraws it: less detail, other colour and sharpness, a faint flicker.
 
-    Lip-sync generators work at 96 px for the whole face; the face box is reduced to 40 to 96 px and enlarged again.
+    Lip-sync generators draw the whole face at 96 px; here it has 40 to 96 px. Source: Prajwal et al., "A lip sync
+    expert is all you need" (2020).
+    """
+    canvas = Canvas(frames, boxes, span, LOWER_FACE.drawn(rng), rng)
+    side = int(rng.integers(40, 97))
+    gain = rng.uniform(0.94, 1.06, size=3) * rng.normal(1, 0.006, size=(len(canvas.steps), 1))
+    sharpness = rng.uniform(0.0, 1.2)
+    patches = []
+    for k, region, tint in zip(canvas.steps, canvas.regions, gain.astype(np.float32), strict=True):
+        small, box = upright(frames[k], boxes[k], (0.0, 0.4, 1.0, 1.2), (round(0.8 * side), side))
+        patches.append(sharpen(fetch(small, box, region.u, region.v), sharpness) * tint)
+    return canvas.paint(patches)
+
+
+def reenact_face(
+    frames: Frames,
+    boxes: Boxes,
+    span: tuple[int, int],
+    rng: np.random.Generator,
+    other: FaceClip | None = None,
+) -> Frames:
+    """The face bent by a smooth field that moves on its own: jaw, lips and head, as expression transfer bends it.
+
+    No pixel moves farther than `MAX_BEND`. Source: Siarohin et al., "First order motion model for image animation"
+    (2019), whose generator warps by such a field and samples linearly.
+    """
+    canvas = Canvas(frames, boxes, span, FACE.drawn(rng), rng)
+    n = len(canvas.steps)
+    jaw = rng.uniform(0.035, 0.06) * _curve(n, (4, 9), rng)
+    lips = rng.uniform(0.05, 0.15) * _curve(n, (5, 12), rng)
+    turn = rng.uniform(0.0, 0.035) * _curve(n, (15, 40), rng)
+    nod = rng.uniform(0.0, 0.02) * _curve(n, (15, 40), rng)
+    patches = []
+    for i, (k, region) in enumerate(zip(canvas.steps, canvas.regions, strict=True)):
+        across, down = _bend(region, jaw[i], lips[i], turn[i], nod[i])
+        bent = fetch_bent(frames[k], boxes[k], region.u[None, :] - across, region.v[:, None] - down)
+        patches.append(bent)
+    return canvas.paint(patches)
+
+
+def self_blend_face(
+    frames: Frames,
+    boxes: Boxes,
+    span: tuple[int, int],
+    rng: np.random.Generator,
+    other: FaceClip | None = None,
+) -> Frames:
+    """The face over itself, moved, tinted and sharpened or softened: only the traces that every face swap leaves.
+
+    Source: Shiohara and Yamasaki, "Detecting deepfakes with self-blended images" (2022); here one draw holds for the
+    whole span, as a forger's pipeline would.
+    """
+    shape = (FACE if rng.random() < 0.6 else LOWER_FACE).drawn(rng, waviness=0.05)
+    canvas = Canvas(frames, boxes, span, shape, rng)
+    zoom, move = rng.uniform(0.95, 1.05, size=2), rng.uniform(-0.03, 0.03, size=2)
+    swirl = rng.uniform(-0.012, 0.012, size=(2, 5, 5, 1))
+    turn = np.eye(3) * rng.uniform(0.9, 1.1) + rng.uniform(-0.03, 0.03, size=(3, 3))
+    shift = rng.uniform(-10, 10, size=3)
+    sharpness = rng.uniform(-0.9, 1.2)
+    ratio = float(rng.choice([0.6, 0.8, 1.0, 1.0]))
+    whole = np.array([0.0, 0.0, 5.0, 5.0])
+    patches = []
+    for k, region in zip(canvas.steps, canvas.regions, strict=True):
+        across, down = (fetch(part, whole, region.u, region.v)[..., 0] for part in swirl)
+        u = 0.5 + (region.u[None, :] - 0.5) * zoom[0] + move[0] + across
+        v = 0.5 + (region.v[:, None] - 0.5) * zoom[1] + 0.5 * move[1] + down
+        copy = sharpen(fetch_bent(frames[k], boxes[k], u, v), sharpness)
+        copy = 128 + (copy - 128) @ turn.astype(np.float32) + shift.astype(np.float32)
+        patches.append(canvas.base(k) + np.float32(ratio) * (copy - canvas.base(k)))
+    return canvas.paint(patches)
+
+
+def swap_identity(
+    frames: Frames,
+    boxes: Boxes,
+    span: tuple[int, int],
+    rng: np.random.Generator,
+    other: FaceClip | None = None,
+) -> Frames:
+    """The face of `other` in this one's place, in this one's tones, with its own motion, as a face swap puts it.
+
+    Raises ValueError when `other` is None or shorter than `MIN_DONOR` frames, or without a face.
+    """
+    if other is None or len(other.frames) < MIN_DONOR:
+        raise ValueError(f"no clip of another person of at least {MIN_DONOR} frames")
+    canvas = Canvas(frames, boxes, span, FACE.drawn(rng), rng)
+    walk = _walk(0, len(other.frames), len(canvas.steps), rng)
+    patches = [
+        fetch(other.frames[donor], other.boxes[donor], region.u, region.v)
+        for donor, region in zip(walk, canvas.regions, strict=True)
+    ]
+    return canvas.paint(canvas.match_tones(patches))
+
+
+def freeze_frames(
+    frames: Frames,
+    boxes: Boxes,
+    span: tuple[int, int],
+    rng: np.random.Generator,
+    other: FaceClip | None = None,
+) -> Frames:
+    """One moment held, or two faded into each other, in the face or in the whole picture: a cut that hides words.
+
+    Held or faded are the frames next to the span; a held face still follows the head. Raises ValueError when the
+    span leaves no frame of the clip.
     """
     first, stop = span
-    face_px = int(rng.integers(40, 97))
-    gain = rng.uniform(0.94, 1.06, size=3)
-    sharpen = rng.uniform(0.0, 1.2)
-    out = frames.copy()
-    for k in range(first, stop):
-        region = _lower_face(frames.shape[1:3], boxes[k])
-        scale = min(1.0, face_px / max(float(boxes[k][2]), 1.0))
-        _blend(out[k], _redraw(frames[k], scale, gain, sharpen, region), region, _ramp(k, span))
-    return out
+    before, after = first - 1, stop
+    if before < 0 and after >= len(frames):
+        raise ValueError(f"span {span} leaves no frame of {len(frames)} to hold")
+    before, after = (before if before >= 0 else after), (after if after < len(frames) else before)
+    faded = np.linspace(0, 1, stop - first + 2)[1:-1] if rng.random() < 0.5 else np.zeros(stop - first)
+    if rng.random() < 0.5:
+        out = frames.copy()
+        out[first:stop] = [
+            np.clip((1 - share) * frames[before] + share * frames[after] + 0.5, 0, 255) for share in faded
+        ]
+        return out
+    canvas = Canvas(frames, boxes, span, FACE.drawn(rng), rng)
+    patches = []
+    for share, region in zip(faded.astype(np.float32), canvas.regions, strict=True):
+        start, end = (fetch(frames[k], boxes[k], region.u, region.v) for k in (before, after))
+        patches.append(start + share * (end - start))
+    return canvas.paint(canvas.match_rim(patches))
 
 
-@dataclass(frozen=True)
-class _Region:
-    """A rectangle of the picture and the feathered mask (h, w) in [0, 1] inside it."""
+def autoencode_face(
+    frames: Frames,
+    boxes: Boxes,
+    span: tuple[int, int],
+    rng: np.random.Generator,
+    other: FaceClip | None = None,
+) -> Frames:
+    """The face as a small learned autoencoder redraws it, with the texture that such a decoder leaves.
 
-    rows: slice
-    columns: slice
-    mask: NDArray[np.float32]
-
-
-def _lower_face(size: tuple[int, int], box: NDArray[np.float64]) -> _Region:
-    x, y, width, height = box
-    centre_x, centre_y = x + 0.5 * width, y + 0.78 * height
-    radius_x, radius_y = 0.36 * width, 0.27 * height
-    rows = slice(
-        int(np.clip(centre_y - 1.2 * radius_y, 0, size[0] - 1)),
-        int(np.clip(centre_y + 1.2 * radius_y + 1, 1, size[0])),
-    )
-    columns = slice(
-        int(np.clip(centre_x - 1.2 * radius_x, 0, size[1] - 1)),
-        int(np.clip(centre_x + 1.2 * radius_x + 1, 1, size[1])),
-    )
-    across = (np.arange(columns.start, columns.stop) - centre_x) / radius_x
-    down = (np.arange(rows.start, rows.stop) - centre_y) / radius_y
-    radius = np.hypot(across[None, :], down[:, None])
-    return _Region(rows, columns, np.clip((1.15 - radius) / 0.35, 0.0, 1.0).astype(np.float32))
+    The first face swaps were of this kind and size; see `data.forgery.autoencoder`.
+    """
+    canvas = Canvas(frames, boxes, span, FACE.drawn(rng), rng)
+    sharpness = rng.uniform(0.0, 1.0)
+    views = [upright(frames[k], boxes[k], AREA, (SIDE, SIDE)) for k in canvas.steps]
+    drawn = redraw(np.stack([view for view, _ in views]))
+    patches = [
+        sharpen(fetch(face, box, region.u, region.v), sharpness)
+        for face, (_, box), region in zip(drawn, views, canvas.regions, strict=True)
+    ]
+    return canvas.paint(canvas.match_tones(patches))
 
 
-def _donor_frames(n: int, span: tuple[int, int], rng: np.random.Generator) -> NDArray[np.int64]:
-    first, stop = span
-    length = stop - first
+def touch_up_face(
+    frames: Frames,
+    boxes: Boxes,
+    span: tuple[int, int],
+    rng: np.random.Generator,
+    other: FaceClip | None = None,
+) -> Frames:
+    """A sham: the same masks, ramps, resampling and colour matching as the forgeries, but the content that was there.
+
+    Authentic clips get it, so that traces of blending alone are no evidence.
+    """
+    shape = (FACE if rng.random() < 0.6 else LOWER_FACE).drawn(rng)
+    canvas = Canvas(frames, boxes, span, shape, rng)
+    oversize, nudge = rng.uniform(1.0, 1.3), rng.uniform(-0.5, 0.5, size=2)
+    bounds = shape.bounds()
+    patches = []
+    for k, region in zip(canvas.steps, canvas.regions, strict=True):
+        moved = boxes[k] + [*nudge, 0, 0]
+        extent = oversize * moved[[3, 2]] * [bounds[3] - bounds[1], bounds[2] - bounds[0]]
+        view, box = upright(frames[k], moved, bounds, (round(extent[0]), round(extent[1])))
+        back = nudge / moved[2:]
+        patches.append(fetch(view, box, region.u - back[0], region.v - back[1]))
+    matched = canvas.match_tones(patches) if rng.random() < 0.5 else canvas.match_rim(patches)
+    return canvas.paint(matched)
+
+
+def _walk(low: int, high: int, length: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Back and forth through frames low..high-1 from a drawn start, so that motion never jumps."""
+    there_and_back = np.concatenate([np.arange(low, high), np.arange(high - 2, low, -1)])
+    return there_and_back[(int(rng.integers(high - low)) + np.arange(length)) % len(there_and_back)]
+
+
+def _moment(n: int, span: tuple[int, int], rng: np.random.Generator) -> NDArray[np.int64]:
     # A donor close to the span would show nearly the same mouth, hence nothing forged.
     margin = 5
-    low, high = max(((0, first - margin), (stop + margin, n)), key=lambda side: side[1] - side[0])
-    stretch = high - low
-    if stretch < MIN_DONOR:
+    sides = [(0, span[0] - margin), (span[1] + margin, n)]
+    usable = [(low, high) for low, high in sides if high - low >= MIN_DONOR]
+    if not usable:
         raise ValueError(f"no other moment of {MIN_DONOR} frames outside {span} in a clip of {n}")
-    # Walking back and forth keeps the motion smooth where the stretch is shorter than the span.
-    walk = np.concatenate([np.arange(low, high), np.arange(high - 2, low, -1)])
-    return walk[(int(rng.integers(stretch)) + np.arange(length)) % len(walk)]
+    low, high = usable[int(rng.integers(len(usable)))]
+    return _walk(low, high, span[1] - span[0], rng)
 
 
-def _ramp(k: int, span: tuple[int, int]) -> float:
-    first, stop = span
-    return min(1.0, (k - first + 1) / RAMP, (stop - k) / RAMP)
+def _misfit(canvas: Canvas, frames: Frames, boxes: Boxes, moment: NDArray[np.int64]) -> float:
+    """How far the rim of the patch would be from the picture, in three frames of the span."""
+    total = 0.0
+    for i in {0, len(moment) // 2, len(moment) - 1}:
+        region, mask = canvas.regions[i], canvas.masks[i]
+        patch = fetch(frames[moment[i]], boxes[moment[i]], region.u, region.v)
+        gap = (patch - canvas.base(canvas.steps[i]))[(mask > 0.02) & (mask < 0.8)]
+        total += float(np.abs(gap - gap.mean(axis=0)).mean())
+    return total
 
 
-def _blend(picture: Frames, patch: NDArray[np.float32], region: _Region, strength: float) -> None:
-    base = picture[region.rows, region.columns]
-    weight = (region.mask * strength)[..., None]
-    base[...] = np.clip(base * (1 - weight) + patch * weight + 0.5, 0, 255).astype(np.uint8)
+def _curve(n: int, period: tuple[float, float], rng: np.random.Generator) -> NDArray[np.float64]:
+    """A smooth course (n,) within [-1, 1]: three waves whose periods, in frames, are drawn from `period`."""
+    periods, phases = rng.uniform(*period, size=(3, 1)), rng.uniform(0, 2 * np.pi, size=(3, 1))
+    return np.sin(2 * np.pi * np.arange(n) / periods + phases).mean(axis=0)
 
 
-def _match_ring(patch: NDArray[np.float32], picture: Frames, region: _Region) -> NDArray[np.float32]:
-    ring = (region.mask > 0) & (region.mask < 0.9)
-    target = picture[region.rows, region.columns]
-    return patch + (target[ring].mean(axis=0) - patch[ring].mean(axis=0)) if ring.any() else patch
+def _bend(
+    region: Region, jaw: float, lips: float, turn: float, nod: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How far (h, w) the picture moves across and down, in units of the face box.
 
-
-def _warp_box(
-    image: Frames, source: NDArray[np.float64], target: NDArray[np.float64], region: _Region
-) -> NDArray[np.float32]:
-    columns = np.arange(region.columns.start, region.columns.stop)
-    rows = np.arange(region.rows.start, region.rows.stop)
-    columns = (columns - target[0]) * (source[2] / target[2]) + source[0]
-    rows = (rows - target[1]) * (source[3] / target[3]) + source[1]
-    return _resample(image, _linear(rows, image.shape[0]), _linear(columns, image.shape[1]))
-
-
-def _redraw(
-    image: Frames, scale: float, gain: NDArray[np.float64], sharpen: float, region: _Region
-) -> NDArray[np.float32]:
-    part = image[region.rows, region.columns]
-    height, width = part.shape[:2]
-    low = (max(2, round(height * scale)), max(2, round(width * scale)))
-    small = _resample(part, _area(low[0], height), _area(low[1], width))
-    rows = (np.arange(height) + 0.5) * low[0] / height - 0.5
-    columns = (np.arange(width) + 0.5) * low[1] / width - 0.5
-    drawn = _resample(small, _linear(rows, low[0]), _linear(columns, low[1]))
-    around = [np.roll(drawn, shift, axis) for axis in (0, 1) for shift in (-1, 1)]
-    blurred = np.mean([drawn, *around], axis=0, dtype=np.float32)
-    return (drawn + np.float32(sharpen) * (drawn - blurred)) * gain.astype(np.float32)
-
-
-def _resample(
-    image: NDArray[Any], rows: NDArray[np.float32], columns: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    used = np.flatnonzero(rows.any(axis=0))
-    part = image[used[0] : used[-1] + 1].astype(np.float32)
-    resized = np.tensordot(rows[:, used[0] : used[-1] + 1], part, axes=(1, 0))  # (H', W, 3)
-    return np.tensordot(columns, resized, axes=(1, 1)).transpose(1, 0, 2)  # (H', W', 3)
-
-
-def _linear(positions: NDArray[np.float64], n: int) -> NDArray[np.float32]:
-    clamped = np.clip(positions, 0, n - 1)
-    left = np.minimum(clamped.astype(int), max(n - 2, 0))
-    weight = clamped - left
-    matrix = np.zeros((len(positions), n), np.float32)
-    rows = np.arange(len(positions))
-    matrix[rows, left] += 1 - weight
-    matrix[rows, np.minimum(left + 1, n - 1)] += weight
-    return matrix
-
-
-def _area(low: int, n: int) -> NDArray[np.float32]:
-    edges = np.arange(low + 1) * n / low
-    pixels = np.arange(n)
-    overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
-    matrix = np.clip(overlap, 0, None)
-    return (matrix / matrix.sum(axis=1, keepdims=True)).astype(np.float32)
+    The jaw takes the lower lip with it and leaves the upper lip; lips widen about their middle; a turn moves the
+    nose most, since it is nearest.
+    """
+    u, v = region.u[None, :], region.v[:, None]
+    side = np.exp(-np.square((u - 0.5) / 0.24))
+    falls = np.clip((v - 0.74) / 0.12, 0, 1) * np.clip((1.12 - v) / 0.16, 0, 1)
+    mouth = side * np.exp(-np.square((v - 0.8) / 0.12))
+    depth = np.clip(1 - np.square((u - 0.5) / 0.42) - np.square((v - 0.56) / 0.5), 0, None)
+    return lips * (u - 0.5) * mouth + turn * depth, jaw * side * falls + nod * depth

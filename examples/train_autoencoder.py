@@ -1,0 +1,136 @@
+"""Train the face autoencoder of the forger: `python examples/train_autoencoder.py --clips DIR [--minutes 10]`.
+
+Takes the faces of the first half of the people in DIR (named by its clips.csv), in the order of the SHA-256 of
+"0:IDENTITY", and writes the weights as float16 to where the forger looks for them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from configs.schema import DecodeConfig
+from data.errors import ForensicError
+from data.forgery.autoencoder import AREA, SIDE, SLOPE, WEIGHTS
+from data.forgery.geometry import upright
+from pipeline.decode.whole import read_frames
+from pipeline.faces import track_face
+
+WIDTHS, CODE = (3, 24, 48, 96), 24
+EVERY = 5  # frames between two faces of a clip: neighbours teach nothing new
+BATCH = 32
+
+
+class Autoencoder(nn.Module):
+    """Three strided convolutions, a narrow code of 10 x 10 x 24, and the same way back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        pairs = list(pairwise(WIDTHS))
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 4, 2, 1) for a, b in pairs)
+        self.code = nn.ModuleDict(
+            {"in": nn.Conv2d(WIDTHS[-1], CODE, 1), "out": nn.Conv2d(CODE, WIDTHS[-1], 1)}
+        )
+        self.up = nn.ModuleList(nn.ConvTranspose2d(b, a, 4, 2, 1) for a, b in reversed(pairs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Faces (N, 3, SIDE, SIDE) of -0.5 to 0.5, and the same again."""
+        for layer in (*self.down, *self.code.values()):
+            x = nn.functional.leaky_relu(layer(x), float(SLOPE))
+        for layer in self.up[:-1]:
+            x = nn.functional.leaky_relu(layer(x), float(SLOPE))
+        return self.up[-1](x)
+
+
+def first_half(folder: Path) -> list[Path]:
+    """Clips of the first half of the people, in the order of the hashes of their names."""
+    with open(folder / "clips.csv", newline="", encoding="utf-8") as table:
+        rows = [(row["clip"], row["identity"]) for row in csv.DictReader(table)]
+    people = sorted({person for _, person in rows}, key=lambda p: hashlib.sha256(f"0:{p}".encode()).digest())
+    chosen = set(people[: len(people) // 2])
+    print(f"{len(chosen)} of {len(people)} people: {' '.join(sorted(chosen))}")
+    return [folder / clip for clip, person in rows if person in chosen]
+
+
+def faces(clips: list[Path]) -> NDArray[np.uint8]:
+    """Normalised faces (N, SIDE, SIDE, 3) of the clips."""
+    found = []
+    for clip in clips:
+        try:
+            frames = read_frames(clip, DecodeConfig())
+        except ForensicError as error:
+            print(error)
+            continue
+        boxes = track_face(frames) if frames is not None else None
+        if frames is None or boxes is None:
+            continue
+        for k in range(0, len(frames), EVERY):
+            found.append(np.clip(upright(frames[k], boxes[k], AREA, (SIDE, SIDE))[0] + 0.5, 0, 255))
+    return np.stack(found).astype(np.uint8)
+
+
+def batch(pictures: Tensor, chance: torch.Generator) -> Tensor:
+    """A random batch, half of it mirrored, each face a little moved and lit otherwise."""
+    x = pictures[torch.randint(len(pictures), (BATCH,), generator=chance)].permute(0, 3, 1, 2) / 255
+    x = torch.where(torch.rand(BATCH, 1, 1, 1, generator=chance) < 0.5, x.flip(3), x)
+    x = x.roll(tuple(torch.randint(-4, 5, (2,), generator=chance).tolist()), (2, 3))
+    light = 0.8 + 0.4 * torch.rand(BATCH, 3, 1, 1, generator=chance)
+    return (x * light).clamp(0, 1) - 0.5
+
+
+def train(pictures: Tensor, seconds: float) -> Autoencoder:
+    """Mean absolute error of the colours and of their gradients, which keeps edges, until the time is over."""
+    torch.manual_seed(0)
+    chance = torch.Generator().manual_seed(0)
+    network = Autoencoder().to(memory_format=torch.channels_last)
+    optimiser = torch.optim.Adam(network.parameters())
+    start, step = time.monotonic(), 0
+    while (spent := (time.monotonic() - start) / seconds) < 1:
+        for group in optimiser.param_groups:
+            group["lr"] = 2e-3 * min(1.0, (step + 1) / 100) * 0.5 * (1 + np.cos(np.pi * spent))
+        x = batch(pictures, chance).contiguous(memory_format=torch.channels_last)
+        error = network(x) - x
+        loss = error.abs().mean() + error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        step += 1
+        if step % 200 == 0:
+            print(f"{step}: {255 * error.detach().abs().mean().item():.2f} of 255", flush=True)
+    return network
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--clips", type=Path, required=True, help="folder of authentic clips with its clips.csv"
+    )
+    parser.add_argument("--minutes", type=float, default=10)
+    chosen = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    pictures = faces(first_half(chosen.clips))
+    print(f"{len(pictures)} faces")
+    network = train(torch.from_numpy(pictures), 60 * chosen.minutes)
+    weights = {
+        name: value.detach().numpy().astype(np.float16) for name, value in network.state_dict().items()
+    }
+    save_file({name: np.ascontiguousarray(value) for name, value in weights.items()}, WEIGHTS)
+    print(f"{WEIGHTS}: {WEIGHTS.stat().st_size / 1e3:.0f} kB")
+
+
+if __name__ == "__main__":
+    main()
