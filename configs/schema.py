@@ -14,7 +14,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Seconds = Annotated[float, Field(gt=0.0)]
 Seconds = Annotated[float, Field(ge=0.0)]
 
 
@@ -163,8 +162,8 @@ class SynthesizeConfig(Settings):
     manipulations: tuple[str, ...] = ()  # names of those to use; empty means all
     clip_s: tuple[Seconds, Seconds] = (2.0, 20.0)  # shorter input is left out, longer is cut; LAV-DF ends at 20 s
     short_side: Positive = 360  # larger pictures are scaled down to it
-    segment_mean_s: Seconds = 0.65  # LAV-DF; lengths follow a gamma distribution cut to `segment_s`
-    segment_shape: Seconds = 6.0  # then 89 % of them are shorter than 1 s, as published
+    segment_mean_s: Annotated[float, Field(gt=0)] = 0.65  # LAV-DF; lengths follow a gamma distribution cut to `segment_s`
+    segment_shape: Annotated[float, Field(gt=0)] = 6.0  # then 89 % of them are shorter than 1 s, as published
     segment_s: tuple[Seconds, Seconds] = (0.16, 1.6)
     second_segment: Share = 0.1  # of the forged clips have two; LAV-DF has 1.14 a clip
     extra_sham: Share = 0.5  # of the clips have one more span that is edited without forging

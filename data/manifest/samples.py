@@ -11,6 +11,9 @@ from data.timeline import Interval
 _VIDEO = "mp4 m4v mov mkv webm avi wmv flv ts mts m2ts mpg mpeg 3gp ogv mxf"
 _AUDIO = "wav mp3 m4a aac flac ogg opus wma"
 
+AUDIO_SUFFIXES = frozenset(f".{name}" for name in _AUDIO.split())
+"""Those of files that hold sound only."""
+
 MEDIA_SUFFIXES = frozenset(f".{name}" for name in f"{_VIDEO} {_AUDIO}".split())
 """File name endings that a folder of media is searched for."""
 

@@ -1,0 +1,222 @@
+"""One authentic piece in, one clip out, forged or not: every clip goes through the same hands.
+
+Whatever its class, a clip is opened in the same editing program (working size, level and noise floor are drawn alike),
+cut at the same kind of places, blended and cross-faded in both tracks, and encoded by the same encoder. The class
+decides one thing only: whether what is blended in differs from what was there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.schema import SynthesizeConfig
+from data.errors import InputError
+from data.forgery import (
+    AUDIO,
+    FROM_OTHERS,
+    VISUAL,
+    AudioForgery,
+    FaceClip,
+    VisualForgery,
+    Voices,
+    speak_text,
+    touch_up_face,
+    touch_up_speech,
+)
+from data.forgery.placement import FRAME_SAMPLES, place_spans, speech_activity
+from pipeline.voices import recode, synthetic_speech
+
+FPS = 25
+RATE = FPS * FRAME_SAMPLES
+
+Frames = NDArray[np.uint8]
+Samples = NDArray[np.float32]
+Span = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class EditedSegment:
+    """One edited span of a clip in seconds, the track, and what was done to it: a manipulation or a sham edit."""
+
+    start_s: float
+    end_s: float
+    modality: Literal["visual", "audio"]
+    manipulation: str
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Authentic frames (N, H, W, 3), mono 16 kHz samples (L,) and face boxes (N, 4); None for what is not there."""
+
+    frames: Frames | None
+    samples: Samples | None
+    boxes: NDArray[np.float64] | None
+
+    @property
+    def spoken(self) -> bool:
+        """Whether there are words to forge."""
+        return self.samples is not None and bool(speech_activity(self.samples).any())
+
+
+@dataclass(frozen=True)
+class Donors:
+    """Where material of other people of the same split comes from; each call draws anew, None where there is nobody."""
+
+    face: Callable[[np.random.Generator], FaceClip | None]
+    voice: Callable[[np.random.Generator], Samples | None]
+
+
+@dataclass(frozen=True)
+class EditedClip:
+    """The edited tracks, the forged segments, and the sham edits."""
+
+    frames: Frames | None
+    samples: Samples | None
+    segments: tuple[EditedSegment, ...]
+    shams: tuple[EditedSegment, ...]
+
+
+class Forger:
+    """Edits pieces with the manipulations that `config` admits."""
+
+    def __init__(self, config: SynthesizeConfig) -> None:
+        self._config = config
+        chosen = set(config.manipulations)
+        self._visual = [forgery for forgery in VISUAL if not chosen or forgery.__name__ in chosen]
+        self._audio = [forgery for forgery in AUDIO if not chosen or forgery.__name__ in chosen]
+
+    def labels(self, piece: Piece) -> tuple[int, ...]:
+        """The forged classes that `piece` allows, as modify_video + 2 * modify_audio."""
+        visual = piece.boxes is not None and bool(self._visual)
+        audio = piece.spoken and bool(self._audio)
+        return tuple(label for label in (1, 2, 3) if (visual or not label & 1) and (audio or not label & 2))
+
+    def edit(self, piece: Piece, label: int, donors: Donors, rng: np.random.Generator) -> EditedClip:
+        """`piece` edited so that its class is `label`.
+
+        Raises InputError when no span or no manipulation fits.
+        """
+        edit = _Edit(piece, self._config, rng)
+        spans, sham_only = edit.place()
+        for k, span in enumerate(spans):
+            if piece.boxes is not None:
+                edit.visual(span, self._visual if label & 1 and k != sham_only else [], donors)
+            if piece.spoken:
+                edit.audio(span, self._audio if label & 2 and k != sham_only else [], donors)
+        return edit.finish()
+
+
+class _Edit:
+    """One clip in the editing program."""
+
+    def __init__(self, piece: Piece, config: SynthesizeConfig, rng: np.random.Generator) -> None:
+        self._piece, self._config, self._rng = piece, config, rng
+        self._frames = self._in_editor(piece.frames)
+        self._samples = self._in_mixer(piece.samples)
+        self._segments: list[EditedSegment] = []
+        self._shams: list[EditedSegment] = []
+
+    def _in_editor(self, frames: Frames | None) -> Frames | None:
+        scale = self._rng.uniform(*self._config.editor_scale)
+        if frames is None:
+            return None
+        height, width = frames.shape[1:3]
+        size = max(2, round(width * scale)), max(2, round(height * scale))
+        edited = np.empty_like(frames)
+        for k, image in enumerate(frames):
+            small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+            cv2.resize(small, (width, height), dst=edited[k], interpolation=cv2.INTER_CUBIC)
+        return edited
+
+    def _in_mixer(self, samples: Samples | None) -> Samples | None:
+        gain = 10 ** (self._rng.uniform(*self._config.editor_gain_db) / 20)
+        floor = 10 ** (self._rng.uniform(*self._config.editor_noise_db) / 20)
+        if samples is None:
+            return None
+        noise = self._rng.standard_normal(len(samples), dtype=np.float32)
+        return np.clip(samples * np.float32(gain) + noise * np.float32(floor), -1, 1)
+
+    def place(self) -> tuple[tuple[Span, ...], int | None]:
+        """Spans of frames to edit, at least one, and the place among them of one that is never forged.
+
+        Raises InputError when the piece has no room for the shortest.
+        """
+        config, rng = self._config, self._rng
+        extra = rng.random() < config.extra_sham
+        count = 1 + (rng.random() < config.second_segment) + extra
+        least, most = (max(1, round(edge * FPS)) for edge in config.segment_s)
+        drawn = rng.gamma(config.segment_shape, config.segment_mean_s / config.segment_shape, count)
+        lengths = [int(length) for length in np.clip(np.round(drawn * FPS), least, most)]
+        activity = self._activity()
+        for attempt in (lengths, lengths[:1], [least]):
+            spans = place_spans(activity, attempt, rng)
+            if spans:
+                return spans, int(rng.integers(len(spans))) if extra and len(spans) > 1 else None
+        raise InputError(f"no room for an edit of {least / FPS:.2f} s in {len(activity) / FPS:.2f} s of clip")
+
+    def _activity(self) -> NDArray[np.bool_]:
+        lengths = []
+        if self._frames is not None:
+            lengths.append(len(self._frames))
+        if self._samples is not None:
+            lengths.append(len(self._samples) // FRAME_SAMPLES)
+        if self._piece.samples is None or not self._piece.spoken:
+            return np.ones(min(lengths), bool)
+        return speech_activity(self._piece.samples)[: min(lengths)]
+
+    def visual(self, span: Span, forgeries: list[VisualForgery], donors: Donors) -> None:
+        """Forge the picture of `span` by one of `forgeries`, or touch it up when there is none."""
+        assert self._frames is not None
+        assert self._piece.boxes is not None
+        if not forgeries:
+            self._frames = touch_up_face(self._frames, self._piece.boxes, span, self._rng, None)
+            self._shams.append(_segment(span, "visual", touch_up_face.__name__))
+            return
+        for k in self._rng.permutation(len(forgeries)):
+            other = donors.face(self._rng) if forgeries[k] in FROM_OTHERS else None
+            try:
+                self._frames = forgeries[k](self._frames, self._piece.boxes, span, self._rng, other)
+            except ValueError:
+                continue  # this one needs more material than there is
+            self._segments.append(_segment(span, "visual", forgeries[k].__name__))
+            return
+        raise InputError(f"no visual manipulation fits frames {span}")
+
+    def audio(self, span: Span, forgeries: list[AudioForgery], donors: Donors) -> None:
+        """Forge the sound of `span` by one of `forgeries`, or touch it up when there is none."""
+        assert self._samples is not None
+        bounds = span[0] * FRAME_SAMPLES, span[1] * FRAME_SAMPLES
+        nothing = np.zeros(0, np.float32)
+        if not forgeries:
+            self._samples = touch_up_speech(self._samples, bounds, self._rng, Voices(nothing, nothing, None))
+            self._shams.append(_segment(span, "audio", touch_up_speech.__name__))
+            return
+        for k in self._rng.permutation(len(forgeries)):
+            voices = self._voices(forgeries[k], bounds[1] - bounds[0], donors)
+            try:
+                self._samples = forgeries[k](self._samples, bounds, self._rng, voices)
+            except ValueError:
+                continue
+            self._segments.append(_segment(span, "audio", forgeries[k].__name__))
+            return
+        raise InputError(f"no audio manipulation fits samples {bounds}")
+
+    def _voices(self, forgery: AudioForgery, length: int, donors: Donors) -> Voices:
+        nothing = np.zeros(0, np.float32)
+        other = donors.voice(self._rng) if forgery in FROM_OTHERS else None
+        synthetic = synthetic_speech(self._rng, 2 * length) if forgery is speak_text else nothing
+        return Voices(other if other is not None else nothing, synthetic, recode)
+
+    def finish(self) -> EditedClip:
+        """What has become of the piece."""
+        return EditedClip(self._frames, self._samples, tuple(self._segments), tuple(self._shams))
+
+
+def _segment(span: Span, modality: Literal["visual", "audio"], manipulation: str) -> EditedSegment:
+    return EditedSegment(span[0] / FPS, span[1] / FPS, modality, manipulation)

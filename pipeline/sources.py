@@ -1,0 +1,173 @@
+"""The authentic material of a forged data set: clips and voices, who is in them, and each person's split."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from configs.schema import DecodeConfig, SynthesizeConfig
+from data.errors import ForensicError, InputError, UsageError
+from data.manifest import AUDIO_SUFFIXES, SPLITS, Manifest
+from data.media import MediaInfo
+from pipeline.probe import inspect
+from pipeline.progress import Hook, silent
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One authentic file: the person in it, the recording conditions, the split, and how many clips it is cut into."""
+
+    path: Path
+    identity: str
+    group: str
+    split: str
+    pieces: int
+    duration_s: float
+    pixels: int
+
+
+@dataclass(frozen=True)
+class Voice:
+    """A recording of speech that lends its words to forgeries in clips of its own split."""
+
+    path: Path
+    identity: str
+    split: str
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a data set is made of; `left_out` maps files to the reason why they are not used."""
+
+    root: Path
+    clips: tuple[Source, ...]
+    voices: tuple[Voice, ...]
+    left_out: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class _Person:
+    identity: str
+    group: str = ""
+    split: str = ""
+
+
+def find_material(
+    root: Path, config: SynthesizeConfig, seed: int, decode: DecodeConfig, hook: Hook = silent
+) -> Material:
+    """Clips and voices below `root`, split so that no identity is in two splits.
+
+    Identities come from a CSV in `root` (columns `clip` or `file`; `identity` or `speaker`; optional `group` and
+    `split`), else from the folder that a file lies in, else from its name. Each group is spread over the splits.
+    Files that by their ending hold sound only lend their voices; where there is nothing else, or with
+    `config.forge_voices`, they are forged too.
+
+    Raises InputError when there is no media file, UsageError when a person is put into two splits.
+    """
+    people = _people(root)
+    files = [sample.file for sample in Manifest.folder(root).samples]
+    named = {file: people.get(file.as_posix(), _Person(_identity_of(file))) for file in files}
+    split = _splits(named.values(), config, seed)
+    sound_only = [file for file in files if file.suffix.lower() in AUDIO_SUFFIXES]
+    forged = (
+        files
+        if config.forge_voices or len(sound_only) == len(files)
+        else sorted(set(files) - set(sound_only))
+    )
+    clips, left_out = [], {}
+    for done, file in enumerate(forged, start=1):
+        try:
+            info = inspect(root / file, decode.max_pixels, decode.max_duration_s)
+            clips.append(_source(root / file, named[file], split, info, config))
+        except ForensicError as error:
+            _LOG.warning("left out: %s", error)
+            left_out[file.as_posix()] = error.what
+        hook("look at the clips", done, len(forged))
+    voices = tuple(
+        Voice(root / file, named[file].identity, split[named[file].identity]) for file in sound_only
+    )
+    return Material(root, tuple(clips), voices, left_out)
+
+
+def _source(
+    path: Path, person: _Person, split: Mapping[str, str], info: MediaInfo, config: SynthesizeConfig
+) -> Source:
+    lengths_s = [stream.duration_s for stream in (info.video, info.audio) if stream is not None]
+    known_s = [length for length in [*lengths_s, info.duration_s] if length is not None]
+    least_s, most_s = config.clip_s
+    # Nothing known: one piece, as long as the file will turn out to be.
+    duration_s = max(known_s) if known_s else most_s
+    if duration_s < least_s:
+        raise InputError(
+            f"lasts {duration_s:.2f} s, shorter than {least_s:g} s",
+            path,
+            "lower synthesize.clip_s or leave it out",
+        )
+    whole, rest_s = divmod(duration_s, most_s)
+    pixels = 0
+    if info.video is not None:
+        shrink = min(1.0, config.short_side / max(1, min(info.video.width, info.video.height)))
+        pixels = round(info.video.width * info.video.height * shrink**2)
+    return Source(
+        path,
+        person.identity,
+        person.group,
+        split[person.identity],
+        int(whole) + (rest_s >= least_s),
+        duration_s,
+        pixels,
+    )
+
+
+def _people(root: Path) -> dict[str, _Person]:
+    found: dict[str, _Person] = {}
+    for table in sorted(root.glob("*.csv")):
+        with table.open(newline="", encoding="utf-8") as lines:
+            for row in csv.DictReader(lines):
+                name = row.get("clip") or row.get("file")
+                person = row.get("identity") or row.get("speaker")
+                if not name or not person:
+                    continue
+                split = row.get("split") or ""
+                if split and split not in SPLITS:
+                    fix = f"name {', '.join(SPLITS)}, or leave the column out"
+                    raise UsageError(f"unknown split {split!r} of {name}", table, fix)
+                found[name] = _Person(person, row.get("group") or "", split)
+    return found
+
+
+def _identity_of(file: Path) -> str:
+    return file.parent.as_posix() if file.parent != Path() else file.stem
+
+
+def _splits(people: Iterable[_Person], config: SynthesizeConfig, seed: int) -> dict[str, str]:
+    """Split of each identity: what a table says, else the split that lacks most, group by group."""
+    groups: dict[str, str] = {}
+    chosen: dict[str, str] = {}
+    for person in people:
+        groups[person.identity] = max(person.group, groups.get(person.identity, ""))
+        if person.split:
+            if chosen.get(person.identity, person.split) != person.split:
+                fix = "put all clips of a person into one split"
+                raise UsageError(f"{person.identity} is in two splits", fix=fix)
+            chosen[person.identity] = person.split
+    share = dict(zip(SPLITS, (config.train_share, config.dev_share), strict=False))
+    share["test"] = 1 - config.train_share - config.dev_share
+    count = dict.fromkeys(SPLITS, 0)
+    # Groups one after the other, people of a group in an order that only the seed and their names decide.
+    for identity in sorted(groups, key=lambda name: (groups[name], _hash(seed, name))):
+        if identity not in chosen:
+            total = sum(count.values()) + 1
+            chosen[identity] = max(SPLITS, key=lambda name: share[name] * total - count[name])
+        count[chosen[identity]] += 1
+    return chosen
+
+
+def _hash(seed: int, name: str) -> bytes:
+    return hashlib.sha256(f"{seed}:{name}".encode()).digest()
