@@ -1,0 +1,345 @@
+"""The report on one clip as one HTML file that needs nothing else: no network, no script to be read."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from data.media import StreamCoverage
+from data.timeline import Interval, total_s
+from pipeline.report import curves
+from pipeline.report.model import NOTE, SCHEMA, Report
+from pipeline.report.pictures import Pictures, Still
+from pipeline.report.rows import VERDICTS, Row, printable, rows, timecode
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+ASSETS = Path(__file__).parent / "assets"
+
+WORDS = {"visual": "picture", "audio": "sound", "both": "picture and sound"}
+"""What people call a modality."""
+CLASSES = {"real": "real", "visual": "picture forged", "audio": "sound forged", "both": "both forged"}
+
+WIDTH, HEIGHT = 1000, 100
+"""Size of a lane's drawing in its own units."""
+
+_CURVES = (
+    ("visual", "Picture score", "visual", ("visual",)),
+    ("audio", "Sound score", "audio", ("audio",)),
+    ("joint", "Joint score", "both", ("visual", "audio")),
+    ("visual_error", "Picture reconstruction error", "visual", ("visual",)),
+    ("audio_error", "Sound reconstruction error", "audio", ("audio",)),
+)
+"""Name, label, modality of the marks behind it, and the tracks whose gaps concern it."""
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One row of the timeline: a drawing of `kind` "frames", "marks", "curve" or "spectrogram"."""
+
+    name: str
+    kind: str
+    label: str
+    hint: str = ""
+    described: str = ""
+    modality: str = ""
+    tracks: tuple[str, ...] = ()
+    path: str = ""
+    top: float = 1.0
+    lines: tuple[float, ...] = ()
+
+
+def page_html(report: Report, pictures: Pictures | None, media: str | None) -> str:
+    """The page as text, the same for the same arguments.
+
+    `media` is the URL of the clip relative to the page, or a file: URL; None leaves the clip out of the player.
+    Raises ValueError when `media` leads to another machine.
+    """
+    if media is not None:
+        _check_local(media)
+    shown = pictures if pictures is not None else Pictures()
+    found, span_s = rows(report), _span_s(report)
+    style = _asset("base.css") + _asset("report.css")
+    script = _asset("report.js")
+    return (
+        _environment()
+        .get_template("report.html")
+        .render(
+            report=report,
+            note=NOTE,
+            schema=SCHEMA,
+            rows=found,
+            finding=finding(report),
+            extent=_extent(report),
+            span_s=span_s,
+            classes=CLASSES,
+            words=WORDS,
+            tracks=[(name, word, report.coverage[name]) for name, word in _tracks()],
+            lanes=_lanes(report, shown, span_s),
+            width=WIDTH,
+            height=HEIGHT,
+            media=media,
+            pictures=shown,
+            strip=[still for still in shown.stills if still.interval is None],
+            groups=_groups(found, shown.stills),
+            provenance=_provenance(report),
+            data=_data(report, found, span_s),
+            style=style,
+            script=script,
+            policy=_policy(style, script),
+        )
+    )
+
+
+def finding(report: Report) -> str:
+    """The verdict as a sentence with the number of spans; `NOTE` belongs beside it."""
+    verdict, n = VERDICTS[report.label].capitalize(), len(report.intervals)
+    spans = f"{n} span{'s' if n != 1 else ''}"
+    if report.label == "real":
+        return f"{verdict} in the clip as a whole; {spans} shown as asked." if n else f"{verdict}."
+    return f"{verdict} in {spans}." if n else f"{verdict}; no single span stands out."
+
+
+def percent(share: float) -> str:
+    """A share as per cent with one digit, rounded down: 100 % is said only of all."""
+    return f"{math.floor(1000 * share) / 10:.1f} %"
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(ASSETS),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "printable": printable,
+        "timecode": timecode,
+        "percent": percent,
+        "base64": lambda content: base64.b64encode(content).decode(),
+    }
+    return environment
+
+
+@lru_cache(maxsize=8)
+def _asset(name: str) -> str:
+    return (ASSETS / name).read_text(encoding="utf-8")
+
+
+def _policy(style: str, script: str) -> str:
+    """A policy under which nothing but our own style and script runs and nothing is fetched from elsewhere."""
+
+    def hashed(text: str) -> str:
+        return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
+
+    return (
+        f"default-src 'none'; img-src data:; media-src 'self' data: blob: file:; style-src {hashed(style)}; "
+        f"script-src {hashed(script)}; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _check_local(media: str) -> None:
+    parts = urlsplit(media)
+    if parts.scheme not in ("", "file") or parts.netloc:
+        raise ValueError(f"the player takes a relative or file: URL, not {media!r}")
+
+
+def _tracks() -> tuple[tuple[str, str], ...]:
+    return (("visual", "picture"), ("audio", "sound"))
+
+
+def _span_s(report: Report) -> float:
+    """Seconds from 0 to the last thing that the page has to show."""
+    ends = [report.scores.grid.span.end_s, *(found.end_s for found in report.intervals)]
+    ends += [gap.end_s for track in report.coverage.values() if track is not None for gap in track.gaps]
+    if report.input.duration_s is not None:
+        ends.append(report.input.duration_s)
+    return round(max(0.0, *ends), 3)
+
+
+def _extent(report: Report) -> str:
+    """How much of the clip the intervals cover."""
+    span_s = _span_s(report)
+    if not report.intervals or span_s <= 0:
+        return ""
+    marked_s = total_s(Interval(found.start_s, found.end_s) for found in report.intervals)
+    return f"{marked_s:.2f} s of {span_s:.2f} s ({percent(min(1.0, marked_s / span_s))}) are marked."
+
+
+def _lanes(report: Report, pictures: Pictures, span_s: float) -> list[Lane]:
+    lanes = []
+    if any(still.interval is None for still in pictures.stills):
+        lanes.append(Lane("frames", "frames", "Frames", tracks=("visual",)))
+    present = {name for name, track in report.coverage.items() if track is not None}
+    for modality, tracks in (("visual", ("visual",)), ("audio", ("audio",)), ("both", ("visual", "audio"))):
+        if set(tracks) <= present or any(found.modality == modality for found in report.intervals):
+            label = f"Forged: {'both' if modality == 'both' else WORDS[modality]}"
+            lanes.append(Lane(f"forged-{modality}", "marks", label, modality=modality, tracks=tracks))
+    lanes += _curve_lanes(report, span_s)
+    if pictures.spectrogram is not None:
+        hint = "0 to 8 kHz"
+        lanes.append(
+            Lane("spectrogram", "spectrogram", "Sound spectrogram", hint, "", "audio", tracks=("audio",))
+        )
+    return lanes
+
+
+def _curve_lanes(report: Report, span_s: float) -> list[Lane]:
+    grid, lanes = report.scores.grid, []
+    marks = (report.thresholds.onset, report.thresholds.offset)
+    for name, label, modality, tracks in _CURVES:
+        values = report.scores.curves()[name]
+        if values is None or (name == "joint" and None in report.coverage.values()):
+            continue
+        score = not name.endswith("error")
+        highest = curves.highest(values)
+        top = 1.0 if score else highest
+        drawn = curves.path(
+            values, float(grid.start), float(grid.step), span_s, top, width=WIDTH, height=HEIGHT
+        )
+        if np.isfinite(values).any():
+            at_s = grid.centre_s(int(np.nanargmax(values)))
+            described = f"{label}: highest {highest:.2f} at {timecode(at_s)}"
+        else:
+            described = f"{label}: no step with media"
+        lanes.append(
+            Lane(
+                name,
+                "curve",
+                label,
+                f"0 to {top:.4g}",
+                described,
+                modality,
+                tracks,
+                drawn,
+                top,
+                marks if score else (),
+            )
+        )
+    return lanes
+
+
+@dataclass(frozen=True)
+class Group:
+    """The stills of one interval in order of time."""
+
+    number: int
+    row: Row
+    stills: tuple[Still, ...]
+
+
+def _groups(found: Sequence[Row], stills: Sequence[Still]) -> list[Group]:
+    groups = []
+    for k, row in enumerate(found):
+        own = tuple(sorted((s for s in stills if s.interval == k), key=lambda s: s.time_s))
+        if own:
+            groups.append(Group(k + 1, row, own))
+    return groups
+
+
+def _data(report: Report, found: Sequence[Row], span_s: float) -> dict[str, Any]:
+    """What the script needs; names and other strangers' text are not in it."""
+    lanes = {lane.name: lane for lane in _curve_lanes(report, span_s)}
+    return {
+        "span_s": span_s,
+        "start_s": float(report.scores.grid.start),
+        "step_s": float(report.scores.grid.step),
+        "intervals": [[row.start_s, row.end_s, row.modality, row.score] for row in found],
+        "gaps": {name: _gaps(track) for name, track in report.coverage.items()},
+        "curves": {
+            name: {"top": lanes[name].top, **curves.packed(values)}
+            for name, values in report.scores.curves().items()
+            if values is not None and name in lanes
+        },
+    }
+
+
+def _gaps(track: StreamCoverage | None) -> list[list[float]]:
+    return [[round(gap.start_s, 3), round(gap.end_s, 3)] for gap in track.gaps] if track is not None else []
+
+
+def _provenance(report: Report) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Titles, and name and value of every fact below them."""
+    facts, made, clock = report.input, report.provenance, report.clock
+    duration = f"{facts.duration_s:.3f} s" if facts.duration_s is not None else "not announced"
+    groups = [
+        (
+            "File",
+            [
+                ("Name", printable(facts.name)),
+                ("SHA-256", facts.sha256),
+                ("Size", f"{facts.size_bytes:,} bytes"),
+                ("Container", printable(facts.container)),
+                ("Duration", duration),
+                ("Container time of 0", f"{facts.origin_s:.3f} s"),
+            ],
+        )
+    ]
+    if facts.video is not None:
+        video = facts.video
+        rate = f"{video.average_fps:.3f} per second" if video.average_fps > 0 else "not known"
+        groups.append(
+            (
+                "Picture track",
+                [
+                    ("Codec", printable(video.codec)),
+                    ("Stored size", f"{video.width} × {video.height} pixels"),
+                    ("Rotation", f"{video.rotation}° clockwise"),
+                    ("Pixel format", printable(video.pixel_format)),
+                    ("Average frame rate", rate),
+                    *_track_times(video.start_s, video.duration_s),
+                ],
+            )
+        )
+    if facts.audio is not None:
+        audio = facts.audio
+        groups.append(
+            (
+                "Sound track",
+                [
+                    ("Codec", printable(audio.codec)),
+                    ("Sample rate", f"{audio.sample_rate:,} Hz"),
+                    ("Channels", str(audio.channels)),
+                    *_track_times(audio.start_s, audio.duration_s),
+                ],
+            )
+        )
+    branches = ", ".join(report.branches) if report.branches else "none"
+    groups.append(
+        (
+            "Analysis",
+            [
+                ("Preset", made.preset),
+                ("Settings digest", made.config_digest),
+                ("Route", f"{report.route}, branches: {branches}"),
+                ("Thresholds", f"onset {report.thresholds.onset:g}, offset {report.thresholds.offset:g}"),
+                ("Device", f"{made.device}, {made.dtype}"),
+                ("Seed", str(made.seed)),
+                ("Started", clock.started_at),
+                ("Took", f"{clock.elapsed_s:.1f} s"),
+                ("Report form", SCHEMA),
+            ],
+        )
+    )
+    groups.append(("Weights (SHA-256)", [(printable(k), printable(v)) for k, v in made.weights.items()]))
+    groups.append(("Versions", [(printable(k), printable(v)) for k, v in made.versions.items()]))
+    return groups
+
+
+def _track_times(start_s: float, duration_s: float | None) -> list[tuple[str, str]]:
+    lasts = f"{duration_s:.3f} s" if duration_s is not None else "not announced"
+    return [("Start", f"{start_s:.3f} s"), ("Duration", lasts)]
