@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from data.errors import ForensicError
-from pipeline.cli import analyse, datasets, learn
+from pipeline.cli import analyse, data, datasets, learn
 from pipeline.cli.options import EXIT_INTERRUPTED, complain, trace
 
 EXIT_CODES = """
@@ -47,6 +47,7 @@ def root(
 
 for _command in (
     analyse.run,
+    analyse.report,
     analyse.extract,
     learn.train,
     datasets.synthesize,
@@ -54,6 +55,7 @@ for _command in (
     analyse.doctor,
 ):
     app.command()(_command)
+app.add_typer(data.app, name="data")
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -1,14 +1,14 @@
-"""`pipeline run`, `extract` and `doctor`: from media to reports and features."""
+"""`pipeline run`, `report`, `extract` and `doctor`: from media to reports and features."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
-from data.errors import ForensicError
+from data.errors import ForensicError, InputError
 from pipeline.cli.options import (
     EXIT_PARTIAL,
     Debug,
@@ -22,6 +22,32 @@ from pipeline.cli.options import (
     complain,
     weights_source,
 )
+
+if TYPE_CHECKING:
+    from pipeline.report.exports import Form
+
+_FORMS = ("vtt", "audacity", "edl", "otio")
+
+
+def _form(text: str) -> str:
+    if text not in _FORMS:
+        raise typer.BadParameter(f"{text!r} is not one of {', '.join(_FORMS)}")
+    return text
+
+
+Exports = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--export",
+        parser=_form,
+        metavar="|".join(_FORMS),
+        help="Write the intervals in this form too, beside the CSV. Repeatable.",
+    ),
+]
+EmbedVideo = Annotated[
+    bool,
+    typer.Option("--embed-video", help="Put a small copy of the video into the page, so that it can travel."),
+]
 
 
 def run(
@@ -42,6 +68,14 @@ def run(
     json: Annotated[
         str | None, typer.Option(metavar="PATH|-", help="One JSON document; - is standard output.")
     ] = None,
+    export: Exports = None,
+    embed_video: EmbedVideo = False,
+    html: Annotated[
+        bool,
+        typer.Option(
+            "--html/--no-html", help="A page for each clip; without, no clip is decoded again for pictures."
+        ),
+    ] = True,
     overrides: Overrides = None,
     debug: Debug = False,
 ) -> None:
@@ -50,6 +84,7 @@ def run(
     \b
     Examples:
       pipeline run --input clip.mp4
+      pipeline run --input clip.mp4 --export vtt --export otio --embed-video
       pipeline run --input clip.mp4 --json - | jq .intervals
       pipeline run --input folder/ --out reports/ --store features/
     """
@@ -60,45 +95,124 @@ def run(
     target = out if out is not None or json is not None else Path("pipeline-out")
     # With --json - standard output belongs to the JSON alone.
     people = sys.stderr if json == "-" else sys.stdout
+    html = html and target is not None
     outputs = Outputs(
         target,
         json_path=Path(json) if json is not None and json != "-" else None,
         stream=sys.stdout if json == "-" else None,
         many=input.is_dir(),
+        html=html,
+        exports=cast("list[Form]", export or []),
     )
     if store is not None:
         check_folder(store, "--store")
     from data.store import FeatureStore
     from pipeline.detector import Pipeline
     from pipeline.progress import progress
-    from pipeline.report.rows import Outcome, summary, table
+    from pipeline.report.folder import table
+    from pipeline.report.media import look
+    from pipeline.report.rows import printable, summary
 
     with progress() as bar:
         bar.begin("weights")
         detector = Pipeline.from_pretrained(
             weights_source(weights, preset), preset=preset, device=device, overrides=overrides or (), hook=bar
         )
-    kept = FeatureStore(store) if store is not None else None
-    outcomes: list[Outcome] = []
+    kept, codes = FeatureStore(store) if store is not None else None, list[int]()
     with outputs:
         for name in files:
+            path, pictures = base / name, None
             try:
                 with progress() as bar:
-                    bar.begin(str(name))
-                    report = detector(base / name, route=route, store=kept, hook=bar)
+                    bar.begin(printable(str(name)))
+                    report = detector(path, route=route, store=kept, hook=bar)
+                    if html:
+                        pictures = look(path, report, detector.config.decode, embed_video, bar)
             except ForensicError as error:
                 outputs.add_error(name, error)
                 complain(error, debug)
-                outcomes.append(Outcome.failed(str(name), error.exit_code))
+                codes.append(error.exit_code)
             else:
-                outputs.add(name, report)
+                outputs.add(name, report, path, pictures)
                 print("\n".join(summary(report, str(name))), file=people)
-                outcomes.append(Outcome.of(str(name), report, 0 if report.complete else EXIT_PARTIAL))
+                codes.append(0 if report.complete else EXIT_PARTIAL)
     if input.is_dir():
-        print("\n".join(table(outcomes)), file=people)
+        print("\n".join(table(outputs.outcomes)), file=people)
     if outputs.written:
         print(_written(outputs.written, target), file=people)
-    raise typer.Exit(combine([outcome.code for outcome in outcomes]))
+    raise typer.Exit(combine(codes))
+
+
+def report(
+    input: Annotated[Path, typer.Option("--input", "-i", help="A report's JSON file, or a folder of them.")],
+    media: Annotated[
+        Path | None,
+        typer.Option(
+            help="The analysed file, or the folder of the files [default: looked for near the JSON]."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for what is written [default: beside the JSON].")
+    ] = None,
+    export: Exports = None,
+    figure: Annotated[
+        Literal["svg", "png"] | None, typer.Option(help="Draw the curves as a figure for a paper.")
+    ] = None,
+    embed_video: EmbedVideo = False,
+    debug: Debug = False,
+) -> None:
+    """Write pages, exports and figures again from the JSON of earlier runs; no model is needed.
+
+    \b
+    Examples:
+      pipeline report --input pipeline-out/clip.mp4.json --media clip.mp4
+      pipeline report --input pipeline-out/ --export edl --figure svg
+    """
+    from configs.schema import DecodeConfig
+    from pipeline.progress import progress
+    from pipeline.report.json import ErrorEntry, find_reports, load
+    from pipeline.report.media import find_media, look
+    from pipeline.report.outputs import Outputs, beside
+    from pipeline.report.rows import printable
+
+    files, base = find_reports(input)
+    outputs = Outputs(
+        out if out is not None else base,
+        many=input.is_dir(),
+        html=True,
+        exports=cast("list[Form]", export or []),
+        figure=figure,
+    )
+    codes = list[int]()
+    with outputs:
+        for file in files:
+            name = file.with_name(file.name.removesuffix(".json"))
+            try:
+                found = load(base / file)
+                if isinstance(found, ErrorEntry):
+                    if not input.is_dir():
+                        what = f"says that '{found.name}' could not be analysed ({found.what})"
+                        raise InputError(what, input, found.fix)
+                    outputs.add_failure(beside(name, found.name), found.what)
+                    continue
+                folder = (base / file).parent
+                places = (
+                    (folder, base.parent / file.parent) if media is None else (media / file.parent, media)
+                )
+                path, pictures = find_media(found, places), None
+                if path is not None:
+                    with progress() as bar:
+                        bar.begin(printable(str(file)))
+                        pictures = look(path, found, DecodeConfig(), embed_video, bar)
+                outputs.render(name, found, path, pictures)
+            except InputError as error:
+                outputs.add_failure(str(name), error.what)
+                complain(error, debug)
+                codes.append(error.exit_code)
+            else:
+                codes.append(0)
+    print(_written(outputs.written, out if out is not None else base))
+    raise typer.Exit(combine(codes or [0]))
 
 
 def extract(
@@ -162,6 +276,8 @@ def doctor(debug: Debug = False) -> None:
 
 
 def _written(paths: list[Path], folder: Path | None) -> str:
+    from pipeline.report.rows import printable
+
     if len(paths) <= 3 or folder is None:
-        return "wrote " + ", ".join(str(path) for path in paths)
+        return "wrote " + ", ".join(printable(str(path)) for path in paths)
     return f"wrote {len(paths)} files below {folder}"

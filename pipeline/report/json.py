@@ -8,25 +8,54 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, is_dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import ForensicError, InputError
 from data.files import replacing
-from data.media import AudioStream, StreamCoverage, VideoStream
+from data.media import StreamCoverage
 from data.timeline import Interval, TimeGrid
 from pipeline.localize import ForgedInterval
-from pipeline.report.model import NOTE, SCHEMA, InputFacts, Provenance, Report, RunClock, StepScores, Thresholds
+from pipeline.report.model import (
+    NOTE,
+    SCHEMA,
+    InputFacts,
+    Provenance,
+    Report,
+    RunClock,
+    StepScores,
+    Thresholds,
+)
 
 ERROR_SCHEMA = "rt-deeploc/error@1"
 """Name and version of the entry that stands for a file that could not be analysed."""
 
 _TIME_DIGITS, _SCORE_DIGITS = 3, 4
+_LARGEST = 1e12
+_FRACTION = re.compile(r"-?[0-9]{1,12}(/[0-9]{1,12})?")
+_BAD = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError)
+_AGAIN = "write it again with `pipeline run`"
+
+_Label = Literal["real", "visual", "audio", "both"]
+_Branch = Literal["visual", "audio", "joint"]
+
+
+@dataclass(frozen=True)
+class ErrorEntry:
+    """What stands where the report of a file would be that could not be analysed."""
+
+    name: str
+    what: str
+    fix: str
+    exit_code: int
 
 
 def dumps(report: Report) -> str:
@@ -72,39 +101,100 @@ def loads(text: str) -> Report:
 
     Raises InputError when the text is not a report of this schema version.
     """
+    return _report(_document(text))
+
+
+def find_reports(source: Path) -> tuple[list[Path], Path]:
+    """JSON files that `source`, a file or a folder, stands for, relative to the folder returned with them.
+
+    Raises InputError when there is nothing, or no JSON file in the folder.
+    """
+    if source.is_dir():
+        files = sorted(path.relative_to(source) for path in source.rglob("*.json"))
+        # Names that begin with a dot are half-written files.
+        shown = [file for file in files if not file.name.startswith(".")]
+        if not shown:
+            raise InputError("holds no JSON file", source, "give a folder that `pipeline run` wrote")
+        return shown, source
+    if not source.exists():
+        raise InputError("no such file or folder", source, "check the path")
+    return [Path(source.name)], source.parent
+
+
+def load(path: Path) -> Report | ErrorEntry:
+    """What a JSON file of `pipeline run` holds: a report, or the entry of a file that could not be analysed.
+
+    Raises InputError that names the file when it cannot be read or holds neither.
+    """
+    try:
+        document = _document(path.read_text(encoding="utf-8"))
+        return _error(document) if document["schema"] == ERROR_SCHEMA else _report(document)
+    except InputError as error:
+        error.path = path
+        raise
+    except OSError as error:
+        raise InputError(f"cannot be read ({error.strerror})", path, "check the file") from error
+    except UnicodeDecodeError:
+        raise InputError("not a report (no UTF-8 text)", path, _AGAIN) from None
+
+
+def _document(text: str) -> Any:
     try:
         document = json.loads(text)
+        document["schema"]
+    except _BAD:
+        raise InputError("not a report (no JSON object with a schema)", fix=_AGAIN) from None
+    return document
+
+
+def _error(document: dict[str, Any]) -> ErrorEntry:
+    try:
+        return _fit({"name": document["input"]["name"], **document["error"]}, ErrorEntry)
+    except _BAD as error:
+        raise InputError(f"not an entry of a failed file ({error})", fix=_AGAIN) from None
+
+
+def _report(document: dict[str, Any]) -> Report:
+    try:
         if document["schema"] != SCHEMA:
-            raise ValueError(f"schema {document['schema']}, this version reads {SCHEMA}")
-        facts, grid = dict(document["input"]), document["scores"]["grid"]
+            raise ValueError(f"schema {str(document['schema'])[:40]!r}, this version reads {SCHEMA}")
+        grid = document["scores"]["grid"]
+        if not all(_FRACTION.fullmatch(grid[name]) for name in ("start", "step")):
+            raise ValueError("scores.grid needs fractions")
         curves: dict[str, Any] = {
             name: _read_curve(values) for name, values in document["scores"].items() if name != "grid"
         }
-        video, audio = facts.pop("video"), facts.pop("audio")
+        if curves["joint"] is None:
+            raise ValueError("scores.joint is missing")
+        shares = _fit(document["probabilities"], Mapping[_Label, float])
+        if shares.keys() != set(get_args(_Label)):
+            raise ValueError("probabilities are incomplete")
+        coverage = document["coverage"]
+        intervals = tuple(_fit(found, ForgedInterval) for found in document["intervals"])
+        for found in intervals:
+            _fit(found.modality, Literal["visual", "audio", "both"])
+            if not (0 <= found.start_s <= found.end_s and 0 <= found.score <= 1):
+                raise ValueError(f"no interval: {found}")
         return Report(
-            input=InputFacts(
-                **facts,
-                video=VideoStream(**video) if video is not None else None,
-                audio=AudioStream(**audio) if audio is not None else None,
-            ),
-            label=document["label"],
-            route=document["route"],
-            branches=tuple(document["branches"]),
-            complete=document["complete"],
-            probabilities=document["probabilities"],
-            intervals=tuple(ForgedInterval(**found) for found in document["intervals"]),
-            coverage={name: _read_coverage(track) for name, track in document["coverage"].items()},
-            warnings=tuple(document["warnings"]),
+            input=_fit(document["input"], InputFacts),
+            label=_fit(document["label"], _Label),
+            route=_fit(document["route"], Literal["auto", _Branch, "all"]),
+            branches=_fit(document["branches"], tuple[_Branch, ...]),
+            complete=_fit(document["complete"], bool),
+            probabilities=shares,
+            intervals=intervals,
+            coverage={name: _read_coverage(coverage[name]) for name in ("visual", "audio")},
+            warnings=_fit(document["warnings"], tuple[str, ...]),
             scores=StepScores(
-                grid=TimeGrid(Fraction(grid["start"]), Fraction(grid["step"]), grid["n"]),
+                grid=TimeGrid(Fraction(grid["start"]), Fraction(grid["step"]), _fit(grid["n"], int)),
                 **curves,
             ),
-            thresholds=Thresholds(**document["thresholds"]),
-            provenance=Provenance(**document["provenance"]),
-            clock=RunClock(**document["clock"]),
+            thresholds=_fit(document["thresholds"], Thresholds),
+            provenance=_fit(document["provenance"], Provenance),
+            clock=_fit(document["clock"], RunClock),
         )
-    except (ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
-        raise InputError(f"not a report ({error})", fix="write it again with `pipeline run`") from None
+    except _BAD as error:
+        raise InputError(f"not a report ({str(error) or type(error).__name__})", fix=_AGAIN) from None
 
 
 def error_text(name: str, error: ForensicError) -> str:
@@ -118,13 +208,13 @@ def error_text(name: str, error: ForensicError) -> str:
     )
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all, with its folders.
+def write_text(path: Path, text: str, durable: bool = True) -> None:
+    """Write a file whole or not at all, with its folders; `durable` as in `data.files.replacing`.
 
     Raises UsageError when the place cannot be written.
     """
-    with replacing(path) as temporary:
-        # A file name may hold bytes that are no Unicode; JSON escapes them, CSV cannot.
+    with replacing(path, durable) as temporary:
+        # A file name may hold bytes that are no Unicode; JSON escapes them, other forms cannot.
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
 
 
@@ -156,7 +246,13 @@ def _curve(values: NDArray[np.float32] | None) -> list[float | None] | None:
 def _read_curve(values: list[float | None] | None) -> NDArray[np.float32] | None:
     if values is None:
         return None
-    return np.array([math.nan if value is None else value for value in values], dtype=np.float32)
+    # Not value by value: an hour has 90,000 steps.
+    if not set(map(type, values)) <= {float, int, NoneType}:
+        raise ValueError("a curve holds what is no number")
+    curve = np.array([math.nan if value is None else value for value in values], dtype=np.float64)
+    if np.any(np.abs(curve) > _LARGEST):
+        raise ValueError("a curve holds a number that is too large")
+    return curve.astype(np.float32)
 
 
 def _coverage(track: StreamCoverage | None) -> dict[str, Any] | None:
@@ -176,8 +272,31 @@ def _read_coverage(track: dict[str, Any] | None) -> StreamCoverage | None:
     if track is None:
         return None
     return StreamCoverage(
-        expected_s=track["expected_s"],
-        decoded_s=track["decoded_s"],
-        gaps=tuple(Interval(start_s, end_s) for start_s, end_s in track["gaps"]),
-        errors=track["errors"],
+        expected_s=_fit(track["expected_s"], float),
+        decoded_s=_fit(track["decoded_s"], float),
+        gaps=tuple(Interval(_fit(start_s, float), _fit(end_s, float)) for start_s, end_s in track["gaps"]),
+        errors=_fit(track["errors"], int),
     )
+
+
+def _fit(value: Any, kind: Any) -> Any:
+    """`value` of a JSON document as `kind`, a type as our dataclasses use them; ValueError if it is none."""
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin is Literal and value in parts:
+        return value
+    if origin is tuple and isinstance(value, list):
+        return tuple(_fit(part, parts[0]) for part in value)
+    if origin is Mapping and isinstance(value, dict):
+        return {_fit(key, parts[0]): _fit(part, parts[1]) for key, part in value.items()}
+    if origin is UnionType:
+        return None if value is None else _fit(value, parts[0])
+    if isinstance(kind, type) and is_dataclass(kind) and isinstance(value, dict):
+        hints = get_type_hints(kind)
+        if hints.keys() != value.keys():
+            raise ValueError(f"{kind.__name__} has the fields {', '.join(map(repr, value))}")
+        return kind(**{name: _fit(part, hints[name]) for name, part in value.items()})
+    if kind is float and type(value) in (int, float) and abs(value) <= _LARGEST:
+        return float(value)
+    if kind in (str, int, bool) and type(value) is kind:
+        return value
+    raise ValueError(f"{str(value)[:40]!r} where {getattr(kind, '__name__', kind)} is expected")

@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import tempfile
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TextIO
+from typing import TYPE_CHECKING, Self, TextIO
+from urllib.parse import quote
 
 from data.errors import ForensicError, UsageError
 from data.files import replacing
+from pipeline.report.exports import Form, export_text, suffix
+from pipeline.report.folder import Outcome, index_csv, index_html, ranked
 from pipeline.report.json import dumps, error_text, write_text
 from pipeline.report.model import Report
-from pipeline.report.rows import csv_text
+
+if TYPE_CHECKING:
+    from pipeline.report.figure import Kind
+    from pipeline.report.pictures import Pictures
+
+_NAME_BYTES = 200
+"""Longest name of an input that is kept whole: file systems take 255 bytes, of which endings need some."""
 
 
 class Outputs:
     """Writes each report as it comes, so that an interrupted folder keeps what was done.
 
-    Below `out` a file ``sub/name.mp4`` of the input becomes ``sub/name.mp4.json`` and ``sub/name.mp4.csv``, so that
-    equal names never collide. `stream` or `json_path` gets one JSON document: the report, or with `many` an array of
-    them. A file that failed is an entry with its error. `written` lists the files.
+    Below `out` a file ``sub/name.mp4`` of the input becomes ``sub/name.mp4.json``, ``.csv``, with `html` a page, and
+    the `exports` and `figure` asked for; equal names never collide. With `many`, an index of all files is written
+    at the end. `stream` or `json_path` gets one JSON document: the report, or with `many` an array of them. A file
+    that failed is an entry with its error. `written` lists the files, `outcomes` has a row for each input.
 
     Raises UsageError when a place cannot be written, before anything is analysed.
     """
@@ -31,11 +44,17 @@ class Outputs:
         json_path: Path | None = None,
         stream: TextIO | None = None,
         many: bool = False,
+        html: bool = False,
+        exports: Sequence[Form] = (),
+        figure: Kind | None = None,
     ) -> None:
         self._out, self._json_path, self._stream, self._many = out, json_path, stream, many
+        self._html, self._figure = html, figure
+        self._exports: tuple[Form, ...] = tuple(dict.fromkeys(("csv", *exports)))
         self._stack = ExitStack()
         self._separator = "[\n"
         self.written: list[Path] = []
+        self.outcomes: list[Outcome] = []
         if out is not None:
             check_folder(out, "--out")
         if json_path is not None:
@@ -58,31 +77,94 @@ class Outputs:
         self._stack.__exit__(kind, error, trace)
         if kind is None and self._json_path is not None:
             self.written.append(self._json_path)
+        if self._out is not None and self._many and kind in (None, KeyboardInterrupt):
+            rows = ranked(self.outcomes)
+            self._write(self._out / "index.csv", index_csv(rows))
+            if self._html:
+                self._write(self._out / "index.html", index_html(rows))
 
-    def add(self, name: Path, report: Report) -> None:
-        """Write the report on the file whose path relative to the input is `name`."""
-        text = dumps(report)
-        self._emit(name, text)
+    def add(
+        self, name: Path, report: Report, media: Path | None = None, pictures: Pictures | None = None
+    ) -> None:
+        """Write everything on the file whose path relative to the input is `name`; see `render`."""
+        self._emit(name, dumps(report))
+        self.render(name, report, media, pictures)
+
+    def render(
+        self, name: Path, report: Report, media: Path | None = None, pictures: Pictures | None = None
+    ) -> None:
+        """Write all but the JSON. Pages and exports point to `media`, the analysed file, by its relative path."""
+        page = None
         if self._out is not None:
-            self._write(self._out / f"{name}.csv", csv_text(report))
+            stem = self._out / short(name)
+            url = relative_url(media, stem.parent) if media is not None else None
+            for form in self._exports:
+                self._write(_with(stem, suffix(form)), export_text(report, form, url))
+            if self._figure is not None:
+                from pipeline.report.figure import figure
+
+                self._write(_with(stem, f".{self._figure}"), figure(report, self._figure))
+            if self._html:
+                from pipeline.report.page import page_html
+
+                self._write(_with(stem, ".html"), page_html(report, pictures, url))
+                page = relative_url(_with(stem, ".html"), self._out)
+            else:
+                # The page of an earlier run would contradict this one.
+                _with(stem, ".html").unlink(missing_ok=True)
+        self.outcomes.append(Outcome.of(beside(name, report.input.name), report, page))
 
     def add_error(self, name: Path, error: ForensicError) -> None:
         """Write the entry of a file that could not be analysed; a report of an earlier run does not stay beside it."""
         self._emit(name, error_text(name.name, error))
         if self._out is not None:
-            (self._out / f"{name}.csv").unlink(missing_ok=True)
+            for ending in (".html", *map(suffix, self._exports)):
+                _with(self._out / short(name), ending).unlink(missing_ok=True)
+        self.add_failure(str(name), error.what)
+
+    def add_failure(self, name: str, reason: str) -> None:
+        """Give a file a row with its reason and nothing else."""
+        self.outcomes.append(Outcome.failed(name, reason))
 
     def _emit(self, name: Path, text: str) -> None:
         if self._out is not None:
-            self._write(self._out / f"{name}.json", text)
+            self._write(_with(self._out / short(name), ".json"), text, durable=True)
         if self._stream is not None:
             self._stream.write((self._separator if self._many else "") + text)
             self._stream.flush()
             self._separator = ",\n"
 
-    def _write(self, path: Path, text: str) -> None:
-        write_text(path, text)
+    def _write(self, path: Path, content: str | bytes, durable: bool = False) -> None:
+        # All but the JSON can be made again from it.
+        if isinstance(content, str):
+            write_text(path, content, durable)
+        else:
+            with replacing(path, durable) as temporary:
+                temporary.write_bytes(content)
         self.written.append(path)
+
+
+def short(name: Path) -> Path:
+    """`name`, or where endings would make it longer than file systems take, its beginning and a hash of the whole."""
+    raw = os.fsencode(name.name)
+    if len(raw) <= _NAME_BYTES:
+        return name
+    kept = raw[: _NAME_BYTES - 9].decode("utf-8", "ignore")
+    return name.with_name(f"{kept}~{hashlib.sha256(raw).hexdigest()[:8]}")
+
+
+def beside(name: Path, file: str) -> str:
+    """How the index calls `file`, which need not be a possible file name, in the folder of `name`."""
+    return file if name.parent == Path() else f"{name.parent}/{file}"
+
+
+def relative_url(target: Path, folder: Path) -> str | None:
+    """URL of `target` relative to `folder`, percent-encoded; None where there is no such path (another drive)."""
+    try:
+        path = os.path.relpath(target, folder)
+    except ValueError:
+        return None
+    return quote(os.fsencode(path.replace(os.sep, "/")))
 
 
 def check_folder(folder: Path, option: str) -> None:
@@ -97,3 +179,7 @@ def check_folder(folder: Path, option: str) -> None:
     except OSError as error:
         fix = f"choose another place with {option}, or make this one writable"
         raise UsageError(f"cannot be written ({error.strerror})", folder, fix) from error
+
+
+def _with(stem: Path, ending: str) -> Path:
+    return stem.with_name(stem.name + ending)

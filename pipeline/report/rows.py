@@ -1,12 +1,10 @@
-"""One row per forged interval; CSV and the text summary are built from the same rows."""
+"""One row per forged interval, for every form of the report, and the text summary."""
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+import unicodedata
+from dataclasses import dataclass
 
 from pipeline.report.model import NOTE, Report
 
@@ -17,10 +15,12 @@ VERDICTS = {
     "both": "picture and sound look forged",
 }
 
+_JOINERS = "\u200c\u200d"
+
 
 @dataclass(frozen=True)
 class Row:
-    """A forged interval, rounded to milliseconds and four digits as it is written."""
+    """A forged interval, rounded to milliseconds and four digits as it is written; `file` is `printable`."""
 
     file: str
     start: str
@@ -31,37 +31,17 @@ class Row:
     score: float
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What the closing table of a folder says of one file, and the exit code that the file alone would give."""
+def printable(text: str) -> str:
+    """`text` on one line, with what cannot be seen or turns the reading order as escapes like ``\\u202e``.
 
-    name: str
-    verdict: str
-    intervals: str
-    note: str
-    code: int
-
-    @classmethod
-    def of(cls, name: str, report: Report, code: int) -> Outcome:
-        """The outcome of an analysed file."""
-        note = "" if report.complete else "partly decoded"
-        return cls(name, report.label, str(len(report.intervals)), note, code)
-
-    @classmethod
-    def failed(cls, name: str, code: int) -> Outcome:
-        """The outcome of a file that could not be analysed."""
-        return cls(name, "failed", "", "", code)
+    Those are control and format characters, line separators, and bytes of a file name that are no Unicode. The two
+    joiners stay, because emoji and several scripts need them. JSON keeps names as they are.
+    """
+    return "".join(char.encode("unicode_escape").decode() if _unseen(char) else char for char in text)
 
 
-def table(outcomes: Sequence[Outcome]) -> list[str]:
-    """The closing table of a folder, one line per file."""
-    width = max(len(outcome.name) for outcome in outcomes)
-    lines = ["", f"{'file':<{width}}  {'verdict':<7}  intervals"]
-    for outcome in outcomes:
-        cells = f"{outcome.name:<{width}}  {outcome.verdict:<7}  {outcome.intervals:>9}  {outcome.note}"
-        lines.append(cells.rstrip())
-    failed = sum(outcome.verdict == "failed" for outcome in outcomes)
-    return [*lines, f"{len(outcomes) - failed} of {len(outcomes)} file(s) analysed"]
+def _unseen(char: str) -> bool:
+    return unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp") and char not in _JOINERS
 
 
 def timecode(time_s: float) -> str:
@@ -76,7 +56,7 @@ def rows(report: Report) -> tuple[Row, ...]:
     """The report's intervals in order of time."""
     return tuple(
         Row(
-            file=report.input.name,
+            file=printable(report.input.name),
             start=timecode(found.start_s),
             end=timecode(found.end_s),
             start_s=round(found.start_s, 3),
@@ -88,15 +68,6 @@ def rows(report: Report) -> tuple[Row, ...]:
     )
 
 
-def csv_text(report: Report) -> str:
-    """A header and one line per interval."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(Row)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in rows(report))
-    return text.getvalue()
-
-
 def verdict(report: Report) -> str:
     """One line: the finding, its probability and the branch that was asked for intervals."""
     share = report.probabilities[report.label]
@@ -106,13 +77,13 @@ def verdict(report: Report) -> str:
 
 def summary(report: Report, name: str) -> list[str]:
     """The report on the file `name` as a few lines for people, what was not analysed included."""
-    lines = [f"{name}: {verdict(report)}"]
+    lines = [f"{printable(name)}: {verdict(report)}"]
     found = rows(report)
     lines += [f"  {row.start} - {row.end}  {row.modality:<6}  {row.score:.2f}" for row in found]
     if not found and report.label != "real":
         lines.append("  no single span stands out")
     lines.append("  analysed: " + ", ".join(_analysed(report)))
-    lines += [f"  warning: {warning}" for warning in report.warnings]
+    lines += [f"  warning: {printable(warning)}" for warning in report.warnings]
     factor = report.clock.real_time_factor
     speed = f", {factor:.2f} s per second of media" if factor is not None else ""
     lines.append(f"  took {report.clock.elapsed_s:.1f} s on {report.provenance.device}{speed}")

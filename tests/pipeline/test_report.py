@@ -17,10 +17,11 @@ from data.errors import InputError, UsageError
 from data.media import AudioStream, StreamCoverage, VideoStream
 from data.timeline import Interval, TimeGrid
 from pipeline.localize import ForgedInterval
+from pipeline.report.exports import export_text
 from pipeline.report.json import dumps, loads, write_text
 from pipeline.report.model import InputFacts, Provenance, Report, RunClock, StepScores, Thresholds
 from pipeline.report.outputs import Outputs
-from pipeline.report.rows import Outcome, csv_text, rows, summary, table, timecode
+from pipeline.report.rows import rows, summary, timecode
 
 FACTS = InputFacts(
     name='clip, with "quotes".mp4',
@@ -158,7 +159,7 @@ def test_timecodes(time_s: float, text: str) -> None:
 
 def test_csv_and_summary_say_the_same() -> None:
     row = rows(report())[0]
-    (read,) = csv.DictReader(io.StringIO(csv_text(report())))
+    (read,) = csv.DictReader(io.StringIO(export_text(report(), "csv")))
     assert read == {
         "file": FACTS.name,
         "start": "01:02:03.042",
@@ -172,7 +173,8 @@ def test_csv_and_summary_say_the_same() -> None:
 
 
 def test_csv_without_intervals_is_a_header() -> None:
-    assert csv_text(report(intervals=())) == "file,start,end,start_s,end_s,modality,score\n"
+    header = '"file","start","end","start_s","end_s","modality","score"\n'
+    assert export_text(report(intervals=()), "csv") == header
 
 
 def test_rows_are_in_order_of_time() -> None:
@@ -199,22 +201,6 @@ def test_a_forged_clip_without_an_interval_says_so() -> None:
     assert "  no single span stands out" in summary(report(intervals=()), "a.mp4")
 
 
-def test_the_closing_table_counts_what_was_analysed() -> None:
-    outcomes = [
-        Outcome.of("a/long name.mp4", report(), 0),
-        Outcome.of("b.mp4", report(complete=False, label="both", intervals=()), 4),
-        Outcome.failed("c.mp4", 3),
-    ]
-    assert table(outcomes) == [
-        "",
-        "file             verdict  intervals",
-        "a/long name.mp4  audio            1",
-        "b.mp4            both             0  partly decoded",
-        "c.mp4            failed",
-        "2 of 3 file(s) analysed",
-    ]
-
-
 def test_outputs_mirror_the_input_and_never_collide(tmp_path: Path) -> None:
     with Outputs(tmp_path, many=True) as outputs:
         outputs.add(Path("a/clip.mp4"), report())
@@ -224,7 +210,8 @@ def test_outputs_mirror_the_input_and_never_collide(tmp_path: Path) -> None:
         str(path.relative_to(tmp_path)): loads(path.read_text()).label for path in tmp_path.rglob("*.json")
     }
     assert labels == {"a/clip.mp4.json": "audio", "b/clip.mp4.json": "real", "b/clip.mkv.json": "both"}
-    assert len(outputs.written) == 6
+    assert len(outputs.written) == 7
+    assert outputs.written[-1] == tmp_path / "index.csv"
 
 
 def test_many_reports_make_one_json_array(tmp_path: Path) -> None:

@@ -1,0 +1,105 @@
+"""One row per file of a folder: the closing table, index.csv and index.html are built from the same rows."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass, fields
+from importlib import resources
+
+from pipeline.report.exports import csv_table
+from pipeline.report.model import NOTE, Report
+from pipeline.report.rows import VERDICTS, printable
+
+FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a folder says of one file; rounded as it is written, None where nothing is known.
+
+    `score` is 1 - P(real): what clips are ranked by, since it exists for every clip and does not depend on where the
+    threshold of intervals lies. `interval_score` is the highest score of an interval. `page` is the URL of the file's
+    page relative to the folder's.
+    """
+
+    file: str
+    verdict: str
+    score: float | None = None
+    interval_score: float | None = None
+    intervals: int | None = None
+    duration_s: float | None = None
+    note: str = ""
+    sha256: str = ""
+    page: str | None = None
+
+    @classmethod
+    def of(cls, name: str, report: Report, page: str | None = None) -> Outcome:
+        """The outcome of an analysed file."""
+        duration_s = report.input.duration_s
+        return cls(
+            file=printable(name),
+            verdict=report.label,
+            score=round(1 - report.probabilities["real"], 4),
+            interval_score=max((round(found.score, 4) for found in report.intervals), default=None),
+            intervals=len(report.intervals),
+            duration_s=round(duration_s, 3) if duration_s is not None else None,
+            note="" if report.complete else "partly decoded",
+            sha256=report.input.sha256,
+            page=page,
+        )
+
+    @classmethod
+    def failed(cls, name: str, reason: str) -> Outcome:
+        """The outcome of a file that could not be analysed."""
+        return cls(printable(name), FAILED, note=printable(reason))
+
+
+def ranked(outcomes: Iterable[Outcome]) -> list[Outcome]:
+    """Highest score first, failed files at the end; equal ones by name."""
+
+    def key(outcome: Outcome) -> tuple[float, str]:
+        return (-outcome.score if outcome.score is not None else 1.0), outcome.file
+
+    return sorted(outcomes, key=key)
+
+
+def table(outcomes: Sequence[Outcome]) -> list[str]:
+    """The closing table of a folder, one line per file."""
+    width = max(len(outcome.file) for outcome in outcomes)
+    lines = ["", f"{'file':<{width}}  {'verdict':<7}  intervals"]
+    for outcome in outcomes:
+        count = str(outcome.intervals) if outcome.intervals is not None else ""
+        # The reason of a failure has been printed when it happened.
+        note = outcome.note if outcome.verdict != FAILED else ""
+        lines.append(f"{outcome.file:<{width}}  {outcome.verdict:<7}  {count:>9}  {note}".rstrip())
+    failed = sum(outcome.verdict == FAILED for outcome in outcomes)
+    return [*lines, f"{len(outcomes) - failed} of {len(outcomes)} file(s) analysed"]
+
+
+def index_csv(outcomes: Sequence[Outcome]) -> str:
+    """A header and one line per file, in the order given; see `csv_table`."""
+    header = [field.name for field in fields(Outcome) if field.name != "page"]
+    return csv_table(header, (astuple(outcome)[: len(header)] for outcome in outcomes))
+
+
+def index_html(outcomes: Sequence[Outcome]) -> str:
+    """A page that lists the files in the order given; its script, if it may run, sorts and filters them."""
+    import jinja2
+
+    assets = resources.files("pipeline.report") / "assets"
+    style, script, template = (
+        (assets / name).read_text(encoding="utf-8") for name in ("base.css", "index.js", "index.html")
+    )
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(template).render(
+        outcomes=outcomes,
+        failed=sum(outcome.verdict == FAILED for outcome in outcomes),
+        words=VERDICTS | {FAILED: "could not be analysed"},
+        note=NOTE,
+        style=style,
+        script=script,
+        # Only this script may run, whatever a name should smuggle in.
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
