@@ -76,6 +76,8 @@ def media_below(root: Path, top: str = "", links: bool = True) -> Iterator[str]:
 def way_out(root: Path, wanted: Iterable[str]) -> str | None:
     """Where a root that lacks all the files `wanted` may have been meant instead, as advice; None for no idea."""
     wanted = tuple(wanted)
+    if (root / "recipe.json").is_file():
+        return "it is a data set in the making: let the same `pipeline synthesize` command finish it"
     parent = Path(os.path.abspath(root)).parent
     if _holds(parent, wanted):
         return f"its parent has one: give {parent}"

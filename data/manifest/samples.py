@@ -20,6 +20,9 @@ MEDIA_SUFFIXES = frozenset(f".{name}" for name in f"{_VIDEO} {_AUDIO}".split())
 SPLITS = ("train", "dev", "test")
 """The three parts; the middle one has LAV-DF's name. AV-Deepfake1M's `val` is `dev` here."""
 
+CLASSES = ("real", "visual", "audio", "both")
+"""Names of the labels 0..3: which tracks were changed."""
+
 LAVDF_FILES = ("metadata.min.json", "metadata.json")
 """LAV-DF's metadata; the first lacks transcripts, which nothing here needs."""
 

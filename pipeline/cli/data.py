@@ -1,0 +1,77 @@
+"""`pipeline data`: data sets on the disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from pipeline.cli.options import Debug
+
+if TYPE_CHECKING:
+    from pipeline.check import Check
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Check data sets on the disk.")
+
+
+@app.command()
+def check(
+    dataset: Annotated[
+        Literal["lavdf", "avdeepfake1m", "avdeepfake1m++", "folder"],
+        typer.Option(help="Its layout; what `pipeline synthesize` makes has that of lavdf."),
+    ],
+    root: Annotated[Path, typer.Option(help="The folder that holds the metadata, or any folder of media.")],
+    json: Annotated[
+        Path | None, typer.Option(help="Write all that was found, with every name, to this file.")
+    ] = None,
+    sample: Annotated[
+        int | None,
+        typer.Option(min=0, help="Files to look into, drawn with a fixed seed; 0 for all. [default: 1000]"),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Say whether a data set is complete. Exit code 0: it is; 4: usable, but incomplete; 3: unusable.
+
+    \b
+    Examples:
+      pipeline data check --dataset lavdf --root LAV-DF/
+      pipeline data check --dataset avdeepfake1m --root AV-Deepfake1M/ --json found.json
+    """
+    from pipeline.check import SAMPLE, to_json
+    from pipeline.check import check as look
+    from pipeline.progress import progress
+    from pipeline.report.json import write_text
+
+    with progress() as bar:
+        bar.begin(str(root))
+        found = look(dataset, root, sample if sample is not None else SAMPLE, bar)
+    if json is not None:
+        write_text(json, to_json(found))
+    _show(found)
+    raise typer.Exit(found.exit_code)
+
+
+def _show(found: Check) -> None:
+    from data.manifest import CLASSES
+
+    if found.counts:
+        classes = [name for name in (*CLASSES, None) if any(key[1] == name for key in found.counts)]
+        heads = [
+            "split",
+            *(name if name is not None else "unlabelled" for name in classes),
+            "clips",
+            "published",
+        ]
+        print("  ".join(f"{head:>10}" for head in heads))
+        for split in sorted({split for split, _ in found.counts}):
+            numbers = [found.counts.get((split, name), 0) for name in classes]
+            published = f"{found.published[split]:,}" if split in found.published else "-"
+            cells = [split if split else "-", *(f"{n:,}" for n in (*numbers, sum(numbers))), published]
+            print("  ".join(f"{cell:>10}" for cell in cells))
+        print(f"{found.present:,} clips are there, {len(found.missing):,} are absent,", end=" ")
+        print(f"{found.looked_into:,} files were looked into")
+    for finding in found.findings:
+        first = f" (first: {', '.join(finding.examples)})" if finding.examples else ""
+        print(f"{finding.level}: {finding.what}{first}" + (f"; {finding.fix}" if finding.fix else ""))
+    print(found.verdict)
