@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,6 +18,7 @@ from data.media import AudioStream, StreamCoverage, VideoStream
 from data.timeline import Interval, TimeGrid
 from pipeline.localize import ForgedInterval
 from pipeline.report.model import InputFacts, Provenance, Report, RunClock, StepScores, Thresholds
+from pipeline.report.pictures import Pictures, Still
 
 Curve = NDArray[np.float32]
 
@@ -198,3 +200,32 @@ def hostile() -> tuple[Report, ...]:
         )
         for name in HOSTILE.values()
     )
+
+
+def pictures(report: Report, most: int = 6, preview: bytes | None = None) -> Pictures:
+    """Five flat stills for each of the first `most` intervals, ten for the strip, and a grey spectrogram."""
+    duration_s = report.input.duration_s if report.input.duration_s is not None else 1.0
+    stills = []
+    for k, found in enumerate(report.intervals[:most]):
+        middle_s = (found.start_s + found.end_s) / 2
+        times = (found.start_s - 0.04, found.start_s, middle_s, found.end_s - 0.04, found.end_s)
+        places = ("before", "start", "middle", "end", "after")
+        stills += [
+            Still(round(t, 3), place, k, 64, 48, _jpeg(40 * number, 64, 48))
+            for number, (t, place) in enumerate(zip(times, places, strict=True))
+            if 0 <= t < duration_s
+        ]
+    stills += [
+        Still((k + 0.5) * duration_s / 10, "strip", None, 64, 48, _jpeg(25 * k, 64, 48)) for k in range(10)
+    ]
+    sound = np.tile(np.linspace(0, 255, 200, dtype=np.uint8), (64, 1))
+    heard = report.coverage["audio"] is not None
+    return Pictures(
+        tuple(stills) if report.coverage["visual"] is not None else (),
+        cv2.imencode(".png", sound)[1].tobytes() if heard else None,
+        preview,
+    )
+
+
+def _jpeg(grey: int, width: int, height: int) -> bytes:
+    return cv2.imencode(".jpg", np.full((height, width, 3), grey, np.uint8))[1].tobytes()
