@@ -18,6 +18,7 @@ from data.forgery.signal import (
     background,
     griffin_lim,
     join,
+    long_term,
     mel_filters,
     noise_like,
     quieten,
@@ -60,8 +61,10 @@ def resynthesize_speech(samples: Samples, span: Span, rng: np.random.Generator, 
     context, inner = _context(samples, span)
     filters = mel_filters(80)
     mel = filters @ np.square(np.abs(stft(context)))
-    magnitude = np.sqrt(np.clip(np.linalg.pinv(filters) @ mel, 0, None))
-    spoken = griffin_lim(magnitude, len(context), int(rng.integers(8, 33)), rng)
+    # Within a band the energy lies as it does in the recording on average; a trained vocoder knows that as well.
+    usual = long_term(samples) + 1e-10
+    power = usual[:, None] * (filters.T @ (mel / (filters @ usual)[:, None])) / filters.sum(axis=0)[:, None]
+    spoken = griffin_lim(np.sqrt(power), len(context), int(rng.integers(8, 33)), rng)
     return _say_again(samples, spoken[inner], span, rng)
 
 
@@ -132,9 +135,11 @@ def rearrange_speech(samples: Samples, span: Span, rng: np.random.Generator, voi
     Imitates cut-and-paste editing. Raises ValueError when the recording holds no other speech of that length, and
     on silence.
     """
-    length = span[1] - span[0]
+    original, length = samples[slice(*span)], span[1] - span[0]
     tempo = 1 + float(rng.choice([-1, 1]) * rng.uniform(0.03, 0.08))
-    words = _choose(samples, int(np.ceil(length * tempo)) + 1, "the rest of the recording", rng, span)
+    words = _choose(
+        samples, int(np.ceil(length * tempo)) + 1, "the rest of the recording", original, rng, span
+    )
     retuned = read_at(words, np.arange(length) * tempo, min(1.0, 1 / tempo))
     return _say_again(samples, retuned, span, rng)
 
@@ -170,17 +175,18 @@ def _say_instead(
 ) -> Samples:
     """Join a donor's words: equalized and levelled like the recording, in its room instead of the donor's."""
     level = _level(samples, span)
-    words = _choose(donor, span[1] - span[0], owner, rng)
+    words = _choose(donor, span[1] - span[0], owner, samples[slice(*span)], rng)
     gain = tilt_gain(words, samples)
     fitted, noise = apply_gain(words, gain), background(donor) * gain**2
     room = background(samples)
     tone = noise_like(room, len(words), rng)
-    # The level of the original includes its room; words and tone together shall have it.
+    # The level of the original includes its room: the words alone are quieter by that much.
     wanted = np.sqrt(max(level**2 - float(np.square(tone).mean()), 0.25 * level**2))
     scale = wanted / max(speech_level(fitted), 1e-9)
     fitted, noise = fitted * scale, noise * scale**2
     lacking = np.clip(room - noise, 0, None)
-    return join(samples, quieten(fitted, noise, room) + noise_like(lacking, len(words), rng), span, rng)
+    mixed = quieten(fitted, noise, room) + noise_like(lacking, len(words), rng)
+    return join(samples, mixed * (level / max(speech_level(mixed), 1e-9)), span, rng)
 
 
 def _context(samples: Samples, span: Span) -> tuple[Samples, slice]:
@@ -197,9 +203,14 @@ def _level(samples: Samples, span: Span) -> float:
 
 
 def _choose(
-    speech: Samples, length: int, owner: str, rng: np.random.Generator, avoid: Span | None = None
+    speech: Samples,
+    length: int,
+    owner: str,
+    like: Samples,
+    rng: np.random.Generator,
+    avoid: Span | None = None,
 ) -> Samples:
-    """Speech (length,) out of `speech`, cut where it is quiet, and not out of the span `avoid`."""
+    """Speech (length,) out of `speech`, not out of the span `avoid`, that speaks and pauses much as `like` does."""
     active = speech_activity(speech)
     n = -(-length // FRAME_SAMPLES)
     if len(active) < n:
@@ -210,12 +221,21 @@ def _choose(
         starts = starts[(at + length <= avoid[0]) | (at >= avoid[1])]
     if len(starts) == 0:
         raise ValueError(f"{owner} holds no speech of {length} samples")
-    frames = speech[: len(active) * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
-    level_db = 10 * np.log10(np.square(frames, dtype=np.float64).mean(axis=1) + 1e-8)
-    noise = level_db[starts] + level_db[starts + n - 1]
-    quiet = starts[np.argsort(noise, kind="stable")[: max(1, len(starts) // 4)]]
-    first = int(rng.choice(quiet)) * FRAME_SAMPLES
+    # Words that pause where the original pauses begin and end at its own borders, and keep its share of silence.
+    windows = np.lib.stride_tricks.sliding_window_view(_contour(speech), n)[starts]
+    wanted = _contour(np.resize(like, n * FRAME_SAMPLES))
+    far = np.abs(windows - wanted).mean(axis=1)
+    fitting = starts[np.argsort(far, kind="stable")[: max(1, len(starts) // 8)]]
+    first = int(rng.choice(fitting)) * FRAME_SAMPLES
     return speech[first : first + length]
+
+
+def _contour(samples: Samples) -> NDArray[np.float64]:
+    """Level of each frame in dB below the loud frames, at most 40."""
+    n = len(samples) // FRAME_SAMPLES
+    power = np.square(samples[: n * FRAME_SAMPLES].reshape(n, FRAME_SAMPLES), dtype=np.float64).mean(axis=1)
+    level_db = 10 * np.log10(power + 1e-10)
+    return np.clip(level_db - np.percentile(level_db, 95), -40, 0)
 
 
 def _pyworld() -> ModuleType:

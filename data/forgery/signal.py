@@ -76,6 +76,13 @@ def speech_level(samples: NDArray[np.floating]) -> float:
     return float(np.sqrt(power[power >= 0.01 * np.percentile(power, 95)].mean()))
 
 
+def long_term(samples: NDArray[np.floating]) -> Array:
+    """Mean power spectrum (FFT // 2 + 1,) of the loud steps of `samples` (L,): voice and channel together."""
+    power = np.square(np.abs(stft(samples)))
+    total = power.sum(axis=0)
+    return power[:, total >= 0.01 * np.percentile(total, 95)].mean(axis=1)
+
+
 def background(samples: NDArray[np.floating]) -> Array:
     """Mean power spectrum (FFT // 2 + 1,) of the quietest frames of `samples` (L,): the room when nobody speaks.
 
@@ -121,15 +128,18 @@ def quieten(samples: NDArray[np.floating], noise: Array, target: Array) -> Array
 def tilt_gain(words: NDArray[np.floating], recording: NDArray[np.floating]) -> Array:
     """Gain per frequency (FFT // 2 + 1,) that brings the long-term spectrum of `words` halfway to that of `recording`.
 
-    At most 6 dB either way, as a careful hand at an equalizer would; what the recording's channel cuts off by more
-    than 12 dB is cut off altogether.
+    At most 6 dB either way and smooth over 1 kHz, as a careful hand at an equalizer would; what the recording's channel
+    lacks by more than 6 dB is cut off altogether.
     """
-    filters = mel_filters(24)
-    centres = (filters * np.arange(FFT // 2 + 1)).sum(axis=1) / filters.sum(axis=1)
-    levels = [10 * np.log10(filters @ _long_term(x) + 1e-12) for x in (recording, words)]
-    middle = (centres > 150 * FFT / RATE) & (centres < 4000 * FFT / RATE)
-    difference = (levels[0] - levels[0][middle].mean()) - (levels[1] - levels[1][middle].mean())
-    gain_db = 0.5 * np.clip(difference, -12, 12) + np.minimum(difference + 12, 0)
+    bands = FFT // 16  # of 250 Hz
+    levels = [
+        10 * np.log10(long_term(x)[1:].reshape(bands, -1).mean(axis=1) + 1e-10) for x in (recording, words)
+    ]
+    difference = levels[0] - levels[1]
+    difference -= difference[: bands // 2].mean()  # loudness is a matter of its own, judged below 4 kHz
+    smooth = np.convolve(np.pad(difference, 2, "edge"), np.full(5, 0.2), "valid")
+    gain_db = np.minimum(0.5 * np.clip(smooth, -12, 12), difference + 6)
+    centres = (np.arange(bands) + 0.5) * (FFT // 2 / bands)
     return 10 ** (np.interp(np.arange(FFT // 2 + 1), centres, gain_db) / 20)
 
 
@@ -199,9 +209,11 @@ def join(
 ) -> Samples:
     """`samples` (L,) with `words` in `span`, cross-faded at both borders; all fades lie inside the span.
 
-    The fades keep the power constant, whether the two sounds run alike or not. A fade is drawn for each border.
+    The fades keep the power constant, whether the two sounds run alike or not. A fade is drawn for each border. Words
+    that peak above the recording go through a limiter: cut peaks would tell where they are.
     """
     first, stop = span
+    words = _limit(np.asarray(words, np.float64), float(np.abs(samples).max()))
     original = samples[first:stop].astype(np.float64)
     weight = np.ones(len(original))
     for side in (slice(None), slice(None, None, -1)):
@@ -223,7 +235,11 @@ def _power(samples: NDArray[np.floating], size: int, step: int) -> Array:
     return np.square(windows, dtype=np.float64).mean(axis=1)
 
 
-def _long_term(samples: NDArray[np.floating]) -> Array:
-    power = np.square(np.abs(stft(samples)))
-    total = power.sum(axis=0)
-    return power[:, total >= 0.01 * np.percentile(total, 95)].mean(axis=1)
+def _limit(words: Array, ceiling: float) -> Array:
+    if np.abs(words).max() <= ceiling:
+        return words
+    ceiling *= 0.98
+    knee = 0.6 * ceiling
+    over = np.maximum(np.abs(words) - knee, 0)
+    room = max(ceiling - knee, 1e-9)
+    return np.sign(words) * (np.minimum(np.abs(words), knee) + room * np.tanh(over / room))
