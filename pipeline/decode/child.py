@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from data.errors import ForensicError, InputError, MemoryLimitError, UsageError
-from data.media import AudioBlock, AudioStream, Frame, MediaInfo, VideoStream
+from data.media import AudioBlock, AudioStream, Frame, MediaInfo, StreamCoverage, VideoStream
 
 HEADER = struct.Struct("<cIQ")
 """One message: kind, bytes of JSON, bytes of array data."""
@@ -122,6 +122,18 @@ def _video(task: dict[str, Any], writer: _Writer) -> None:
     _finish(meter.coverage(info), writer)
 
 
+def _stills(task: dict[str, Any], writer: _Writer) -> None:
+    from pipeline.decode.stills import Stills
+
+    stills = Stills(info_from_json(task["info"]), tuple(task["box"]), writer.pulse)
+    for k, time_s in enumerate(task["times_s"]):
+        image = stills.at(time_s)
+        shape = [1, *image.shape] if image is not None else [1, 1, 1, 3]
+        pixels = image if image is not None else bytes(3)
+        writer.send(b"V", {"first": k, "shape": shape}, pixels, bytes([image is not None]))
+    _finish(StreamCoverage(0.0, 0.0, errors=stills.errors), writer)
+
+
 def _audio(task: dict[str, Any], writer: _Writer) -> None:
     from pipeline.decode import backend
     from pipeline.decode.clock import AudioMeter, place_audio
@@ -143,6 +155,7 @@ def _finish(coverage: Any, writer: _Writer) -> None:
 _TASKS: dict[str, Callable[[dict[str, Any], _Writer], None]] = {
     "inspect": _inspect,
     "video": _video,
+    "stills": _stills,
     "audio": _audio,
 }
 

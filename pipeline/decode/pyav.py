@@ -41,6 +41,18 @@ def is_picture_track(stream: Any) -> bool:
     return stream.type == "video" and not stream.disposition & still
 
 
+def first_track(container: av.container.InputContainer, kind: str) -> Any:
+    """The stream that is analysed: the first one of `kind` ("video" or "audio") with a decoder; it gets two threads."""
+    stream: Any = next(
+        s
+        for s in container.streams
+        if s.type == kind and s.codec_context is not None and (kind != "video" or is_picture_track(s))
+    )
+    stream.thread_type = "AUTO"
+    stream.codec_context.thread_count = 2
+    return stream
+
+
 def orientation(frame: Any) -> tuple[bool, bool, bool]:
     """(transpose, flip rows, flip columns) that bring a decoded frame upright, from its display matrix.
 
@@ -73,10 +85,10 @@ class PyAVBackend:
         if info.video is None:
             raise InputError("has no video track", info.path)
         nominal_s = 1 / info.video.average_fps if info.video.average_fps > 0 else 0.0
-        scaler = _Scaler()
+        scaler = Scaler()
         size: tuple[int, int] | None = None
         next_s = info.video.start_s
-        for frame in self._decoded(info, "video"):
+        for frame in self._track(info, "video"):
             turn = orientation(frame)
             if size is None:
                 width, height = scaled_size(frame.width, frame.height, short_side)
@@ -94,7 +106,7 @@ class PyAVBackend:
             raise InputError("has no audio track", info.path)
         run: Run | None = None
         next_s = info.audio.start_s
-        for frame in self._decoded(info, "audio"):
+        for frame in self._track(info, "audio"):
             start_s = (
                 _seconds(frame.pts, frame.time_base) - info.origin_s if frame.pts is not None else next_s
             )
@@ -107,32 +119,29 @@ class PyAVBackend:
         if run is not None:
             yield from run.push(None)
 
-    def _decoded(self, info: MediaInfo, kind: str) -> Iterator[Any]:
+    def _track(self, info: MediaInfo, kind: str) -> Iterator[Any]:
         try:
             container = open_container(info.path)
         except av.error.FFmpegError as error:
             raise InputError(f"cannot be opened: {error.strerror}", info.path, "check the file") from error
         with container:
-            stream: Any = next(
-                s
-                for s in container.streams
-                if s.type == kind and s.codec_context is not None and (kind != "video" or is_picture_track(s))
-            )
-            stream.thread_type = "AUTO"
-            stream.codec_context.thread_count = 2
-            for packet in self._packets(container, stream):
-                try:
-                    decoded = packet.decode()
-                except MemoryError:
-                    raise
-                except av.error.FFmpegError:
+            yield from self.decoded(container, first_track(container, kind))
+
+    def decoded(self, container: av.container.InputContainer, stream: Any) -> Iterator[Any]:
+        """Undamaged frames of `stream` from where the container stands; the others are counted."""
+        for packet in self._packets(container, stream):
+            try:
+                decoded = packet.decode()
+            except MemoryError:
+                raise
+            except av.error.FFmpegError:
+                self.errors += 1
+                continue
+            for frame in decoded:
+                if frame.is_corrupt:
                     self.errors += 1
-                    continue
-                for frame in decoded:
-                    if frame.is_corrupt:
-                        self.errors += 1
-                    else:
-                        yield frame
+                else:
+                    yield frame
 
     def _packets(self, container: av.container.InputContainer, stream: Any) -> Iterator[Any]:
         failures = 0
@@ -149,7 +158,7 @@ class PyAVBackend:
                 failures += 1
 
 
-class _Scaler:
+class Scaler:
     """Decoded frames to RGB of one size, by the filters of the ffmpeg program: equal to its pixels, bit by bit."""
 
     def __init__(self) -> None:
@@ -157,6 +166,7 @@ class _Scaler:
         self._graph: Any = None
 
     def rgb(self, frame: Any, width: int, height: int) -> NDArray[np.uint8]:
+        """RGB pixels (height, width, 3) of a decoded frame."""
         key = (
             frame.width,
             frame.height,

@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Generic, Self, TypeVar
@@ -53,6 +53,21 @@ class Decoder:
         task = {"short_side": short_side, "crop": crop, "batch": batch, "fps": config.fps}
         return DecodeStream(
             _start("video", info, config, task), info.path, config.stall_timeout_s, _video_batch
+        )
+
+    @staticmethod
+    def stills(
+        info: MediaInfo, config: DecodeConfig, times_s: Sequence[float], box: tuple[int, int]
+    ) -> DecodeStream[VideoBatch]:
+        """What is on screen at each of `times_s` (ascending, in seconds), scaled into `box` (width, height) pixels.
+
+        One batch per time, `first` counting the times from 0; it is invalid where nothing is on screen. The clip is
+        entered at the key frames before the times, by PyAV whatever the backend. The coverage at the end says
+        nothing but the number of damaged pieces met. Raises InputError or MemoryLimitError, here or while iterating.
+        """
+        task = {"times_s": list(times_s), "box": list(box)}
+        return DecodeStream(
+            _start("stills", info, config, task), info.path, config.stall_timeout_s, _video_batch
         )
 
     @staticmethod
