@@ -64,6 +64,8 @@ class Noise:
     errors: list[str] = field(default_factory=list)
     dialogs: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    """Requests that the page's own policy stopped, so that they were never sent."""
     provoked: bool = False
     """Set by a test that makes noise on purpose and looks at it itself."""
 
@@ -73,10 +75,20 @@ class Noise:
         context.on("weberror", lambda error: self.errors.append(str(error.error)))
         context.on("dialog", self._dismiss)
         context.on("request", lambda request: self.requests.append(request.url))
+        context.on("requestfailed", self._fail)
 
     def _dismiss(self, dialog: Any) -> None:
         self.dialogs.append(dialog.message)
         dialog.dismiss()
+
+    def _fail(self, request: Any) -> None:
+        if request.failure == "csp":
+            self.refused.append(request.url)
+
+    @property
+    def sent(self) -> list[str]:
+        """Remote requests that left, answered or not."""
+        return [url for url in self.remote if url not in self.refused]
 
     @property
     def remote(self) -> list[str]:
@@ -120,6 +132,18 @@ def visit(browser: Any, tmp_path: Path, noise: Noise) -> Iterator[Visit]:
         context.close()
     if not noise.provoked:
         noise.check()
+
+
+@pytest.fixture
+def live(visit: Visit) -> Visit:
+    """Like `visit`, and waits until the report's script has drawn."""
+
+    def opener(html: str, name: str = "page.html", **settings: Any) -> Any:
+        page = visit(html, name, **settings)
+        page.wait_for_selector("html[data-ready]", state="attached")
+        return page
+
+    return opener
 
 
 @pytest.fixture(scope="session")

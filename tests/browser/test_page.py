@@ -1,0 +1,397 @@
+"""The report's page in a browser: it loads alone and in silence, plays what is clicked, and obeys keys and wheel."""
+
+from __future__ import annotations
+
+import base64
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import media_factory
+import numpy as np
+import pytest
+import report_factory as factory
+
+from pipeline.report.model import Report
+from pipeline.report.page import page_html
+
+Visit = Callable[..., Any]
+
+STEP_S = 1 / 25
+REPORTS = {
+    "forged": factory.forged(),
+    "authentic": factory.authentic(),
+    "gaps": factory.gaps(),
+    "picture only": factory.one_track("visual"),
+    "sound only": factory.one_track("audio"),
+}
+
+WATCH = """() => {
+    const player = document.getElementById("player");
+    window.heard = [];
+    for (const type of ["seeked", "play", "pause"])
+        player.addEventListener(type, () => window.heard.push([type, player.currentTime]));
+}"""
+
+
+def bare(report: Report) -> str:
+    return page_html(report, None, None)
+
+
+def at(page: Any) -> float:
+    """Where the playhead says that it is, seconds."""
+    return float(page.get_attribute("#timeline", "data-time"))
+
+
+def view(page: Any) -> tuple[float, float]:
+    """Seconds of the timeline in view, once they are drawn."""
+    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    box = page.locator("#timeline")
+    return float(box.get_attribute("data-view-start")), float(box.get_attribute("data-view-end"))
+
+
+def track(page: Any, lane: str) -> Any:
+    return page.locator(f'[data-lane="{lane}"]')
+
+
+@pytest.fixture
+def beside(tmp_path: Path, clip: Path) -> str:
+    """URL, relative to the page, of a clip that plays."""
+    shutil.copy(clip, tmp_path / "clip.mp4")
+    return "clip.mp4"
+
+
+@pytest.mark.parametrize("kind", REPORTS)
+def test_each_kind_of_report_loads_from_one_file_alone(live: Visit, noise: Any, kind: str) -> None:
+    page = live(page_html(REPORTS[kind], factory.pictures(REPORTS[kind]), None))
+    files = [url for url in noise.requests if not url.startswith(("data:", "blob:"))]
+    assert files == [page.url]
+    assert "An indication, not proof." in page.locator("#verdict").inner_text()
+    assert page.locator("#verdict").get_attribute("data-label") == REPORTS[kind].label
+    assert page.locator("#intervals tbody tr").count() == len(REPORTS[kind].intervals)
+    assert page.locator("[data-interval]").count() == len(REPORTS[kind].intervals)
+
+
+def test_lanes_are_there_for_what_was_analysed_and_only_for_that(live: Visit) -> None:
+    def lanes(report: Report) -> set[str]:
+        return set(
+            live(page_html(report, factory.pictures(report), None)).evaluate(
+                "() => [...document.querySelectorAll('[data-lane]')].map(lane => lane.dataset.lane)"
+            )
+        )
+
+    assert lanes(factory.one_track("visual")) == {"frames", "forged-visual", "visual", "visual_error"}
+    assert lanes(factory.one_track("audio")) == {"forged-audio", "audio", "audio_error", "spectrogram"}
+    assert {"forged-both", "joint"} <= lanes(factory.forged())
+
+
+def test_nothing_injected_can_run_or_reach_the_network(live: Visit, noise: Any) -> None:
+    page = live(bare(factory.forged()))
+    noise.provoked = True  # the browser complains about each refusal
+    refused = page.evaluate(
+        """async () => {
+            const refused = [];
+            document.addEventListener("securitypolicyviolation", event => refused.push(event.effectiveDirective));
+            await fetch("https://elsewhere.example/").catch(() => 0);
+            const add = (tag, values) => document.body.append(Object.assign(document.createElement(tag), values));
+            add("script", { textContent: "window.ran = true" });
+            add("script", { src: "https://elsewhere.example/a.js" });
+            add("img", { src: "https://elsewhere.example/a.png" });
+            add("iframe", { src: "https://elsewhere.example/" });
+            add("style", { textContent: "body { background: url(https://elsewhere.example/b.png) }" });
+            await new Promise(done => setTimeout(done, 50));
+            return refused;
+        }"""
+    )
+    assert {"connect-src", "img-src", "script-src-elem", "style-src-elem", "frame-src"} <= set(refused)
+    assert page.evaluate("() => window.ran") is None
+    assert noise.sent == []
+
+
+@pytest.mark.parametrize(
+    ("where", "start_s", "end_s"),
+    [
+        ('[data-interval="0"]', 1.0, 1.6),
+        ('[data-play="1"]', 2.4, 3.0),
+        ("#intervals tbody tr:nth-child(3) th", 4.0, 4.8),
+    ],
+)
+def test_a_click_on_an_interval_plays_it_from_its_start_to_its_end(
+    live: Visit, beside: str, where: str, start_s: float, end_s: float
+) -> None:
+    page = live(page_html(factory.forged(), None, beside))
+    page.evaluate(WATCH)
+    page.click(where)
+    page.wait_for_function("() => window.heard.some(([type]) => type === 'pause')")
+    page.wait_for_function("() => window.heard.at(-1)[0] === 'seeked'")
+    heard = page.evaluate("() => window.heard")
+    assert next(time for kind, time in heard if kind == "seeked") == pytest.approx(start_s, abs=0.05)
+    assert "play" in [kind for kind, _ in heard]
+    # However late a busy machine notices the end, the clip ends up there.
+    assert page.evaluate("() => player.currentTime") == pytest.approx(end_s, abs=0.001)
+    assert at(page) == pytest.approx(end_s, abs=0.001)
+
+
+def test_a_seek_shows_the_picture_of_that_time_and_not_the_one_before(live: Visit, beside: str) -> None:
+    page = live(page_html(factory.forged(), None, beside))
+    page.evaluate(WATCH)
+    for presses, step in ((1, 25), (2, 60)):  # intervals begin at 1.00 and 2.40 s: steps 25 and 60
+        page.keyboard.press("]")
+        page.wait_for_function(
+            "n => window.heard.filter(([type]) => type === 'seeked').length >= n", arg=presses
+        )
+        page.evaluate("() => { player.controls = false; }")
+        shot = cv2.imdecode(np.frombuffer(page.locator("#player").screenshot(), np.uint8), cv2.IMREAD_COLOR)
+        height, width = shot.shape[:2]
+        left = (width - height * 192 // 128) // 2  # the clip is 192 x 128, black on both sides
+        assert media_factory.read_number(shot[:, left : width - left]) == step
+
+
+def test_keys_move_the_clip_by_steps_seconds_and_intervals(live: Visit, beside: str) -> None:
+    page = live(page_html(factory.forged(), None, beside))
+    for key, expected_s in (
+        ("]", 1.0),
+        ("]", 2.4),
+        ("ArrowRight", 2.44),
+        ("ArrowRight", 2.48),
+        ("ArrowLeft", 2.44),
+        ("[", 2.4),
+        ("[", 1.0),
+        ("Shift+ArrowRight", 2.0),
+        ("Shift+ArrowLeft", 1.0),
+        ("Shift+ArrowLeft", 0.0),
+        ("ArrowLeft", 0.0),
+        ("End", 6.0),
+        ("]", 4.0),
+        ("Home", 0.0),
+    ):
+        page.keyboard.press(key)
+        assert at(page) == pytest.approx(expected_s, abs=0.001), key
+        assert page.evaluate("() => player.currentTime") == pytest.approx(expected_s, abs=0.05), key
+        assert page.inner_text("#time") == f"00:00:{expected_s:06.3f}"
+
+
+def test_space_plays_and_pauses(live: Visit, beside: str) -> None:
+    page = live(page_html(factory.forged(), None, beside))
+    page.keyboard.press(" ")
+    page.wait_for_function("() => !player.paused && player.currentTime > 0.05")
+    assert (page.inner_text("#play"), page.get_attribute("#play", "aria-pressed")) == ("Pause", "true")
+    page.keyboard.press(" ")
+    page.wait_for_function("() => player.paused")
+    assert page.inner_text("#play") == "Play"
+    page.wait_for_function("() => Math.abs(player.currentTime - Number(timeline.dataset.time)) < 0.05")
+
+
+def test_the_playhead_follows_the_players_own_controls(live: Visit, beside: str) -> None:
+    page = live(page_html(factory.forged(), None, beside))
+    page.evaluate("() => { player.currentTime = 3.5; }")
+    page.wait_for_function("() => Math.abs(Number(timeline.dataset.time) - 3.5) < 0.001")
+
+
+def test_without_a_clip_the_timeline_works_and_says_so(live: Visit) -> None:
+    page = live(bare(factory.forged()))
+    assert page.locator("#no-player").is_visible()
+    assert page.locator("#play").is_disabled()
+    page.locator('[data-play="2"]').click()
+    assert at(page) == 4.0
+    assert "Interval 3 of 3" in page.inner_text("#status")
+
+
+def test_a_clip_that_is_not_there_is_said_to_be_missing(live: Visit, noise: Any) -> None:
+    page = live(page_html(factory.forged(), None, "gone.mp4"))
+    page.wait_for_selector("#no-player:visible")
+    assert not page.locator("#player").is_visible()
+    page.keyboard.press("]")
+    assert at(page) == 1.0
+    noise.provoked = True
+    assert (noise.errors, noise.dialogs, noise.remote) == ([], [], [])
+
+
+@pytest.mark.parametrize("media", [None, "gone.mp4"])
+def test_the_embedded_preview_plays_where_the_clip_does_not(
+    live: Visit, noise: Any, clip: Path, media: str | None
+) -> None:
+    report = factory.forged()
+    page = live(page_html(report, factory.pictures(report, preview=clip.read_bytes()), media))
+    page.wait_for_selector("#preview-note:visible")
+    page.locator('[data-play="0"]').click()
+    page.wait_for_function("() => player.currentTime >= 0.95 && player.duration > 5.9")
+    assert page.evaluate("() => player.currentSrc.startsWith('data:')")
+    noise.provoked = media is not None  # a browser reports the missing file
+    assert (noise.errors, noise.remote) == ([], [])
+
+
+def test_marks_lie_where_the_intervals_are(live: Visit) -> None:
+    report = factory.forged()
+    page = live(bare(report))
+    for k, found in enumerate(report.intervals):
+        lane = track(page, f"forged-{found.modality}").bounding_box()
+        mark = page.locator(f'[data-interval="{k}"]').bounding_box()
+        assert (mark["x"] - lane["x"]) / lane["width"] == pytest.approx(found.start_s / 6, abs=0.003)
+        assert mark["width"] / lane["width"] == pytest.approx((found.end_s - found.start_s) / 6, abs=0.003)
+
+
+def test_a_click_beside_the_marks_seeks_there(live: Visit) -> None:
+    page = live(bare(factory.forged()))
+    lane = track(page, "joint")
+    width = lane.bounding_box()["width"]
+    lane.click(position={"x": width / 3, "y": 10})
+    assert at(page) == pytest.approx(2.0, abs=6 / width * 2)
+
+
+def test_the_readout_gives_the_reports_own_values(live: Visit) -> None:
+    report = factory.forged()
+    page = live(bare(report))
+    page.keyboard.press("]")
+    curves = report.scores.curves()
+    for name, label in (("visual", "picture score"), ("audio_error", "sound reconstruction error")):
+        values = curves[name]
+        assert values is not None
+        assert f"{label} {values[25]:.2f}" in page.inner_text("#readout")
+
+
+def test_the_readout_follows_the_pointer_and_returns(live: Visit) -> None:
+    page = live(bare(factory.gaps()))
+    lane = track(page, "visual")
+    width = lane.bounding_box()["width"]
+    lane.hover(position={"x": width * 2.5 / 6, "y": 10})  # inside the picture's gap
+    assert page.inner_text("#readout").startswith("00:00:02.")
+    assert "picture score none" in page.inner_text("#readout")
+    page.mouse.move(5, 5)
+    assert page.inner_text("#readout").startswith("00:00:00.000")
+
+
+def test_buttons_zoom_about_the_playhead(live: Visit) -> None:
+    page = live(bare(factory.forged()))
+    page.keyboard.press("]")
+    before = page.locator("#playhead").bounding_box()["x"]
+    assert page.locator("#zoom-out").is_disabled()
+    page.click("#zoom-in")
+    assert view(page) == pytest.approx((0.5, 3.5))  # half of 6 s, with 1.0 s at its sixth
+    assert at(page) == 1.0
+    assert page.locator("#playhead").bounding_box()["x"] == pytest.approx(before, abs=1)
+    page.click("#zoom-out")
+    assert view(page) == pytest.approx((0, 6))
+    page.click("#zoom-in")
+    page.click("#zoom-in")
+    page.click("#zoom-reset")
+    assert view(page) == (0, 6)
+
+
+def test_keys_zoom_down_to_ten_steps(live: Visit) -> None:
+    page = live(bare(factory.forged()))
+    page.keyboard.press("+")
+    assert view(page) == pytest.approx((0, 3))
+    page.keyboard.press("-")
+    assert view(page) == pytest.approx((0, 6))
+    for _ in range(8):
+        page.keyboard.press("+")
+    start_s, end_s = view(page)
+    assert end_s - start_s == pytest.approx(10 * STEP_S)
+    assert page.locator("#zoom-in").is_disabled()
+    page.keyboard.press("0")
+    assert view(page) == (0, 6)
+
+
+def test_the_wheel_zooms_about_the_pointer(live: Visit) -> None:
+    page = live(bare(factory.forged()))
+    page.keyboard.press("]")
+    box = track(page, "joint").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 10)
+    page.keyboard.down("Control")
+    page.mouse.wheel(0, -100)
+    page.keyboard.up("Control")
+    page.wait_for_function("() => Number(timeline.dataset.viewStart) > 0")
+    start_s, end_s = view(page)
+    assert end_s - start_s < 5
+    assert (start_s + end_s) / 2 == pytest.approx(3.0, abs=0.02)
+    assert at(page) == 1.0
+
+
+def test_a_plain_wheel_scrolls_the_page_until_the_timeline_was_clicked(live: Visit) -> None:
+    page = live(page_html(factory.forged(), factory.pictures(factory.forged()), None))
+    box = track(page, "visual").bounding_box()
+    page.mouse.move(box["x"] + 100, box["y"] + 10)
+    page.mouse.wheel(0, 60)
+    page.wait_for_function("() => scrollY > 0")
+    assert view(page) == (0, 6)
+
+
+def test_a_drag_pans_and_does_not_seek(live: Visit) -> None:
+    page = live(bare(factory.forged()))
+    page.click("#zoom-in")
+    assert view(page) == pytest.approx((0, 3))
+    box = track(page, "joint").bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.8, box["y"] + 10)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + 10, steps=4)
+    page.mouse.up()
+    assert view(page) == pytest.approx((1.5, 4.5), abs=0.02)  # half a window of 3 s
+    assert at(page) == 0
+
+
+def test_the_minimap_moves_the_view_by_keys_and_pointer(live: Visit) -> None:
+    page = live(bare(factory.forged()))
+    page.click("#zoom-in")
+    page.focus("#minimap")
+    page.keyboard.press("PageDown")
+    assert view(page) == pytest.approx((3, 6))
+    page.keyboard.press("Home")
+    assert view(page) == pytest.approx((0, 3))
+    assert at(page) == 0
+    box = page.locator("#minimap").bounding_box()
+    page.mouse.click(box["x"] + box["width"] * 0.75, box["y"] + 10)
+    assert view(page) == pytest.approx((3, 6), abs=0.02)
+
+
+def test_a_seek_out_of_view_brings_it_into_view(live: Visit) -> None:
+    page = live(bare(factory.forged()))
+    for _ in range(3):
+        page.click("#zoom-in")
+    page.locator('[data-play="2"]').click()
+    start_s, end_s = view(page)
+    assert start_s <= 4.0 <= end_s
+
+
+def test_the_question_mark_opens_the_keys(live: Visit) -> None:
+    page = live(bare(factory.forged()))
+    assert page.get_attribute("#keys", "open") is None
+    page.keyboard.press("?")
+    assert page.get_attribute("#keys", "open") is not None
+    assert page.evaluate("() => document.activeElement.tagName") == "SUMMARY"
+    page.keyboard.press("?")
+    assert page.get_attribute("#keys", "open") is None
+
+
+def test_keys_are_left_to_those_who_need_them(live: Visit) -> None:
+    page = live(bare(factory.forged()))
+    page.keyboard.press("Control+]")
+    page.keyboard.press("Alt+ArrowRight")
+    assert at(page) == 0
+    page.keyboard.press("?")
+    page.focus("#shortcuts")
+    page.keyboard.press("]")  # a control has the focus: its keys are its own
+    assert at(page) == 0
+    page.keyboard.press(" ")
+    assert not page.is_checked("#shortcuts")
+    page.focus("#timeline")
+    page.keyboard.press("]")  # switched off
+    assert at(page) == 0
+    page.check("#shortcuts")
+    page.focus("#timeline")
+    page.keyboard.press("]")
+    assert at(page) == 1.0
+
+
+def test_stills_are_the_reports_and_seek(live: Visit) -> None:
+    report = factory.forged()
+    pictures = factory.pictures(report)
+    page = live(page_html(report, pictures, None))
+    assert page.locator("figure[data-place]").count() == 15
+    first = next(still for still in pictures.stills if still.interval == 1 and still.place == "start")
+    source = page.locator('#frames-2 figure[data-place="start"] img').get_attribute("src")
+    assert base64.b64decode(source.split(",")[1]) == first.jpeg
+    page.locator('#frames-2 figure[data-place="start"] img').click()
+    assert at(page) == 2.4
