@@ -1,13 +1,41 @@
-"""What a page shows of the clip itself: stills, spectrogram and preview."""
+"""What a page shows of the clip itself: stills, spectrogram and preview. Nothing here can fail a report."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from configs.schema import DecodeConfig
+from data.errors import ForensicError, InputError
+from data.files import file_sha256
+from data.media import MediaInfo
+from pipeline.decode.worker import Decoder
 from pipeline.progress import Hook, silent
 from pipeline.report.model import Report
+from pipeline.report.preview import preview
+from pipeline.report.spectrogram import Spectrogram
+
+log = logging.getLogger(__name__)
+
+MOST_INTERVALS = 24
+"""Intervals that get stills of their own: those with the highest scores."""
+STRIP = 24
+"""Stills at equal distances over the whole clip."""
+BOX = (320, 160)
+"""Width and height in pixels that stills of an interval fit into."""
+STRIP_HEIGHT = 54
+STILL_BYTES = 360_000
+"""All stills together; beyond it they are compressed more, then made smaller."""
+_TRIES = ((1.0, 78), (1.0, 60), (0.75, 60), (0.5, 60), (0.5, 40))
+"""Scale and JPEG quality, the first that fits."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -36,8 +64,126 @@ class Pictures:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, order=True)
+class Place:
+    """Where a still is wanted; see `Still`."""
+
+    time_s: float
+    interval: int | None
+    name: str
+
+
 def gather(
     path: Path, report: Report, config: DecodeConfig, embed_video: bool = False, hook: Hook = silent
 ) -> Pictures:
-    """No picture yet."""
-    return Pictures()
+    """Pictures of the clip at `path`, on which `report` was made; the same bytes for the same clip.
+
+    Only the killable process touches the file through FFmpeg, within the limits of `config`. What cannot be had is
+    absent, with a note and a warning: no error of the file is raised. A file other than the one that was analysed
+    (by its SHA-256) gives no picture at all.
+    """
+    facts, notes = report.input, []
+
+    def attempt(what: str, make: Callable[[], T], otherwise: T) -> T:
+        try:
+            return make()
+        except (ForensicError, ValueError) as error:
+            why = error.what if isinstance(error, ForensicError) else str(error)
+            notes.append(f"No {what}: {why}.")
+            log.warning("%s: no %s in the report: %s", path, what, why)
+            return otherwise
+
+    def same() -> bool:
+        if path.stat().st_size != facts.size_bytes or file_sha256(path) != facts.sha256:
+            raise InputError("the file is not the one that was analysed", path)
+        return True
+
+    if not path.is_file():
+        return Pictures(notes=("No pictures: the clip was not at hand when this report was written.",))
+    if not attempt("pictures", same, False):
+        return Pictures(notes=tuple(notes))
+    info = MediaInfo(
+        path,
+        facts.sha256,
+        facts.size_bytes,
+        facts.container,
+        facts.origin_s,
+        facts.duration_s,
+        facts.video,
+        facts.audio,
+    )
+    stills: tuple[Still, ...] = ()
+    sound = video = None
+    if info.video is not None and report.coverage["visual"] is not None:
+        stills = attempt("frames", lambda: _stills(info, places(report), config, hook), ())
+    if info.audio is not None and report.coverage["audio"] is not None:
+        sound = attempt("spectrogram", lambda: _spectrogram(info, report, config, hook), None)
+    if embed_video:
+        video = attempt("preview", lambda: preview(info, config, report.scores.grid.span.end_s, hook), None)
+    return Pictures(stills, sound, video, tuple(notes))
+
+
+def places(report: Report) -> list[Place]:
+    """Where stills are wanted, in order of time: in steps that the model saw, around intervals and evenly spread.
+
+    An interval shows the step before it, its first, middle and last one, and the step after it.
+    """
+    grid = report.scores.grid
+    if grid.n == 0:
+        return []
+    ordered = sorted(report.intervals, key=lambda found: (found.start_s, found.end_s, found.modality))
+    ranked = sorted(range(len(ordered)), key=lambda k: (-ordered[k].score, k))
+    wanted: set[tuple[int, int | None, str]] = set()
+    for k in ranked[:MOST_INTERVALS]:
+        first = round((ordered[k].start_s - float(grid.start)) / float(grid.step))
+        last = max(first, round((ordered[k].end_s - float(grid.start)) / float(grid.step)) - 1)
+        steps = {"before": first - 1, "start": first, "middle": (first + last) // 2, "end": last}
+        wanted |= {(step, k, name) for name, step in {**steps, "after": last + 1}.items()}
+    count = min(STRIP, grid.n)
+    wanted |= {((2 * k + 1) * grid.n // (2 * count), None, "strip") for k in range(count)}
+    return sorted(
+        (Place(grid.centre_s(step), interval, name) for step, interval, name in wanted if 0 <= step < grid.n),
+        key=lambda place: (place.time_s, -1 if place.interval is None else place.interval, place.name),
+    )
+
+
+def _stills(info: MediaInfo, wanted: list[Place], config: DecodeConfig, hook: Hook) -> tuple[Still, ...]:
+    times_s = sorted({place.time_s for place in wanted})
+    seen: dict[float, NDArray[np.uint8]] = {}
+    with Decoder.stills(info, config, times_s, BOX) as stream:
+        for batch in stream:
+            hook("frames", batch.first + 1, len(times_s))
+            if batch.valid[0]:
+                seen[times_s[batch.first]] = batch.images[0].copy()
+    kept = [place for place in wanted if place.time_s in seen]
+    made: list[Still] = []
+    for scale, quality in _TRIES:
+        made = [_still(place, seen[place.time_s], scale, quality) for place in kept]
+        if sum(len(still.jpeg) for still in made) <= STILL_BYTES:
+            break
+    return tuple(made)
+
+
+def _still(place: Place, image: NDArray[np.uint8], scale: float, quality: int) -> Still:
+    import cv2
+
+    height, width = image.shape[:2]
+    if place.interval is None:
+        scale = STRIP_HEIGHT / height
+    if scale < 1:
+        width, height = max(1, round(width * scale)), max(1, round(height * scale))
+        image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    written, jpeg = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not written:
+        raise ValueError("a frame could not be compressed")
+    return Still(place.time_s, place.name, place.interval, width, height, jpeg.tobytes())
+
+
+def _spectrogram(info: MediaInfo, report: Report, config: DecodeConfig, hook: Hook) -> bytes | None:
+    span_s = report.scores.grid.span.end_s
+    drawn = Spectrogram(span_s, config.sample_rate)
+    with Decoder.audio(info, config) as stream:
+        for batch in stream:
+            hook("spectrogram", int(batch.first / config.sample_rate), int(span_s))
+            drawn.add(batch)
+    return drawn.png()
