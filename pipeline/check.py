@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -42,6 +43,7 @@ APART_S = 0.5
 
 _SEED = 0
 _READERS = 8
+_PORTION = 100
 _FPS = 25
 _NAMED = 3
 _MP4 = (".mp4", ".m4v", ".mov")
@@ -141,7 +143,7 @@ def check(dataset: DatasetName, root: Path, sample: int = SAMPLE, hook: Hook = s
         *_half_unpacked(root, rows, listing),
         *_against_published(dataset, counts, published),
         *(_against_sidecar(root, rows) if own else ()),
-        *_against_files(rows, listing, dataset == "lavdf" and not own),
+        *_against_files(rows, listing, own, LAVDF_UNLISTED if dataset == "lavdf" and not own else 0),
         *_damage(broken, looked, len(listing.samples)),
         *_doubts(rows, apart),
     ]
@@ -194,29 +196,24 @@ def _against_sidecar(root: Path, rows: Mapping[str, Sample]) -> Iterator[Finding
         yield Finding("incomplete", what, again)
 
 
-def _against_files(rows: Mapping[str, Sample], listing: Listing, is_lavdf: bool) -> Iterator[Finding]:
+def _against_files(rows: Mapping[str, Sample], listing: Listing, own: bool, known: int) -> Iterator[Finding]:
     if listing.missing:
         what = f"{len(listing.missing):,} of {len(rows):,} clips are absent"
-        fix = "unpack the archive again: 7z x NAME.zip.001"
+        fix = "copy the data set again" if own else "unpack the archive again: 7z x NAME.zip.001"
         yield Finding("incomplete", what, fix, listing.missing[:_NAMED])
     if listing.unlisted:
-        known = (
-            ", as many as LAV-DF is known to have"
-            if is_lavdf and len(listing.unlisted) == LAVDF_UNLISTED
-            else ""
-        )
-        what = f"{len(listing.unlisted):,} files have no metadata{known}; they are ignored"
+        as_known = ", as many as LAV-DF is known to have" if len(listing.unlisted) == known else ""
+        what = f"{len(listing.unlisted):,} files have no metadata{as_known}; they are ignored"
         yield Finding("note", what, examples=listing.unlisted[:_NAMED])
 
 
 def _damage(broken: Mapping[str, str], looked: int, present: int) -> Iterator[Finding]:
     if broken:
+        what = f"{len(broken):,} of {looked:,} files looked into are damaged"
         more = "; look into all with --sample 0" if looked < present else ""
         fix = f"unpack them again, or download their archive again{more}"
         examples = tuple(f"{name} {fault}" for name, fault in list(broken.items())[:_NAMED])
-        yield Finding(
-            "incomplete", f"{len(broken):,} of {looked:,} files looked into are damaged", fix, examples
-        )
+        yield Finding("incomplete", what, fix, examples)
 
 
 def _doubts(rows: Mapping[str, Sample], apart: tuple[str, ...]) -> Iterator[Finding]:
@@ -261,15 +258,17 @@ def _look(
     drawn = random.Random(_SEED).sample(samples, size) if 0 < size < len(samples) else samples
     broken: dict[str, str] = {}
     apart = []
-    # Side by side, because on a network disk nearly all of the time is waiting.
+    # Side by side, because on a network disk nearly all of the time is waiting; in portions, because a million jobs
+    # at once would take a gigabyte.
     with ThreadPoolExecutor(_READERS) as pool:
-        for done, (row, seen) in enumerate(pool.map(lambda row: (row, _seen(root, row)), drawn), start=1):
-            name = row.file.as_posix()
-            if isinstance(seen, str):
-                broken[name] = seen
-            elif _is_apart(row, seen):
-                apart.append(name)
-            hook("look into files", done, len(drawn))
+        for start in range(0, len(drawn), _PORTION):
+            portion = drawn[start : start + _PORTION]
+            for row, seen in zip(portion, pool.map(partial(_seen, root), portion), strict=True):
+                if isinstance(seen, str):
+                    broken[row.file.as_posix()] = seen
+                elif _is_apart(row, seen):
+                    apart.append(row.file.as_posix())
+            hook("look into files", start + len(portion), len(drawn))
     return dict(sorted(broken.items())), len(drawn), tuple(sorted(apart))
 
 

@@ -53,7 +53,7 @@ def check(
 
 
 def _show(found: Check) -> None:
-    from data.manifest import CLASSES
+    from data.manifest import CLASSES, SPLITS
 
     if found.counts:
         classes = [name for name in (*CLASSES, None) if any(key[1] == name for key in found.counts)]
@@ -64,7 +64,8 @@ def _show(found: Check) -> None:
             "published",
         ]
         print("  ".join(f"{head:>10}" for head in heads))
-        for split in sorted({split for split, _ in found.counts}):
+        splits = {split for split, _ in found.counts}
+        for split in sorted(splits, key=("", *SPLITS).index):
             numbers = [found.counts.get((split, name), 0) for name in classes]
             published = f"{found.published[split]:,}" if split in found.published else "-"
             cells = [split if split else "-", *(f"{n:,}" for n in (*numbers, sum(numbers))), published]

@@ -122,7 +122,9 @@ def test_wrong_roots_are_refused_with_the_way_out(tmp_path: Path) -> None:
         Manifest.lavdf(tmp_path / "gone")
     with pytest.raises(InputError, match=r"neither metadata.min.json nor metadata.json"):
         Manifest.lavdf(tmp_path)
-    with pytest.raises(InputError, match=f"give {tmp_path / 'LAV-DF'}"):
+    with pytest.raises(InputError, match=f"the folder LAV-DF in it has one: give {tmp_path / 'LAV-DF'}"):
+        Manifest.lavdf(tmp_path)
+    with pytest.raises(InputError, match=f"its parent has one: give {tmp_path / 'LAV-DF'}"):
         Manifest.lavdf(tmp_path / "LAV-DF" / "test")
 
 
@@ -140,6 +142,11 @@ def test_damaged_metadata_is_refused(tmp_path: Path, content: str) -> None:
         ({"modify_video": 1}, "must be true or false"),
         ({"modify_audio": "false"}, "must be true or false"),
         ({"fake_periods": [[2.0, 1.0]]}, "ends before it starts"),
+        ({"fake_periods": [[-0.5, 1.0]]}, "fake_periods -0.5 is no time"),
+        ({"fake_periods": [[0.5, float("nan")]]}, "fake_periods nan is no time"),
+        ({"duration": float("inf")}, "duration inf is no time"),
+        ({"duration": -1.0}, "duration -1.0 is no time"),
+        ({"video_frames": "115"}, "video_frames '115' is no count"),
         ({"fake_periods": [[1.0]]}, "entry 0 cannot be read"),
         ({"fake_periods": [1.0, 2.0]}, "entry 0 cannot be read"),
         ({"duration": None}, "entry 0 cannot be read"),
