@@ -97,9 +97,9 @@ def apply_overrides(values: dict[str, Any], overrides: Iterable[str]) -> dict[st
     return merged
 
 
-def dump(config: Settings) -> str:
-    """The effective settings as YAML."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+def dump(config: PipelineConfig) -> str:
+    """The effective settings as YAML, but for those of making data sets, which say nothing of a model."""
+    return yaml.safe_dump(config.model_dump(mode="json", exclude={"synthesize"}), sort_keys=False)
 
 
 def _suggestion(key: str) -> str:

@@ -160,14 +160,22 @@ class SynthesizeConfig(Settings):
     variants: Positive = 4  # clips made of each input: one authentic, the others forged in turn
     real_share: Share = 0.267  # of all clips; LAV-DF has 36,431 of 136,304
     manipulations: tuple[str, ...] = ()  # names of those to use; empty means all
-    clip_s: tuple[Seconds, Seconds] = (2.0, 20.0)  # shorter input is left out, longer is cut; LAV-DF ends at 20 s
+    clip_s: tuple[Seconds, Seconds] = (
+        2.0,
+        20.0,
+    )  # shorter input is left out, longer is cut; LAV-DF ends at 20 s
     short_side: Positive = 360  # larger pictures are scaled down to it
-    segment_mean_s: Annotated[float, Field(gt=0)] = 0.65  # LAV-DF; lengths follow a gamma distribution cut to `segment_s`
+    segment_mean_s: Annotated[float, Field(gt=0)] = (
+        0.65  # LAV-DF; lengths follow a gamma distribution cut to `segment_s`
+    )
     segment_shape: Annotated[float, Field(gt=0)] = 6.0  # then 89 % of them are shorter than 1 s, as published
     segment_s: tuple[Seconds, Seconds] = (0.16, 1.6)
     second_segment: Share = 0.1  # of the forged clips have two; LAV-DF has 1.14 a clip
     extra_sham: Share = 0.5  # of the clips have one more span that is edited without forging
-    editor_scale: tuple[Share, Share] = (0.85, 1.0)  # working size of the editing program, for every clip alike
+    editor_scale: tuple[Share, Share] = (
+        0.85,
+        1.0,
+    )  # working size of the editing program, for every clip alike
     editor_noise_db: tuple[float, float] = (-75.0, -60.0)  # its noise floor, likewise
     editor_gain_db: tuple[float, float] = (-3.0, 3.0)  # its level, likewise
     crf: tuple[Positive, Positive] = (18, 30)  # drawn per clip, whatever its class
@@ -175,7 +183,9 @@ class SynthesizeConfig(Settings):
     audio_kbps: tuple[Positive, Positive] = (32, 96)  # likewise
     train_share: Share = 0.6  # of the identities
     dev_share: Share = 0.15  # the rest is the test split
-    forge_voices: bool = False  # make clips of files without picture too, instead of lending their voices only
+    forge_voices: bool = (
+        False  # make clips of files without picture too, instead of lending their voices only
+    )
 
 
 class PretrainConfig(Settings):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +10,30 @@ import pytest
 from numpy.typing import NDArray
 
 from configs.schema import SynthesizeConfig
-from data.manifest import write_lavdf
 from pipeline import synthesize
 from pipeline.encode import write_clip
 
 RATE = 16_000
 CONFIG = SynthesizeConfig(
-    variants=4, segments=(1, 1), segment_frames=(8, 12), crf=(14, 16), audio_kbps=(90, 96)
+    variants=4,
+    real_share=0.25,
+    manipulations=(
+        "replace_lower_face",
+        "resynthesize_lower_face",
+        "resynthesize_speech",
+        "splice_speaker",
+        "rearrange_speech",
+    ),
+    segment_mean_s=0.4,
+    segment_shape=100.0,
+    segment_s=(0.32, 0.48),
+    second_segment=0.0,
+    extra_sham=0.0,
+    editor_scale=(1.0, 1.0),
+    editor_gain_db=(0.0, 0.0),
+    editor_noise_db=(-90.0, -90.0),
+    crf=(14, 16),
+    audio_kbps=(90, 96),
 )
 FACE = (12.0, 4.0, 72.0, 80.0)
 
@@ -57,19 +72,19 @@ def stand_in_face(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def forge(
-    authentic: Path, out: Path, k: int = 0, seed: int = 5, config: SynthesizeConfig = CONFIG
+    authentic: Path, out: Path, k: int | None = 0, seed: int = 5, config: SynthesizeConfig = CONFIG
 ) -> list[synthesize.SynthesizedClip]:
-    """Forge source `k` in this process; the rows of all clips in `out`."""
-    sources = synthesize.find_sources(authentic, config, seed)
-    synthesize._forge_source(sources, k, out, out / "clips", config, seed)
-    return [synthesize._read_row(path) for path in sorted((out / "clips").glob("*.json"))]
+    """Forge source `k`, or all, in this process; the rows of all clips in `out`, by piece and variant."""
+    plan = synthesize.plan(authentic, config, seed)
+    for source in plan.sources if k is None else [k]:
+        synthesize.forge_source(plan, source, out)
+    rows = {Path(clip.file).stem: clip for clip in synthesize.read_rows(out)}
+    return [rows[name] for name in plan.names if name in rows]
 
 
 def write_forged_set(authentic: Path, out: Path) -> Path:
     """All four clips in all four classes, every person in the train split; returns `out`."""
     config = CONFIG.model_copy(update={"train_share": 1.0, "dev_share": 0.0})
-    for k in range(4):
-        clips = forge(authentic, out, k, config=config)
-    (out / "forgeries.json").write_text(json.dumps([asdict(clip) for clip in clips]))
-    write_lavdf(out, [synthesize._sample(clip) for clip in clips])
+    forge(authentic, out, None, config=config)
+    synthesize.finish(synthesize.plan(authentic, config, 5), out, {})
     return out

@@ -38,6 +38,8 @@ def another(value: Any, annotation: Any) -> Any:
     if isinstance(value, float):
         return value * 0.99 if value else 0.01
     if isinstance(value, tuple):
+        if not value:
+            return ("another",)
         return (*value[:-1], another(value[-1], None))
     return value + "x"
 

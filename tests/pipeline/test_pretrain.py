@@ -14,7 +14,7 @@ from forged_set import stand_in_face, write_authentic, write_forged_set
 from configs.loader import load_config
 from configs.schema import PipelineConfig
 from data.errors import InputError, WeightsError
-from data.forgery.audio import FADE
+from data.forgery.signal import FADE
 from extractors.tsn import TSN
 from extractors.wav2vec2 import HOP, Wav2Vec2
 from pipeline.pretrain import evidence, pretrain_audio, pretrain_visual, ranking
@@ -83,7 +83,7 @@ def test_sound_twins_differ_where_the_classes_say(forged: Path) -> None:
         assert set(np.unique(classes)) <= set(range(len(AUDIO_CLASSES)))
         gap = np.abs(forged_clip - authentic)
         first, last = np.flatnonzero(classes)[[0, -1]]
-        inside = gap[first * HOP + FADE + 400 : last * HOP - FADE]
+        inside = gap[first * HOP + FADE[1] + 400 : last * HOP - FADE[1]]
         outside = np.concatenate([gap[: max(0, first * HOP - 2000)], gap[(last + 1) * HOP + 2000 :]])
         assert inside.mean() > 3 * outside.mean()
 

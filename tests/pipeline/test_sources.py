@@ -1,0 +1,120 @@
+"""Who is in a folder of clips, and in which split; what lends its voice only."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from forged_set import CONFIG, texture, voice, write_authentic
+
+from configs.schema import DecodeConfig, SynthesizeConfig
+from data.errors import UsageError
+from pipeline.encode import write_clip
+from pipeline.sources import Material, find_material
+
+
+def find(root: Path, config: SynthesizeConfig = CONFIG, seed: int = 0) -> Material:
+    return find_material(root, config, seed, DecodeConfig())
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    write_clip(path, texture(60, 0), voice(2.4, 120))
+    return path.read_bytes()
+
+
+def people(root: Path, clip: bytes, groups: dict[str, int], table: bool = True) -> Path:
+    """A folder with two clips of each person, and a CSV that names person and group."""
+    rows = ["clip,identity,group"]
+    for group, count in groups.items():
+        for person in range(count):
+            for k in range(2):
+                name = f"{group}{person}_{k}.mp4"
+                (root / name).parent.mkdir(parents=True, exist_ok=True)
+                (root / name).write_bytes(clip)
+                rows.append(f"{name},{group}{person},{group}")
+    if table:
+        (root / "clips.csv").write_text("\n".join(rows) + "\n")
+    return root
+
+
+def test_no_identity_is_in_two_splits_and_each_group_is_spread(tmp_path: Path, clip: bytes) -> None:
+    config = SynthesizeConfig(train_share=0.5, dev_share=0.25)
+    found = find(people(tmp_path, clip, {"studio": 8, "street": 8}), config, seed=1)
+    splits: dict[str, set[str]] = {}
+    for source in found.clips:
+        splits.setdefault(source.identity, set()).add(source.split)
+    assert all(len(names) == 1 for names in splits.values())
+    for group in ("studio", "street"):
+        # Half of 8, a quarter and a quarter, in each group.
+        counts = Counter(split for name, (split,) in splits.items() if name.startswith(group))
+        assert counts == {"train": 4, "dev": 2, "test": 2}
+
+
+def test_another_seed_splits_otherwise_and_the_same_one_alike(tmp_path: Path, clip: bytes) -> None:
+    root = people(tmp_path, clip, {"a": 10})
+    splits = [{c.identity: c.split for c in find(root, seed=seed).clips} for seed in (1, 1, 2)]
+    assert splits[0] == splits[1]
+    assert splits[0] != splits[2]
+
+
+def test_identities_come_from_the_table_then_the_folder_then_the_name(tmp_path: Path, clip: bytes) -> None:
+    authentic = write_authentic(tmp_path / "a")
+    assert [source.identity for source in find(authentic).clips] == ["anna", "anna", "ben", "cleo"]
+    for name in ("dora/x.mp4", "emil.mp4"):
+        (tmp_path / "b" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "b" / name).write_bytes(clip)
+    assert {source.identity for source in find(tmp_path / "b").clips} == {"dora", "emil"}
+
+
+def test_a_table_may_name_the_split(tmp_path: Path, clip: bytes) -> None:
+    root = people(tmp_path, clip, {"a": 2}, table=False)
+    rows = ["file,speaker,split", "a0_0.mp4,a0,test", "a0_1.mp4,a0,", "a1_0.mp4,a1,dev", "a1_1.mp4,a1,dev"]
+    (root / "people.csv").write_text("\n".join(rows) + "\n")
+    assert {c.path.name: c.split for c in find(root).clips} == {
+        "a0_0.mp4": "test",
+        "a0_1.mp4": "test",
+        "a1_0.mp4": "dev",
+        "a1_1.mp4": "dev",
+    }
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (["a0_0.mp4,a0,test", "a0_1.mp4,a0,dev"], "a0 is in two splits"),
+        (["a0_0.mp4,a0,valid"], "unknown split 'valid' of a0_0.mp4"),
+    ],
+)
+def test_a_table_that_contradicts_itself_is_refused(
+    tmp_path: Path, clip: bytes, rows: list[str], message: str
+) -> None:
+    root = people(tmp_path, clip, {"a": 1}, table=False)
+    (root / "people.csv").write_text("\n".join(["clip,identity,split", *rows]) + "\n")
+    with pytest.raises(UsageError, match=message):
+        find(root)
+
+
+def test_sound_files_lend_their_voices_in_a_split_of_their_own(tmp_path: Path, clip: bytes) -> None:
+    root = people(tmp_path, clip, {"a": 2})
+    for k in range(4):
+        write_clip(root / "voices" / f"v{k}.m4a", None, voice(2.4, 100 + 20 * k))
+    (root / "voices.csv").write_text(
+        "file,speaker\n" + "".join(f"voices/v{k}.m4a,speaker{k // 2}\n" for k in range(4))
+    )
+    found = find(root)
+    assert len(found.clips) == 4
+    assert {voice.identity for voice in found.voices} == {"speaker0", "speaker1"}
+    for name in ("speaker0", "speaker1"):
+        assert len({voice.split for voice in found.voices if voice.identity == name}) == 1
+    forged = find(root, CONFIG.model_copy(update={"forge_voices": True}))
+    assert len(forged.clips) == 8
+    assert [c.pixels for c in forged.clips if c.path.suffix == ".m4a"] == [0] * 4
+
+
+def test_large_pictures_count_as_they_will_be_scaled(tmp_path: Path, clip: bytes) -> None:
+    root = people(tmp_path, clip, {"a": 1})
+    assert {c.pixels for c in find(root).clips} == {96 * 96}
+    assert {c.pixels for c in find(root, CONFIG.model_copy(update={"short_side": 48})).clips} == {48 * 48}
