@@ -24,7 +24,7 @@ Curve = NDArray[np.float32]
 
 FPS = 25
 HOUR_S = 3600.0
-HOUR_PEAKS = (0, 1, 17, 4_321, 20_000, 44_999, 45_000, 61_803, 61_807, 89_998, 89_999)
+HOUR_PEAKS = (0, 1, 17, 4_321, 20_000, 44_999, 45_000, 61_250, 61_254, 89_998, 89_999)
 """Steps of `hour` at which every curve is higher than anywhere else: both ends, lone steps and neighbours."""
 
 HOUR_INTERVALS = 24

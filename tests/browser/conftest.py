@@ -102,7 +102,10 @@ class Noise:
 
 
 Visit = Callable[..., Any]
-"""``visit(html, name="page.html", **settings of the context)`` opens the page from a file and returns it."""
+"""``visit(html, name="page.html", script="", **settings of the context)`` opens the page from a file and returns it.
+
+`script` runs before the page's own.
+"""
 
 
 @pytest.fixture
@@ -116,9 +119,10 @@ def visit(browser: Any, tmp_path: Path, noise: Noise) -> Iterator[Visit]:
     """Opens pages from file:// and, at the end, sees that they were silent."""
     contexts = []
 
-    def opener(html: str, name: str = "page.html", **settings: Any) -> Any:
+    def opener(html: str, name: str = "page.html", script: str = "", **settings: Any) -> Any:
         context = browser.new_context(**{"viewport": {"width": 1200, "height": 900}, **settings})
         context.set_default_timeout(5000)
+        context.add_init_script(script)
         noise.listen(context)
         contexts.append(context)
         path = tmp_path / name
@@ -138,8 +142,8 @@ def visit(browser: Any, tmp_path: Path, noise: Noise) -> Iterator[Visit]:
 def live(visit: Visit) -> Visit:
     """Like `visit`, and waits until the report's script has drawn."""
 
-    def opener(html: str, name: str = "page.html", **settings: Any) -> Any:
-        page = visit(html, name, **settings)
+    def opener(*arguments: Any, **settings: Any) -> Any:
+        page = visit(*arguments, **settings)
         page.wait_for_selector("html[data-ready]", state="attached")
         return page
 
