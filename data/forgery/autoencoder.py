@@ -62,12 +62,14 @@ def double(
 ) -> NDArray[np.float32]:
     """A transposed convolution of 4 x 4, stride 2 and padding 1 of x (N, H, W, C), as one product and overlap-add."""
     n, height, width, channels = x.shape
-    spread = x.reshape(-1, channels) @ weight.reshape(channels, -1)
-    spread = spread.reshape(n, height, width, -1, 4, 4)
+    kernel = weight.transpose(0, 2, 3, 1).reshape(channels, -1)
+    spread = (x.reshape(-1, channels) @ kernel).reshape(n, height, width, 4, 4, -1)
     out = np.zeros((n, 2 * height + 2, 2 * width + 2, weight.shape[1]), np.float32)
     for row in range(4):
         for column in range(4):
-            out[:, row : row + 2 * height : 2, column : column + 2 * width : 2] += spread[..., row, column]
+            out[:, row : row + 2 * height : 2, column : column + 2 * width : 2] += spread[
+                :, :, :, row, column
+            ]
     return out[:, 1:-1, 1:-1] + bias
 
 

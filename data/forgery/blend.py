@@ -52,10 +52,10 @@ class Shape:
         return (linear * linear * (3 - 2 * linear)).astype(np.float32)
 
 
-LOWER_FACE = Shape((0.5, 0.78), (0.36, 0.27))
+LOWER_FACE = Shape((0.5, 0.79), (0.32, 0.26))
 """Mouth, cheeks and chin: below the eyes of a box that a frontal-face detector draws."""
 
-FACE = Shape((0.5, 0.56), (0.4, 0.5))
+FACE = Shape((0.5, 0.57), (0.35, 0.46))
 """Brows to chin."""
 
 

@@ -15,6 +15,9 @@ from data.forgery.geometry import Boxes, Frames, Region, fetch, fetch_bent, shar
 MIN_DONOR = 8
 """Fewest frames of another moment, or of another person, that a forgery takes a face from."""
 
+MIN_LIKENESS = 0.2
+"""Least correlation of two faces, seen small, that `swap_identity` takes for the same pose and light."""
+
 MAX_BEND = 0.07
 """Farthest that `reenact_face` moves a pixel, in widths (heights) of the face box."""
 
@@ -58,7 +61,7 @@ def replace_lower_face(
     when the clip holds no other moment of `MIN_DONOR` frames, or no face.
     """
     canvas = Canvas(frames, boxes, span, LOWER_FACE.drawn(rng), rng)
-    drafts = [_moment(len(frames), span, rng) for _ in range(4)]
+    drafts = [_moment(len(frames), span, rng) for _ in range(6)]
     picked = min(drafts, key=lambda moment: _misfit(canvas, frames, boxes, moment))
     patches = [
         fetch(frames[donor], boxes[donor], region.u, region.v)
@@ -76,13 +79,14 @@ def resynthesize_lower_face(
 ) -> Frames:
     """The mouth as a generator of low resolution redraws it: less detail, other colour and sharpness, a faint flicker.
 
-    Lip-sync generators draw the whole face at 96 px; here it has 40 to 96 px. Source: Prajwal et al., "A lip sync
+    Lip-sync generators draw the whole face at 96 px; here it has 48 to 96 px. Source: Prajwal et al., "A lip sync
     expert is all you need" (2020).
     """
     canvas = Canvas(frames, boxes, span, LOWER_FACE.drawn(rng), rng)
-    side = int(rng.integers(40, 97))
-    gain = rng.uniform(0.94, 1.06, size=3) * rng.normal(1, 0.006, size=(len(canvas.steps), 1))
-    sharpness = rng.uniform(0.0, 1.2)
+    side = int(rng.integers(48, 97))
+    gain = rng.uniform(0.96, 1.04) * rng.uniform(0.975, 1.025, size=3)
+    gain = gain * rng.normal(1, 0.006, size=(len(canvas.steps), 1))
+    sharpness = rng.uniform(0.2, 1.2)
     patches = []
     for k, region, tint in zip(canvas.steps, canvas.regions, gain.astype(np.float32), strict=True):
         small, box = upright(frames[k], boxes[k], (0.0, 0.4, 1.0, 1.2), (round(0.8 * side), side))
@@ -131,17 +135,17 @@ def self_blend_face(
     shape = (FACE if rng.random() < 0.6 else LOWER_FACE).drawn(rng, waviness=0.05)
     canvas = Canvas(frames, boxes, span, shape, rng)
     zoom, move = rng.uniform(0.95, 1.05, size=2), rng.uniform(-0.03, 0.03, size=2)
-    swirl = rng.uniform(-0.012, 0.012, size=(2, 5, 5, 1))
+    swirl = rng.uniform(-0.012, 0.012, size=(5, 5, 2))
     turn = np.eye(3) * rng.uniform(0.9, 1.1) + rng.uniform(-0.03, 0.03, size=(3, 3))
-    shift = rng.uniform(-10, 10, size=3)
+    shift = rng.uniform(-6, 6) + rng.uniform(-5, 5, size=3)
     sharpness = rng.uniform(-0.9, 1.2)
     ratio = float(rng.choice([0.6, 0.8, 1.0, 1.0]))
     whole = np.array([0.0, 0.0, 5.0, 5.0])
     patches = []
     for k, region in zip(canvas.steps, canvas.regions, strict=True):
-        across, down = (fetch(part, whole, region.u, region.v)[..., 0] for part in swirl)
-        u = 0.5 + (region.u[None, :] - 0.5) * zoom[0] + move[0] + across
-        v = 0.5 + (region.v[:, None] - 0.5) * zoom[1] + 0.5 * move[1] + down
+        bend = fetch(swirl, whole, region.u, region.v)
+        u = 0.5 + (region.u[None, :] - 0.5) * zoom[0] + move[0] + bend[..., 0]
+        v = 0.5 + (region.v[:, None] - 0.5) * zoom[1] + 0.5 * move[1] + bend[..., 1]
         copy = sharpen(fetch_bent(frames[k], boxes[k], u, v), sharpness)
         copy = 128 + (copy - 128) @ turn.astype(np.float32) + shift.astype(np.float32)
         patches.append(canvas.base(k) + np.float32(ratio) * (copy - canvas.base(k)))
@@ -157,15 +161,30 @@ def swap_identity(
 ) -> Frames:
     """The face of `other` in this one's place, in this one's tones, with its own motion, as a face swap puts it.
 
-    Raises ValueError when `other` is None or shorter than `MIN_DONOR` frames, or without a face.
+    Of a few moments, mirrored or not, the one is taken whose pose and light are most alike. Raises ValueError when
+    `other` is None or shorter than `MIN_DONOR` frames, when no moment is at all alike, or without a face.
     """
     if other is None or len(other.frames) < MIN_DONOR:
         raise ValueError(f"no clip of another person of at least {MIN_DONOR} frames")
     canvas = Canvas(frames, boxes, span, FACE.drawn(rng), rng)
-    walk = _walk(0, len(other.frames), len(canvas.steps), rng)
+    n = len(canvas.steps)
+    probes = sorted({0, n // 2, n - 1})
+    here = [_look(frames[span[0] + i], boxes[span[0] + i]) for i in probes]
+    likeness, walk, mirrored = -1.0, np.zeros(0, np.int64), False
+    for _ in range(6):
+        draft = _walk(0, len(other.frames), n, rng)
+        there = [_look(other.frames[draft[i]], other.boxes[draft[i]]) for i in probes]
+        for mirror in (False, True):
+            alike = float(
+                np.mean([(a * (b[:, ::-1] if mirror else b)).sum() for a, b in zip(here, there, strict=True)])
+            )
+            if alike > likeness:
+                likeness, walk, mirrored = alike, draft, mirror
+    if likeness < MIN_LIKENESS:
+        raise ValueError(f"the other person never looks the same way (likeness {likeness:.2f})")
     patches = [
-        fetch(other.frames[donor], other.boxes[donor], region.u, region.v)
-        for donor, region in zip(walk, canvas.regions, strict=True)
+        fetch(other.frames[k], other.boxes[k], 1 - region.u if mirrored else region.u, region.v)
+        for k, region in zip(walk, canvas.regions, strict=True)
     ]
     return canvas.paint(canvas.match_tones(patches))
 
@@ -278,10 +297,18 @@ def _misfit(canvas: Canvas, frames: Frames, boxes: Boxes, moment: NDArray[np.int
     return total
 
 
+def _look(frame: Frames, box: NDArray[np.float64]) -> NDArray[np.float32]:
+    """The face as 20 x 20 luma of mean 0 and norm 1: its pose and light, too small for who it is."""
+    small = upright(frame, box, (0.1, 0.1, 0.9, 1.05), (20, 20))[0].mean(axis=2)
+    centred = small - small.mean()
+    return centred / max(float(np.linalg.norm(centred)), 1e-3)
+
+
 def _curve(n: int, period: tuple[float, float], rng: np.random.Generator) -> NDArray[np.float64]:
-    """A smooth course (n,) within [-1, 1]: three waves whose periods, in frames, are drawn from `period`."""
+    """A smooth course (n,) that peaks at 1 or -1: three waves whose periods, in frames, are drawn from `period`."""
     periods, phases = rng.uniform(*period, size=(3, 1)), rng.uniform(0, 2 * np.pi, size=(3, 1))
-    return np.sin(2 * np.pi * np.arange(n) / periods + phases).mean(axis=0)
+    course = np.sin(2 * np.pi * np.arange(n) / periods + phases).sum(axis=0)
+    return course / np.abs(course).max()
 
 
 def _bend(
