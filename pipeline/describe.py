@@ -11,9 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from data.manifest import SPLITS, Manifest, Sample
-
-CLASSES = ("real", "visual", "audio", "both")
+from data.manifest import CLASSES, SPLITS, Manifest, Sample
 
 LAVDF = {
     "clips": "136,304",

@@ -1,4 +1,4 @@
-"""`pipeline data`: data sets on the disk."""
+"""`pipeline data`: what data sets consist of, whether they are whole and honest, and the benchmark's own."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pipeline.cli.options import Debug
+from pipeline.cli.datasets import Seed, Workers, make
+from pipeline.cli.options import Debug, Input
 
 if TYPE_CHECKING:
     from pipeline.check import Check
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Check data sets on the disk.")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Check, describe and make data sets.")
+
+Root = Annotated[Path, typer.Option(help="A data set in LAV-DF's layout.")]
 
 
 @app.command()
@@ -50,6 +53,53 @@ def check(
         write_text(json, to_json(found))
     _show(found)
     raise typer.Exit(found.exit_code)
+
+
+@app.command()
+def benchmark(
+    input: Input,
+    out: Annotated[Path, typer.Option(help="Folder that gets known/, heldout/ and cross/.")],
+    seed: Seed = 0,
+    workers: Workers = 2,
+    debug: Debug = False,
+) -> None:
+    """Make the benchmark's three data sets out of a folder of authentic clips (see docs/benchmark.md).
+
+    \b
+    Example:
+      pipeline data benchmark --input authentic/ --out benchmark/
+    """
+    make(input, out / "known", "benchmark_known", seed, workers, [])
+    make(input, out / "heldout", "benchmark_heldout", seed, workers, [], splits=("test",))
+    make(input, out / "cross", "benchmark_cross", seed, workers, [])
+
+
+@app.command()
+def describe(
+    root: Root,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Say what a data set consists of, beside LAV-DF's published figures."""
+    from pipeline.describe import describe as look
+
+    description = look(root)
+    print(description.markdown() if markdown else "\n".join(description.text()))
+
+
+@app.command()
+def shortcuts(root: Root, debug: Debug = False) -> None:
+    """Test whether a data set gives itself away: trivial classifiers must find chance level; exit code 1 if not."""
+    from pipeline.progress import progress
+    from pipeline.shortcuts import find_shortcuts
+
+    with progress() as bar:
+        bar.begin(str(root))
+        findings = find_shortcuts(root, hook=bar)
+    for finding in findings:
+        verdict = "chance" if finding.chance else "SHORTCUT"
+        print(f"{verdict:<8}  AUC {finding.auc:.3f}, chance up to {finding.high:.3f}  {finding.features}")
+    raise typer.Exit(0 if all(finding.chance for finding in findings) else 1)
 
 
 def _show(found: Check) -> None:

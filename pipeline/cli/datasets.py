@@ -1,4 +1,4 @@
-"""`pipeline synthesize` and `pipeline data`: making data sets and looking at them."""
+"""`pipeline synthesize`: making data sets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from pipeline.cli.options import Debug, Input, Overrides
 Out = Annotated[Path, typer.Option(help="Folder of the new data set, in LAV-DF's layout.")]
 Seed = Annotated[int, typer.Option(help="The same seed makes the same bytes.")]
 Workers = Annotated[int, typer.Option(min=1, help="Processes that work side by side.")]
-Root = Annotated[Path, typer.Option(help="A data set that `pipeline synthesize` made.")]
 
 
 def synthesize(
@@ -36,54 +35,10 @@ def synthesize(
     Example:
       pipeline synthesize --input authentic/ --out dataset/ --seed 1
     """
-    _make(input, out, preset, seed, workers, overrides or [])
+    make(input, out, preset, seed, workers, overrides or [])
 
 
-def benchmark(
-    input: Input,
-    out: Annotated[Path, typer.Option(help="Folder that gets known/, heldout/ and cross/.")],
-    seed: Seed = 0,
-    workers: Workers = 2,
-    debug: Debug = False,
-) -> None:
-    """Make the benchmark's three data sets out of a folder of authentic clips (see docs/benchmark.md).
-
-    \b
-    Example:
-      pipeline data benchmark --input authentic/ --out benchmark/
-    """
-    _make(input, out / "known", "benchmark_known", seed, workers, [])
-    _make(input, out / "heldout", "benchmark_heldout", seed, workers, [], splits=("test",))
-    _make(input, out / "cross", "benchmark_cross", seed, workers, [])
-
-
-def describe(
-    root: Root,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False,
-    debug: Debug = False,
-) -> None:
-    """Say what a data set consists of, beside LAV-DF's published figures."""
-    from pipeline.describe import describe as look
-
-    description = look(root)
-    print(description.markdown() if markdown else "\n".join(description.text()))
-
-
-def shortcuts(root: Root, debug: Debug = False) -> None:
-    """Test whether a data set gives itself away: trivial classifiers must find chance level; exit code 1 if not."""
-    from pipeline.progress import progress
-    from pipeline.shortcuts import find_shortcuts
-
-    with progress() as bar:
-        bar.begin(str(root))
-        findings = find_shortcuts(root, hook=bar)
-    for finding in findings:
-        verdict = "chance" if finding.chance else "SHORTCUT"
-        print(f"{verdict:<8}  AUC {finding.auc:.3f}, chance up to {finding.high:.3f}  {finding.features}")
-    raise typer.Exit(0 if all(finding.chance for finding in findings) else 1)
-
-
-def _make(
+def make(
     source: Path,
     out: Path,
     name: str,
@@ -92,13 +47,14 @@ def _make(
     overrides: list[str],
     splits: tuple[str, ...] = ("train", "dev", "test"),
 ) -> None:
+    """Make the data set that the settings called `name` describe, and say what it consists of."""
     from configs.loader import ConfigError, load_dataset
     from data.errors import UsageError
     from pipeline.describe import describe as look
     from pipeline.progress import progress
     from pipeline.report.outputs import check_folder
     from pipeline.synthesize import estimate, plan
-    from pipeline.synthesize import synthesize as make
+    from pipeline.synthesize import synthesize as write
 
     try:
         config = load_dataset(name, overrides).synthesize
@@ -115,6 +71,6 @@ def _make(
     )
     with progress() as bar:
         bar.begin(str(out))
-        path = make(made, out, workers, bar)
+        path = write(made, out, workers, bar)
     print("\n".join(look(out).text()))
     print(f"wrote {path}")

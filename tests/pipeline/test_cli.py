@@ -13,13 +13,14 @@ from typing import Any
 
 import media_factory
 import pytest
+from forged_set import write_authentic
 
 from data.errors import MemoryLimitError
 from data.manifest import Sample, write_lavdf
 from data.timeline import Interval
 from pipeline.report.json import loads
 
-COMMANDS = ("run", "extract", "train", "synthesize", "pretrain", "doctor")
+COMMANDS = ("run", "report", "extract", "train", "synthesize", "pretrain", "doctor")
 PATIENCE_S = 600  # only against a command that hangs
 PIPELINE = Path(sys.executable).parent / "pipeline"
 
@@ -83,7 +84,7 @@ def test_wrong_usage_is_exit_code_2(arguments: tuple[str, ...], cli: Callable[..
     assert answer.out == ""
 
 
-def test_run_prints_a_summary_and_writes_json_and_csv(run: Callable[..., Any]) -> None:
+def test_run_prints_a_summary_and_writes_json_csv_and_a_page(run: Callable[..., Any]) -> None:
     answer = run()
     assert answer.code == 0, answer.err
     lines = answer.out.splitlines()
@@ -95,7 +96,7 @@ def test_run_prints_a_summary_and_writes_json_and_csv(run: Callable[..., Any]) -
     assert "an indication, not proof" in answer.out.lower()
     assert "s per second of media" in answer.out
     written = {Path(name) for name in lines[-1].removeprefix("wrote ").split(", ")}
-    assert written == {Path("pipeline-out/clip.mp4.json"), Path("pipeline-out/clip.mp4.csv")}
+    assert written == {Path("pipeline-out", f"clip.mp4.{kind}") for kind in ("json", "csv", "html")}
     report = loads(Path("pipeline-out/clip.mp4.json").read_text())
     (row,) = csv.DictReader(Path("pipeline-out/clip.mp4.csv").read_text().splitlines())
     assert float(row["start_s"]) == report.intervals[0].start_s
@@ -147,8 +148,8 @@ def test_a_folder_is_analysed_file_by_file(cli: Callable[..., Any], clip: Path, 
     answer = cli("run", "--input", "in", "--weights", tiny_bundle, "--out", "out", "--json", "all.json")
     assert answer.code == 0, answer.err
     assert {str(path) for path in Path("out").rglob("*.*")} == {
-        f"out/{place}/same.mp4.{kind}" for place in "ab" for kind in ("json", "csv")
-    }
+        f"out/{place}/same.mp4.{kind}" for place in "ab" for kind in ("json", "csv", "html")
+    } | {"out/index.csv", "out/index.html"}
     assert [report["label"] for report in json.loads(Path("all.json").read_text())] == ["both", "both"]
     assert "2 of 2 file(s) analysed" in answer.out
 
@@ -265,20 +266,45 @@ def test_train_extracts_what_is_missing_and_gives_weights_to_run_with(
     assert "--resume" in again.err
 
 
-def test_synthesize_hands_on_its_options(cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[tuple[Any, ...]] = []
+def test_synthesize_plans_says_what_it_takes_makes_and_describes(
+    cli: Callable[..., Any], tmp_path: Path
+) -> None:
+    write_authentic(tmp_path / "in")
+    command = ("synthesize", "--input", tmp_path / "in", "--out", tmp_path / "set", "--workers", "1")
+    settings = ("--seed", "7", "--set", "synthesize.variants=2", "--set", "synthesize.segment_s=[0.3,0.5]")
+    answer = cli(*command, *settings)
+    assert answer.code == 0, answer.err
+    assert "8 clips, 0 min, about" in answer.out
+    assert "forged share of the time, %" in answer.out
+    assert answer.out.endswith(f"wrote {tmp_path}/set/metadata.json\n")
+    again = cli(*command, "--set", "synthesize.variants=3")
+    assert again.code == 2
+    assert "choose an empty folder with --out" in again.err
+    described = cli("data", "describe", "--root", tmp_path / "set", "--markdown")
+    assert described.code == 0
+    assert "| clips |" in described.out
+    shortcuts = cli("data", "shortcuts", "--root", tmp_path / "set")
+    assert shortcuts.code == 3
+    assert "too few clips or people" in shortcuts.err
+    unknown = cli(*command, "--set", "synthesize.manipulations=[morph]")
+    assert unknown.code == 2
+    assert "unknown manipulation 'morph'" in unknown.err
 
-    def make(*arguments: Any) -> Path:
-        calls.append(arguments)
-        return Path("set/metadata.json")
 
-    monkeypatch.setattr("pipeline.synthesize.synthesize", make)
-    options = ("--seed", "7", "--workers", "3", "--set", "synthesize.variants=2")
-    answer = cli("synthesize", "--input", "in", "--out", "set", *options)
+def test_the_benchmark_is_three_data_sets_of_the_same_people(
+    cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(
+        "pipeline.cli.data.make", lambda *a, **more: made.append((*a[1:4], more.get("splits")))
+    )
+    answer = cli("data", "benchmark", "--input", "in", "--out", "bench", "--seed", "4")
     assert answer.code == 0
-    assert answer.out == "wrote set/metadata.json\n"
-    source, out, config, seed, workers, _ = calls[0]
-    assert (source, out, config.variants, seed, workers) == (Path("in"), Path("set"), 2, 7, 3)
+    assert made == [
+        (Path("bench/known"), "benchmark_known", 4, None),
+        (Path("bench/heldout"), "benchmark_heldout", 4, ("test",)),
+        (Path("bench/cross"), "benchmark_cross", 4, None),
+    ]
 
 
 @pytest.mark.parametrize(("track", "trained"), [("both", "va"), ("visual", "v"), ("audio", "a")])
