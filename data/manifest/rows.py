@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 import math
 import re
@@ -55,20 +57,34 @@ def read_samples(path: Path, rows: Iterable[Any], build: Callable[[Any], Sample]
     listed twice; it names `path` and the entry's index.
     """
     samples: dict[str, Sample] = {}
-    for index, row in enumerate(rows):
-        try:
-            sample = build(row)
-        except KeyError as error:
-            fix = "see the data set's README"
-            raise InputError(f"entry {index} has no field {error}", path, fix) from None
-        except (ValueError, TypeError, AttributeError) as error:
-            raise InputError(f"entry {index} cannot be read ({error})", path, "mend or remove it") from None
-        name = sample.file.as_posix()
-        if name in samples:
-            what = f"entry {index} lists {name} more than once"
-            raise InputError(what, path, "remove the repeated entry")
-        samples[name] = sample
+    with _uncollected():
+        for index, row in enumerate(rows):
+            try:
+                sample = build(row)
+            except KeyError as error:
+                fix = "see the data set's README"
+                raise InputError(f"entry {index} has no field {error}", path, fix) from None
+            except (ValueError, TypeError, AttributeError) as error:
+                what = f"entry {index} cannot be read ({error})"
+                raise InputError(what, path, "mend or remove it") from None
+            name = sample.file.as_posix()
+            if name in samples:
+                what = f"entry {index} lists {name} more than once"
+                raise InputError(what, path, "remove the repeated entry")
+            samples[name] = sample
     return samples
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without the collector of cycles: there are none here, and looking for them in a million rows takes a third."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def inside(name: Any) -> str:
