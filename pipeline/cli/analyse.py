@@ -197,7 +197,7 @@ def report(
                     continue
                 folder = (base / file).parent
                 places = (
-                    (folder, base.parent / file.parent) if media is None else (media / file.parent, media)
+                    (folder, base / ".." / file.parent) if media is None else (media / file.parent, media)
                 )
                 path, pictures = find_media(found, places), None
                 if path is not None:
@@ -278,6 +278,6 @@ def doctor(debug: Debug = False) -> None:
 def _written(paths: list[Path], folder: Path | None) -> str:
     from pipeline.report.rows import printable
 
-    if len(paths) <= 3 or folder is None:
+    if len(paths) <= 8 or folder is None:
         return "wrote " + ", ".join(printable(str(path)) for path in paths)
     return f"wrote {len(paths)} files below {folder}"

@@ -51,12 +51,12 @@ def find_media(report: Report, places: Iterable[Path]) -> Path | None:
 
 def look(
     media: Path, report: Report, config: DecodeConfig, embed_video: bool, hook: Hook = silent
-) -> Pictures | None:
-    """Pictures for the report's page; None, with a warning, where the file cannot be decoded again."""
-    from pipeline.report.pictures import gather
+) -> Pictures:
+    """Pictures for the report's page; where the file cannot be decoded again, a warning and a note in their place."""
+    from pipeline.report.pictures import Pictures, gather
 
     try:
         return gather(media, report, config, embed_video, hook)
     except ForensicError as error:
         _LOG.warning("the page has no pictures: %s", printable(str(error)))
-        return None
+        return Pictures(notes=(f"No pictures could be made: {error.what}.",))

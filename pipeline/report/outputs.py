@@ -16,7 +16,7 @@ from data.errors import ForensicError, UsageError
 from data.files import replacing
 from pipeline.report.exports import Form, export_text, suffix
 from pipeline.report.folder import Outcome, index_csv, index_html, ranked
-from pipeline.report.json import dumps, error_text, write_text
+from pipeline.report.json import dumps, error_text, loads, write_text
 from pipeline.report.model import Report
 
 if TYPE_CHECKING:
@@ -87,8 +87,10 @@ class Outputs:
         self, name: Path, report: Report, media: Path | None = None, pictures: Pictures | None = None
     ) -> None:
         """Write everything on the file whose path relative to the input is `name`; see `render`."""
-        self._emit(name, dumps(report))
-        self.render(name, report, media, pictures)
+        text = dumps(report)
+        self._emit(name, text)
+        # From the rounded numbers, as `pipeline report` would make them: the forms agree to the last digit.
+        self.render(name, loads(text), media, pictures)
 
     def render(
         self, name: Path, report: Report, media: Path | None = None, pictures: Pictures | None = None

@@ -77,18 +77,18 @@ def verdict(report: Report) -> str:
 
 def summary(report: Report, name: str) -> list[str]:
     """The report on the file `name` as a few lines for people, what was not analysed included."""
-    lines = [f"{printable(name)}: {verdict(report)}"]
+    lines = [f"{name}: {verdict(report)}"]
     found = rows(report)
     lines += [f"  {row.start} - {row.end}  {row.modality:<6}  {row.score:.2f}" for row in found]
     if not found and report.label != "real":
         lines.append("  no single span stands out")
     lines.append("  analysed: " + ", ".join(_analysed(report)))
-    lines += [f"  warning: {printable(warning)}" for warning in report.warnings]
+    lines += [f"  warning: {warning}" for warning in report.warnings]
     factor = report.clock.real_time_factor
     speed = f", {factor:.2f} s per second of media" if factor is not None else ""
     lines.append(f"  took {report.clock.elapsed_s:.1f} s on {report.provenance.device}{speed}")
     lines.append(f"  {NOTE}")
-    return lines
+    return [printable(line) for line in lines]
 
 
 def _analysed(report: Report) -> list[str]:

@@ -1,0 +1,221 @@
+"""The published schema accepts what is written and refuses what is damaged, and so does the reader."""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+from collections.abc import Callable, Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+from report_factory import authentic, build, forged, gaps, hostile, one_track
+
+from data.errors import ForensicError, InputError
+from data.timeline import TimeGrid
+from pipeline.report.exports import export_text
+from pipeline.report.folder import Outcome
+from pipeline.report.json import ErrorEntry, dumps, error_text, find_reports, load, loads
+from pipeline.report.model import StepScores
+from pipeline.report.page import page_html
+
+SCHEMA = json.loads((resources.files("pipeline.report") / "assets" / "report.schema.json").read_text())
+VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
+FORMS: Any = ("csv", "vtt", "audacity", "edl", "otio")
+
+
+def no_steps() -> Any:
+    """A report whose grid is empty."""
+    empty = np.zeros(0, np.float32)
+    return authentic(scores=StepScores(TimeGrid.at_rate(25, 0), None, None, empty, None, None))
+
+
+WRITTEN = {
+    "forged": forged,
+    "authentic": authentic,
+    "gaps": gaps,
+    "picture alone": lambda: one_track("visual"),
+    "sound alone": lambda: one_track("audio"),
+    "no steps": no_steps,
+    "one step": lambda: build("real", duration_s=0.04),
+}
+
+
+def test_the_schema_is_one() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+
+
+def test_the_schema_describes_every_field_that_is_not_plain() -> None:
+    assert set(SCHEMA["$defs"]["report"]["properties"]) == set(json.loads(dumps(forged())))
+
+
+@pytest.mark.parametrize("make", WRITTEN.values(), ids=WRITTEN)
+def test_what_is_written_is_valid(make: Callable[[], Any]) -> None:
+    VALIDATOR.validate(json.loads(dumps(make())))
+
+
+def test_hostile_text_is_valid_too() -> None:
+    for report in hostile():
+        VALIDATOR.validate(json.loads(dumps(report)))
+
+
+def test_the_entry_of_a_failed_file_is_valid() -> None:
+    VALIDATOR.validate(json.loads(error_text("a.mp4", InputError("is empty"))))
+
+
+def without(*path: str) -> Callable[[dict[str, Any]], None]:
+    def damage(document: dict[str, Any]) -> None:
+        for key in path[:-1]:
+            document = document[key]
+        del document[path[-1]]
+
+    return damage
+
+
+def put(value: Any, *path: Any) -> Callable[[dict[str, Any]], None]:
+    def damage(document: Any) -> None:
+        for key in path[:-1]:
+            document = document[key]
+        document[path[-1]] = value
+
+    return damage
+
+
+DAMAGE = {
+    "no scores": without("scores"),
+    "no joint curve": put(None, "scores", "joint"),
+    "no thresholds": without("thresholds"),
+    "other schema": put("rt-deeploc/report@2", "schema"),
+    "no schema": without("schema"),
+    "other label": put("fake", "label"),
+    "other modality": put("smell", "intervals", 0, "modality"),
+    "label as list": put(["real"], "label"),
+    "score above one": put(1.2, "intervals", 0, "score"),
+    "start before zero": put(-1.0, "intervals", 0, "start_s"),
+    "start as text": put("1.0", "intervals", 0, "start_s"),
+    "endless interval": put(1e300, "intervals", 0, "end_s"),
+    "start missing": without("intervals", 0, "start_s"),  # type: ignore[arg-type]
+    "text in a curve": put("x", "scores", "visual", 3),
+    "true in a curve": put(True, "scores", "visual", 3),
+    "curve too large": put(1e30, "scores", "visual", 3),
+    "no fraction": put("a third", "scores", "grid", "step"),
+    "huge fraction": put("1e999999999", "scores", "grid", "step"),
+    "probability missing": without("probabilities", "real"),
+    "probability of more": put(0.5, "probabilities", "maybe"),
+    "sha256 as number": put(5, "input", "sha256"),
+    "unknown field": put(1, "input", "colour"),
+    "complete as number": put(1, "complete"),
+    "warning as number": put([1], "warnings"),
+    "route elsewhere": put("sideways", "route"),
+    "gap of three": put([[1, 2, 3]], "coverage", "visual", "gaps"),
+    "version as number": put(2, "provenance", "versions", "torch"),
+    "nothing": lambda document: document.clear(),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_damage_is_refused_by_the_schema_and_by_the_reader(damage: Callable[[Any], None]) -> None:
+    document = json.loads(dumps(forged()))
+    damage(document)
+    assert not VALIDATOR.is_valid(document)
+    with pytest.raises(InputError, match="not a report"):
+        loads(json.dumps(document))
+
+
+def test_what_only_the_reader_can_see_is_refused_too() -> None:
+    for damage in (
+        put([0.5], "scores", "visual"),
+        put("1/0", "scores", "grid", "step"),
+        put("0", "scores", "grid", "step"),
+        put(0.0, "intervals", 0, "end_s"),
+        put([[2.0, 1.0]], "coverage", "visual", "gaps"),
+    ):
+        document = json.loads(dumps(forged()))
+        damage(document)
+        with pytest.raises(InputError, match="not a report"):
+            loads(json.dumps(document))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "null", "[]", "{", "[" * 100_000, '{"schema": NaN}', '{"schema": {}}', "9" * 5000]
+)
+def test_what_is_no_report_at_all_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="not a report"):
+        loads(text)
+
+
+def places(document: Any) -> Iterator[tuple[Any, Any]]:
+    """Every container of a document with every key or index in it, of long lists the first two."""
+    pairs = document.items() if isinstance(document, dict) else enumerate(document[:2])
+    for key, value in list(pairs):
+        yield document, key
+        if isinstance(value, dict | list):
+            yield from places(value)
+
+
+def test_whatever_the_reader_accepts_can_be_shown_and_exported() -> None:
+    original = json.loads(dumps(forged()))
+    junk: list[Any] = [None, True, -1, 0, 1e13, 10**400, "", "<b>\n", [], [None], {}, {"a": 1}, [[]], "1/25"]
+    draw = random.Random(7)
+    accepted = 0
+    for number in range(sum(1 for _ in places(original))):
+        for value in draw.sample(junk, 5):
+            document = copy.deepcopy(original)
+            container, key = list(places(document))[number]
+            container[key] = value
+            try:
+                report = loads(json.dumps(document))
+            except InputError:
+                continue
+            accepted += 1
+            for form in FORMS:
+                export_text(report, form)
+            Outcome.of("a.mp4", report)
+            if accepted % 10 == 0:  # a page takes longer than all exports
+                page_html(report, None, None)
+    assert accepted > 50  # free text and free numbers
+
+
+def test_a_file_holds_a_report_or_the_entry_of_a_failure(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(dumps(forged()))
+    (tmp_path / "b.json").write_text(error_text("b.mp4", InputError("is empty", fix="copy it again")))
+    assert dumps(load(tmp_path / "a.json")) == dumps(forged())  # type: ignore[arg-type]
+    assert load(tmp_path / "b.json") == ErrorEntry("b.mp4", "is empty", "copy it again", 3)
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"\xff\xfe", "no UTF-8 text"),
+        (b'{"schema": "rt-deeploc/error@1", "input": {}}', "not an entry of a failed file"),
+        (b'{"schema": "rt-deeploc/report@9"}', "schema 'rt-deeploc/report@9', this version reads"),
+    ],
+)
+def test_an_error_names_the_file(content: bytes, what: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=what) as caught:
+        load(path)
+    assert caught.value.path == path
+
+
+def test_a_file_that_is_not_there_is_an_input_error(tmp_path: Path) -> None:
+    with pytest.raises(ForensicError, match="cannot be read"):
+        load(tmp_path / "a.json")
+
+
+def test_reports_are_found_in_folders_but_not_half_written_ones(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    for name in ("b.mp4.json", "sub/a.mp4.json", ".b.mp4.json.1-2.json", "a.csv"):
+        (tmp_path / name).touch()
+    assert find_reports(tmp_path) == ([Path("b.mp4.json"), Path("sub/a.mp4.json")], tmp_path)
+    assert find_reports(tmp_path / "sub" / "a.mp4.json") == ([Path("a.mp4.json")], tmp_path / "sub")
+    with pytest.raises(InputError, match="no such file"):
+        find_reports(tmp_path / "c")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="holds no JSON file"):
+        find_reports(tmp_path / "empty")
