@@ -21,6 +21,7 @@ from data.forgery.signal import (
     long_term,
     mel_filters,
     noise_like,
+    quiet_spectrum,
     quieten,
     read_at,
     revoice,
@@ -164,7 +165,7 @@ def _say_again(
     """Join words made of the recording itself; the room tone that the process lost is laid under them."""
     level = _level(samples, span)
     words = words * (level / max(speech_level(words), 1e-9))
-    room, left = background(samples), background(words)
+    room, left = background(samples), quiet_spectrum(words)
     # A short span has few quiet frames, so its floor is uncertain: only what is clearly lacking is added.
     lost = np.where(left < 0.6 * room, room - left, 0)
     return join(samples, words + noise_like(lost, len(words), rng), span, rng)

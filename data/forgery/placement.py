@@ -20,8 +20,8 @@ _RATE = 16_000
 def speech_activity(samples: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Whether each 25 fps frame (L // 640,) of 16 kHz `samples` (L,) holds speech.
 
-    A frame speaks when its level between 100 and 4000 Hz lies clearly above the floor of the recording. Holes of up
-    to 0.12 s (stops within words) are filled, single frames (clicks) dropped. Where the level hardly moves, as in
+    A frame speaks when its level between 100 and 4000 Hz lies clearly above the floor of the recording. Single frames
+    (clicks) are dropped, holes of up to 0.12 s (stops within words) filled. Where the level hardly moves, as in
     silence or constant noise, nobody speaks.
     """
     n = len(samples) // FRAME_SAMPLES
@@ -31,15 +31,17 @@ def speech_activity(samples: NDArray[np.float32]) -> NDArray[np.bool_]:
     bins = np.fft.rfftfreq(FRAME_SAMPLES, 1 / _RATE)
     spectrum = np.fft.rfft(frames * np.hanning(FRAME_SAMPLES), axis=1)[:, (bins >= 100) & (bins <= 4000)]
     level_db = 10 * np.log10(np.square(np.abs(spectrum)).sum(axis=1) * 5.33 / FRAME_SAMPLES**2 + 1e-12)
-    # Padding is not the floor of a recording: digital silence is left out where there is anything else.
-    heard = level_db[level_db > -90]
+    heard = np.flatnonzero(level_db > -90)
     if len(heard) == 0:
         return np.zeros(n, bool)
-    floor, top = np.percentile(heard, [10, 95])
+    # Digital silence at the ends is padding and no part of the recording; between words it is how the recording pauses.
+    inner = level_db[heard[0] : heard[-1] + 1]
+    top = np.percentile(inner, 95)
+    floor = max(np.percentile(inner, 10), top - 50)
     if top - floor < 8:
         return np.zeros(n, bool)
     active = (level_db > floor + max(4.0, 0.4 * (top - floor))) & (level_db > -65)
-    return _without_runs(_without_runs(active, False, 3), True, 1)
+    return _without_runs(_without_runs(active, True, 1), False, 3)
 
 
 def place_spans(

@@ -84,17 +84,20 @@ def long_term(samples: NDArray[np.floating]) -> Array:
 
 
 def background(samples: NDArray[np.floating]) -> Array:
-    """Mean power spectrum (FFT // 2 + 1,) of the quietest frames of `samples` (L,): the room when nobody speaks.
+    """Power spectrum (FFT // 2 + 1,) of the room in `samples` (L,), heard when nobody speaks.
 
-    Digital silence counts only where there is nothing else: padding is no room.
+    Digital silence at the ends is padding and does not count; between words it is how the recording pauses.
     """
+    heard = np.flatnonzero(np.abs(samples) > 1e-5)
+    return quiet_spectrum(samples[heard[0] : heard[-1] + 1] if len(heard) else samples[:0])
+
+
+def quiet_spectrum(samples: NDArray[np.floating]) -> Array:
+    """Mean power spectrum (FFT // 2 + 1,) of the quietest twelfth, at least four, of the frames of `samples`."""
     if len(samples) < FFT:
         return np.zeros(FFT // 2 + 1)
-    windows = np.lib.stride_tricks.sliding_window_view(samples, FFT)[:: FFT // 2]
     order = np.argsort(_power(samples, FFT, FFT // 2), kind="stable")
-    order = order[np.abs(windows[order]).max(axis=1) > 1e-5]
-    if len(order) == 0:
-        return np.zeros(FFT // 2 + 1)
+    windows = np.lib.stride_tricks.sliding_window_view(samples, FFT)[:: FFT // 2]
     quiet = windows[order[: max(4, len(order) // 12)]].astype(np.float64)
     spectrum = np.square(np.abs(np.fft.rfft(quiet * _WINDOW, axis=1))).mean(axis=0)
     # A few frames leave a ragged estimate; rooms are smooth over 150 Hz.
@@ -129,7 +132,7 @@ def tilt_gain(words: NDArray[np.floating], recording: NDArray[np.floating]) -> A
     """Gain per frequency (FFT // 2 + 1,) that brings the long-term spectrum of `words` halfway to that of `recording`.
 
     At most 6 dB either way and smooth over 1 kHz, as a careful hand at an equalizer would; what the recording's channel
-    lacks by more than 6 dB is cut off altogether.
+    lacks by more than 9 dB is cut off altogether.
     """
     bands = FFT // 16  # of 250 Hz
     levels = [
@@ -138,7 +141,7 @@ def tilt_gain(words: NDArray[np.floating], recording: NDArray[np.floating]) -> A
     difference = levels[0] - levels[1]
     difference -= difference[: bands // 2].mean()  # loudness is a matter of its own, judged below 4 kHz
     smooth = np.convolve(np.pad(difference, 2, "edge"), np.full(5, 0.2), "valid")
-    gain_db = np.minimum(0.5 * np.clip(smooth, -12, 12), difference + 6)
+    gain_db = np.where(difference < -9, difference, 0.5 * np.clip(smooth, -12, 12))
     centres = (np.arange(bands) + 0.5) * (FFT // 2 / bands)
     return 10 ** (np.interp(np.arange(FFT // 2 + 1), centres, gain_db) / 20)
 
@@ -213,7 +216,7 @@ def join(
     that peak above the recording go through a limiter: cut peaks would tell where they are.
     """
     first, stop = span
-    words = _limit(np.asarray(words, np.float64), float(np.abs(samples).max()))
+    words = _limit(np.asarray(words, np.float64), min(float(np.abs(samples).max()), 0.99))
     original = samples[first:stop].astype(np.float64)
     weight = np.ones(len(original))
     for side in (slice(None), slice(None, None, -1)):
@@ -238,7 +241,6 @@ def _power(samples: NDArray[np.floating], size: int, step: int) -> Array:
 def _limit(words: Array, ceiling: float) -> Array:
     if np.abs(words).max() <= ceiling:
         return words
-    ceiling *= 0.98
     knee = 0.6 * ceiling
     over = np.maximum(np.abs(words) - knee, 0)
     room = max(ceiling - knee, 1e-9)
