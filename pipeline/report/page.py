@@ -221,7 +221,7 @@ def _curve_lanes(report: Report, span_s: float) -> list[Lane]:
                 name,
                 "curve",
                 label,
-                f"0 to {top:.4g}",
+                f"0 to {top:.3g}",
                 described,
                 modality,
                 tracks,
@@ -245,7 +245,7 @@ class Group:
 def _groups(found: Sequence[Row], stills: Sequence[Still]) -> list[Group]:
     groups = []
     for k, row in enumerate(found):
-        own = tuple(sorted((s for s in stills if s.interval == k), key=lambda s: s.time_s))
+        own = tuple(still for still in stills if still.interval == k)
         if own:
             groups.append(Group(k + 1, row, own))
     return groups

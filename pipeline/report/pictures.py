@@ -30,7 +30,7 @@ STRIP = 24
 BOX = (320, 160)
 """Width and height in pixels that stills of an interval fit into."""
 STRIP_HEIGHT = 54
-STILL_BYTES = 360_000
+STILL_BYTES = 240_000
 """All stills together; beyond it they are compressed more, then made smaller."""
 _TRIES = ((1.0, 78), (1.0, 60), (0.75, 60), (0.5, 60), (0.5, 40))
 """Scale and JPEG quality, the first that fits."""
@@ -126,7 +126,7 @@ def gather(
 def places(report: Report) -> list[Place]:
     """Where stills are wanted, in order of time: in steps that the model saw, around intervals and evenly spread.
 
-    An interval shows the step before it, its first, middle and last one, and the step after it.
+    An interval shows the step before it, its first, middle and last one, and the step after it, each once.
     """
     grid = report.scores.grid
     if grid.n == 0:
@@ -137,8 +137,10 @@ def places(report: Report) -> list[Place]:
     for k in ranked[:MOST_INTERVALS]:
         first = round((ordered[k].start_s - float(grid.start)) / float(grid.step))
         last = max(first, round((ordered[k].end_s - float(grid.start)) / float(grid.step)) - 1)
-        steps = {"before": first - 1, "start": first, "middle": (first + last) // 2, "end": last}
-        wanted |= {(step, k, name) for name, step in {**steps, "after": last + 1}.items()}
+        # Of a short interval one step may be several of these; the later entries name it.
+        middle = (first + last) // 2
+        named = {middle: "middle", last: "end", first: "start", first - 1: "before", last + 1: "after"}
+        wanted |= {(step, k, name) for step, name in named.items()}
     count = min(STRIP, grid.n)
     wanted |= {((2 * k + 1) * grid.n // (2 * count), None, "strip") for k in range(count)}
     return sorted(

@@ -89,8 +89,7 @@
         lane.track.append(copy);
         return copy;
       })];
-      thumbs.push(...shots.map(shot => ({ shot, at: Number(shot.dataset.time), ratio: shot.width / shot.height })));
-      thumbs.sort((a, b) => a.at - b.at);
+      thumbs.push(...shots.map(shot => ({ shot, at: Number(shot.dataset.time), ratio: shot.getAttribute("width") / shot.getAttribute("height") })));
     }
     if (lane.kind === "marks" || lane.kind === "frames") {
       for (const track of TRACKS[lane.modality]) {
@@ -99,7 +98,7 @@
     }
   }
   const position = (mark, start, end) => {
-    const left = clamp(place(start), -0.01, 1.01), right = clamp(place(end), -0.01, 1.01);
+    const left = clamp(place(start), -0.005, 1.005), right = clamp(place(end), -0.005, 1.005);
     mark.hidden = right < 0 || left > 1;
     mark.style.left = `${100 * left}%`;
     mark.style.width = `${100 * (right - left)}%`;
@@ -123,13 +122,13 @@
       if (modality !== lane.modality && modality !== "both") continue;
       const left = where(start) * width, right = where(end) * width;
       if (right < 0 || left > width) continue;
-      pen.globalAlpha = lane.kind === "spectrogram" ? 0.3 : 0.16;
-      pen.fillStyle = colour(modality);
-      pen.fillRect(left, 0, Math.max(1, right - left), height);
+      const over = lane.kind === "spectrogram", wide = Math.max(1, right - left);
+      pen.fillStyle = pen.strokeStyle = colour(modality);
+      pen.globalAlpha = over ? 1 : 0.16;
+      pen.fillRect(left, 0, wide, over ? 5 : height);
       pen.globalAlpha = 1;
-      pen.strokeStyle = colour(modality);
-      pen.lineWidth = 1;
-      pen.strokeRect(left + 0.5, -2, Math.max(1, right - left) - 1, height + 4);
+      pen.lineWidth = over ? 2 : 1;
+      pen.strokeRect(left + 0.5, over ? 1 : -2, wide - 1, over ? height - 2 : height + 4);
     }
   }
   function hatch(pen, width, height, lane) {
@@ -198,17 +197,17 @@
       const x = place(k * every) * width, full = timecode(k * every);
       const text = (span >= 3600 ? full : full.slice(3)).slice(0, every < 1 ? undefined : -4);
       pen.beginPath();
-      pen.moveTo(x, height - 6);
+      pen.moveTo(x, height - 14);
       pen.lineTo(x, height);
       pen.stroke();
-      pen.textAlign = x < 30 ? "left" : x > width - 30 ? "right" : "center";
-      pen.fillText(text, x, height - 10);
+      const right = x + 4 + pen.measureText(text).width > width;
+      pen.textAlign = right ? "right" : "left";
+      pen.fillText(text, x + (right ? -4 : 4), height - 6);
     }
   }
   function draw() {
     dirty = false;
     ticks();
-    const threshold = [...timeline.querySelectorAll(".curve:has(.threshold)")].length > 0;
     for (const lane of lanes) {
       if (!lane.canvas) continue;
       const [pen, width, height] = surface(lane.canvas);
@@ -222,29 +221,27 @@
       const curve = curves[lane.name];
       shade(pen, width, height, lane, place);
       hatch(pen, width, height, lane);
-      if (threshold) {
-        pen.setLineDash([4, 4]);
-        pen.lineWidth = 1;
-        pen.strokeStyle = colour("strong-line");
-        for (const line of lane.track.querySelectorAll(".threshold")) {
-          const y = 3 + (height - 6) * line.y1.baseVal.value / 100;
-          pen.beginPath();
-          pen.moveTo(0, y);
-          pen.lineTo(width, y);
-          pen.stroke();
-        }
-        pen.setLineDash([]);
+      pen.setLineDash([4, 4]);
+      pen.lineWidth = 1;
+      pen.strokeStyle = colour("strong-line");
+      for (const line of lane.track.querySelectorAll(".threshold")) {
+        const y = 3 + (height - 6) * line.y1.baseVal.value / 100;
+        pen.beginPath();
+        pen.moveTo(0, y);
+        pen.lineTo(width, y);
+        pen.stroke();
       }
+      pen.setLineDash([]);
       if (curve) trace(pen, width, height, curve, view.start, view.end, colour(lane.modality));
     }
     for (const { mark, label, start, end } of spans) label.hidden = position(mark, start, end) * mark.parentNode.clientWidth < 40;
     for (const { mark, start, end } of voids) position(mark, start, end);
-    let free = -Infinity;
+    const taken = [];
     for (const { shot, at, ratio } of thumbs) {
-      const tall = shot.parentNode.clientHeight, wide = tall * ratio, left = place(at) * shot.parentNode.clientWidth - wide / 2;
-      shot.hidden = left < free || left + wide < 0 || left > shot.parentNode.clientWidth;
+      const room = shot.parentNode, wide = room.clientHeight * ratio, left = place(at) * room.clientWidth - wide / 2;
+      shot.hidden = left + wide < 0 || left > room.clientWidth || taken.some(other => Math.abs(left - other) < wide + 1);
       shot.style.left = `${left}px`;
-      if (!shot.hidden) free = left + wide + 2;
+      if (!shot.hidden) taken.push(left);
     }
     drawMap();
     drawPlayhead();
@@ -273,7 +270,7 @@
     if (inside !== drawPlayhead.inside) {
       drawPlayhead.inside = inside;
       document.querySelectorAll("[data-current]").forEach(element => delete element.dataset.current);
-      document.querySelectorAll(`[data-interval="${inside}"], #intervals tr:nth-child(${inside + 1})[data-start]`).forEach(element => { element.dataset.current = ""; });
+      if (inside >= 0) document.querySelectorAll(`[data-interval="${inside}"], #intervals tr:nth-child(${inside + 1})[data-start]`).forEach(element => { element.dataset.current = ""; });
     }
   }
   function read(t) {
@@ -323,7 +320,10 @@
     say(describe(k));
     if (!playable()) return;
     stopAt = end;
-    player.play().catch(() => {});
+    /* Its first picture is seen before playback goes on. */
+    const play = () => { if (stopAt === end) player.play().catch(() => {}); };
+    if (player.seeking && player.readyState > 0) player.addEventListener("seeked", play, { once: true });
+    else play();
   }
   function hop(direction) {
     if (!intervals.length) return say("There are no intervals");
