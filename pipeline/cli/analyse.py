@@ -110,7 +110,7 @@ def run(
     from pipeline.detector import Pipeline
     from pipeline.progress import progress
     from pipeline.report.folder import table
-    from pipeline.report.media import look
+    from pipeline.report.pictures import gather
     from pipeline.report.rows import printable, summary
 
     with progress() as bar:
@@ -127,7 +127,7 @@ def run(
                     bar.begin(printable(str(name)))
                     report = detector(path, route=route, store=kept, hook=bar)
                     if html:
-                        pictures = look(path, report, detector.config.decode, embed_video, bar)
+                        pictures = gather(path, report, detector.config.decode, embed_video, bar)
             except ForensicError as error:
                 outputs.add_error(name, error)
                 complain(error, debug)
@@ -171,8 +171,9 @@ def report(
     from configs.schema import DecodeConfig
     from pipeline.progress import progress
     from pipeline.report.json import ErrorEntry, find_reports, load
-    from pipeline.report.media import find_media, look
+    from pipeline.report.media import find_media
     from pipeline.report.outputs import Outputs, beside
+    from pipeline.report.pictures import gather
     from pipeline.report.rows import printable
 
     files, base = find_reports(input)
@@ -191,8 +192,8 @@ def report(
                 found = load(base / file)
                 if isinstance(found, ErrorEntry):
                     if not input.is_dir():
-                        what = f"says that '{found.name}' could not be analysed ({found.what})"
-                        raise InputError(what, input, found.fix)
+                        what = printable(f"says that '{found.name}' could not be analysed ({found.what})")
+                        raise InputError(what, input, printable(found.fix))
                     outputs.add_failure(beside(name, found.name), found.what)
                     continue
                 folder = (base / file).parent
@@ -203,7 +204,7 @@ def report(
                 if path is not None:
                     with progress() as bar:
                         bar.begin(printable(str(file)))
-                        pictures = look(path, found, DecodeConfig(), embed_video, bar)
+                        pictures = gather(path, found, DecodeConfig(), embed_video, bar)
                 outputs.render(name, found, path, pictures)
             except InputError as error:
                 outputs.add_failure(str(name), error.what)
@@ -211,7 +212,8 @@ def report(
                 codes.append(error.exit_code)
             else:
                 codes.append(0)
-    print(_written(outputs.written, out if out is not None else base))
+    if outputs.written:
+        print(_written(outputs.written, out if out is not None else base))
     raise typer.Exit(combine(codes or [0]))
 
 

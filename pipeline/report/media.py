@@ -1,21 +1,15 @@
-"""The analysed file, once more: found again beside its report, and looked at for the pictures of a page."""
+"""The analysed file, found again near its report."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING
 
-from configs.schema import DecodeConfig
 from data.errors import ForensicError
 from data.files import file_sha256
-from pipeline.progress import Hook, silent
 from pipeline.report.model import Report
 from pipeline.report.rows import printable
-
-if TYPE_CHECKING:
-    from pipeline.report.pictures import Pictures
 
 _LOG = logging.getLogger(__name__)
 
@@ -27,7 +21,7 @@ def find_media(report: Report, places: Iterable[Path]) -> Path | None:
     found, also with a warning.
     """
     name = PurePath(report.input.name).name
-    for place in places:
+    for place in dict.fromkeys(places):
         path = place / name if place.is_dir() else place
         if not path.is_file():
             continue
@@ -47,16 +41,3 @@ def find_media(report: Report, places: Iterable[Path]) -> Path | None:
         printable(name),
     )
     return None
-
-
-def look(
-    media: Path, report: Report, config: DecodeConfig, embed_video: bool, hook: Hook = silent
-) -> Pictures:
-    """Pictures for the report's page; where the file cannot be decoded again, a warning and a note in their place."""
-    from pipeline.report.pictures import Pictures, gather
-
-    try:
-        return gather(media, report, config, embed_video, hook)
-    except ForensicError as error:
-        _LOG.warning("the page has no pictures: %s", printable(str(error)))
-        return Pictures(notes=(f"No pictures could be made: {error.what}.",))

@@ -97,18 +97,6 @@ def test_run_asks_for_a_preview_when_told(run: Callable[..., Any], looked: list[
     assert [embedded for _, embedded in looked] == [True]
 
 
-def test_pictures_that_fail_cost_no_report(
-    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def gather(*_: Any) -> Pictures:
-        raise InputError("stalled", "clip.mp4")
-
-    monkeypatch.setattr("pipeline.report.pictures.gather", gather)
-    assert run().code == 0
-    assert "the page has no pictures: clip.mp4: stalled" in caplog.text
-    assert "No pictures could be made: stalled." in Path("pipeline-out/clip.mp4.html").read_text()
-
-
 def test_an_unknown_export_is_wrong_usage(run: Callable[..., Any]) -> None:
     answer = run("--export", "pdf")
     assert answer.code == 2
