@@ -1,0 +1,179 @@
+"""The index of a folder in a browser: it sorts, filters, turns pages, and leads to the reports."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import report_factory as factory
+
+from data.errors import InputError
+from pipeline.report.folder import Outcome, index_html, ranked
+from pipeline.report.outputs import Outputs
+
+Visit = Callable[..., Any]
+
+
+def outcome(name: str, verdict: str, score: float, intervals: int, duration_s: float) -> Outcome:
+    highest = score - 0.01 if intervals else None
+    return Outcome(
+        name, verdict, score, highest, intervals, duration_s, sha256="ab" * 32, page=f"{name}.html"
+    )
+
+
+CLIPS = (
+    outcome("clip10.mp4", "visual", 0.91, 2, 6.0),
+    outcome("clip9.mp4", "real", 0.12, 0, 61.5),
+    outcome("Holiday.mp4", "both", 0.55, 11, 8.25),
+    replace(outcome("clip2.mp4", "audio", 0.7, 1, 120.0), note="partly decoded"),
+    Outcome.failed("broken.mp4", "the file is empty"),
+)
+HEADS = ("File", "Verdict", "Score", "Highest interval", "Intervals", "Duration (s)", "Note")
+
+
+@pytest.fixture
+def page(visit: Visit) -> Any:
+    page = visit(index_html(ranked(CLIPS)))
+    page.wait_for_selector("#filters:not([hidden])")
+    return page
+
+
+def files(page: Any) -> list[str]:
+    return [row.replace(".mp4", "") for row in page.locator("tbody th").all_inner_texts()]
+
+
+def sorted_by(page: Any) -> list[tuple[str, str]]:
+    heads = page.locator("thead th").all()
+    return [
+        (head.inner_text().split("\n")[0].strip(), order)
+        for head in heads
+        if (order := head.get_attribute("aria-sort")) is not None
+    ]
+
+
+def test_the_highest_score_stands_first_and_the_failed_clip_last_with_its_reason(page: Any) -> None:
+    assert files(page) == ["clip10", "clip2", "Holiday", "clip9", "broken"]
+    assert sorted_by(page) == [("Score", "descending")]
+    last = page.locator("tbody tr").last
+    assert "could not be analysed" in last.inner_text()
+    assert "the file is empty" in last.inner_text()
+    assert last.locator("a").count() == 0
+    assert page.inner_text("h1") == "5 clips, 1 of them could not be analysed"
+
+
+@pytest.mark.parametrize(
+    ("head", "once", "order"),
+    [
+        # Numbers in names count as numbers, capitals do not count.
+        ("File", ["broken", "clip2", "clip9", "clip10", "Holiday"], "ascending"),
+        ("Score", ["clip9", "Holiday", "clip2", "clip10", "broken"], "ascending"),
+        ("Highest interval", ["clip10", "clip2", "Holiday"], "descending"),
+        ("Intervals", ["Holiday", "clip10", "clip2", "clip9", "broken"], "descending"),
+        ("Duration (s)", ["clip2", "clip9", "Holiday", "clip10", "broken"], "descending"),
+    ],
+)
+def test_a_click_on_a_head_sorts_and_another_turns_it_round(
+    page: Any, head: str, once: list[str], order: str
+) -> None:
+    button = page.get_by_role("button", name=head, exact=True)
+    button.click()
+    assert files(page)[: len(once)] == once
+    assert sorted_by(page) == [(head, order)]
+    button.click()
+    assert sorted_by(page) == [(head, "ascending" if order == "descending" else "descending")]
+    missing = 1 if "broken" in once and head != "File" else 0
+    turned = [*reversed(once[: len(once) - missing]), *once[len(once) - missing :]]
+    if head != "Highest interval":
+        assert files(page) == turned  # what has no value stays last
+
+
+@pytest.mark.parametrize("head", ["Verdict", "Note"])
+def test_words_sort_too(page: Any, head: str) -> None:
+    page.get_by_role("button", name=head, exact=True).press("Enter")
+    column = HEADS.index(head) + 1
+    words = page.locator(f"tbody tr > :nth-child({column})").all_inner_texts()
+    assert words == sorted(words, key=str.lower)
+    assert len(set(words)) > 2
+    assert sorted_by(page) == [(head, "ascending")]
+
+
+def test_filters_by_text_verdict_and_score_add_up(page: Any) -> None:
+    page.fill("#text", "CLIP")
+    assert files(page) == ["clip10", "clip2", "clip9"]
+    assert page.inner_text("#status") == "3 of 5 clips shown"
+    page.select_option("#verdict", "forged")
+    assert files(page) == ["clip10", "clip2"]
+    page.fill("#score", "0.7")
+    assert files(page) == ["clip10", "clip2"]  # at least: 0.7 itself stays
+    page.fill("#score", "0.71")
+    assert files(page) == ["clip10"]
+    page.fill("#text", "")
+    page.fill("#score", "")
+    page.select_option("#verdict", "failed")
+    assert files(page) == ["broken"]
+    page.select_option("#verdict", "")
+    assert len(files(page)) == 5
+
+
+def test_a_note_is_found_and_a_filter_that_fits_nothing_says_so(page: Any) -> None:
+    page.fill("#text", "partly")
+    assert files(page) == ["clip2"]
+    page.fill("#text", "[x]+ ?*\\ ]")
+    assert files(page) == []
+    assert page.inner_text("#status") == "0 of 5 clips shown"
+
+
+def test_keys_typed_into_a_filter_are_text(page: Any) -> None:
+    page.click("#text")
+    page.keyboard.type("a b[]+-0?")
+    assert page.input_value("#text") == "a b[]+-0?"
+
+
+def test_sorting_keeps_the_filter(page: Any) -> None:
+    page.fill("#text", "clip")
+    page.get_by_role("button", name="File", exact=True).click()
+    assert files(page) == ["clip2", "clip9", "clip10"]
+
+
+def test_many_clips_come_in_pages(visit: Visit) -> None:
+    clips = [outcome(f"c{k:04d}.mp4", "visual", 1 - k / 1000, 1, 5.0) for k in range(450)]
+    page = visit(index_html(clips))
+    page.wait_for_selector("#pager:visible")
+    assert files(page) == [f"c{k:04d}" for k in range(200)]
+    page.click("#next")
+    page.click("#next")
+    assert files(page) == [f"c{k:04d}" for k in range(400, 450)]
+    assert page.locator("#next").is_disabled()
+    page.fill("#text", "c0449")
+    assert files(page) == ["c0449"]
+    assert page.locator("#pager").is_hidden()
+
+
+def test_links_lead_from_a_folders_index_to_pages_that_play(
+    visit: Visit, tmp_path: Path, clip: Path, noise: Any
+) -> None:
+    """As `pipeline run` leaves it, with names that a URL and a page could stumble over."""
+    media, out = tmp_path / "in put", tmp_path / "out & more"
+    names = [factory.HOSTILE["percent"], factory.HOSTILE["emoji"], factory.HOSTILE["quotes"], "sub/plain.mp4"]
+    names[:3] = [name.replace("/", " ") for name in names[:3]]
+    with Outputs(out, many=True, html=True) as outputs:
+        for name in names:
+            (media / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(clip, media / name)
+            outputs.add(Path(name), factory.forged(Path(name).name), media / name)
+        outputs.add_error(Path("sub/broken.mp4"), InputError("the file is empty", "sub/broken.mp4"))
+    page = visit("<!DOCTYPE html><title>start</title>")
+    index = (out / "index.html").as_uri()
+    page.goto(index)
+    assert page.locator("tbody a").count() == 4
+    assert "the file is empty" in page.inner_text("tbody tr:last-child")
+    for name in names:
+        page.goto(index)
+        page.get_by_role("link", name=name, exact=True).click()
+        page.wait_for_selector("html[data-ready]", state="attached")
+        assert page.locator("h1").inner_text() == Path(name).name
+        page.wait_for_function("() => player.duration > 5.9")
