@@ -324,4 +324,7 @@ def _bend(
     falls = np.clip((v - 0.74) / 0.12, 0, 1) * np.clip((1.12 - v) / 0.16, 0, 1)
     mouth = side * np.exp(-np.square((v - 0.8) / 0.12))
     depth = np.clip(1 - np.square((u - 0.5) / 0.42) - np.square((v - 0.56) / 0.5), 0, None)
-    return lips * (u - 0.5) * mouth + turn * depth, jaw * side * falls + nod * depth
+    across = lips * (u - 0.5) * mouth + turn * depth
+    return np.clip(across, -MAX_BEND, MAX_BEND), np.clip(
+        jaw * side * falls + nod * depth, -MAX_BEND, MAX_BEND
+    )
