@@ -1,0 +1,64 @@
+"""Scores of videos or steps against what is true of them: AUC, EER, accuracy, confusion."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Scores = NDArray[np.floating]
+
+
+def auc(scores: Scores, forged: NDArray[np.bool_], weights: Scores | None = None) -> float:
+    """Probability that a forged item scores above an authentic one, ties counted half; NaN without both kinds.
+
+    Shapes: all (N,); `weights` says how often each item counts. Raises ValueError when a score is not a number.
+    """
+    positive, negative = _counts(scores, forged, weights)
+    below = np.cumsum(negative) - negative
+    pairs = positive.sum() * negative.sum()
+    return float((positive * (below + negative / 2)).sum() / pairs) if pairs else np.nan
+
+
+def eer(scores: Scores, forged: NDArray[np.bool_]) -> float:
+    """Where the share of missed forgeries equals that of false alarms, on the line between the two nearest thresholds.
+
+    Shapes: (N,), (N,); NaN without both kinds. Raises ValueError when a score is not a number.
+    """
+    positive, negative = _counts(scores, forged, None)
+    if not positive.sum() or not negative.sum():
+        return np.nan
+    # Thresholds from below all scores to above them: misses rise from 0 to 1, false alarms fall from 1 to 0.
+    missed = np.concatenate([[0.0], np.cumsum(positive)]) / positive.sum()
+    alarms = 1 - np.concatenate([[0.0], np.cumsum(negative)]) / negative.sum()
+    above = int(np.argmax(missed >= alarms))
+    gap, previous = missed[above] - alarms[above], alarms[above - 1] - missed[above - 1]
+    share = previous / (previous + gap)
+    return float(missed[above - 1] + share * (missed[above] - missed[above - 1]))
+
+
+def accuracy(
+    predicted: NDArray[np.integer], labels: NDArray[np.integer], weights: Scores | None = None
+) -> float:
+    """Share of items with the right class, each counted `weights` times; shapes (N,); NaN without items."""
+    right = (predicted == labels).astype(np.float64)
+    counted = weights if weights is not None else np.ones(len(right))
+    total = float(counted.sum())
+    return float((right * counted).sum() / total) if total else np.nan
+
+
+def confusion(predicted: NDArray[np.integer], labels: NDArray[np.integer], classes: int) -> NDArray[np.int64]:
+    """Number of items of each true class (row) by predicted class (column), (classes, classes)."""
+    counts = np.bincount(labels * classes + predicted, minlength=classes * classes)
+    return counts.reshape(classes, classes).astype(np.int64)
+
+
+def _counts(
+    scores: Scores, forged: NDArray[np.bool_], weights: Scores | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Forged and authentic items at each distinct score, from the lowest."""
+    if np.isnan(scores).any():
+        raise ValueError("a score is not a number")
+    levels, level = np.unique(scores, return_inverse=True)
+    counted = weights.astype(np.float64) if weights is not None else np.ones(len(scores))
+    positive = np.bincount(level, counted * forged, len(levels)).astype(np.float64)
+    return positive, np.bincount(level, counted, len(levels)).astype(np.float64) - positive
