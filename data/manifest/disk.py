@@ -54,11 +54,12 @@ def media_below(root: Path, top: str = "", links: bool = True) -> Iterator[str]:
     """Names, relative to `root` and with slashes, of all media files below the folder `top` of it.
 
     No file is asked for its status: on network disks that would take hours for a million clips. Hidden
-    folders are left out; with `links`, a link to a folder is followed unless it leads back to where it lies.
+    folders are left out; with `links`, a link to a folder is followed unless it leads back to
+    where it lies or where it was followed from.
     """
-    folders = [top]
+    folders: list[tuple[str, tuple[str, ...]]] = [(top, ())]  # with the links that led there
     while folders:
-        folder = folders.pop()
+        folder, followed = folders.pop()
         prefix = f"{folder}/" if folder else ""
         try:
             with os.scandir(root / folder) as entries:
@@ -67,8 +68,12 @@ def media_below(root: Path, top: str = "", links: bool = True) -> Iterator[str]:
                         continue
                     if is_media(entry.name) and entry.is_file():
                         yield prefix + entry.name
-                    elif entry.is_dir(follow_symlinks=links) and not _leads_back(entry):
-                        folders.append(prefix + entry.name)
+                    elif entry.is_dir(follow_symlinks=False):
+                        folders.append((prefix + entry.name, followed))
+                    elif links and entry.is_dir():
+                        target = os.path.realpath(entry.path)
+                        if target not in followed and not _holds_folder(target, os.path.dirname(entry.path)):
+                            folders.append((prefix + entry.name, (*followed, target)))
         except OSError:
             continue  # its clips count as missing
 
@@ -108,11 +113,8 @@ def _misplaced(root: Path, top: str, first: str) -> str:
     return f"{UNPACK}, so that {root / first} is there"
 
 
-def _leads_back(entry: os.DirEntry[str]) -> bool:
-    if not entry.is_symlink():
-        return False
-    here = os.path.realpath(os.path.dirname(entry.path))
-    return os.path.join(here, "").startswith(os.path.join(os.path.realpath(entry.path), ""))
+def _holds_folder(target: str, folder: str) -> bool:
+    return os.path.join(os.path.realpath(folder), "").startswith(os.path.join(target, ""))
 
 
 def _media_in(root: Path) -> Iterator[str]:

@@ -116,6 +116,16 @@ def test_links_to_folders_and_files_are_followed_but_not_in_circles(tmp_path: Pa
     assert sorted(media_below(tmp_path / "set", links=False)) == ["train/2.mp4", "train/id0/1.mp4"]
 
 
+def test_folders_that_link_to_each_other_are_walked_once_each_way(tmp_path: Path) -> None:
+    touch(tmp_path, "set/a/1.mp4", "set/b/2.mp4")
+    for link in ("x", "y"):
+        (tmp_path / "set/a" / link).symlink_to(tmp_path / "set/b")
+        (tmp_path / "set/b" / link).symlink_to(tmp_path / "set/a")
+    names = list(media_below(tmp_path, "set"))
+    assert {"set/a/1.mp4", "set/b/2.mp4", "set/a/x/2.mp4", "set/b/y/1.mp4"} <= set(names)
+    assert len(names) < 30  # and not two to the power of the system's limit of links
+
+
 def test_a_data_set_in_the_making_is_told_from_a_wrong_root(tmp_path: Path) -> None:
     touch(tmp_path, "train/000000.mp4", "recipe.json")
     with pytest.raises(InputError, match="let the same `pipeline synthesize` command finish it"):
