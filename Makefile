@@ -17,7 +17,8 @@ demo: $(VENV)/.installed  ## Analyse the samples in examples/ and compare what i
 	$(BIN)/python examples/compare.py demo-out examples/truth.json
 
 # One thread a process: the networks of the tests are tiny, and threads of two processes would fight over the cores.
-test: $(VENV)/.installed-dev  ## Run the tests
+test: $(VENV)/.installed-dev  ## Run the tests, those in a browser where Chromium is or can be installed
+	@sh tests/browser/install.sh
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
 
 lint: $(VENV)/.installed-dev  ## Check style and types
