@@ -79,6 +79,7 @@ class FDNConfig(Settings):
     decoder_dim: Positive = 256
     heads: Positive = 8
     dropout: Share = 0.0
+    enabled: bool = True  # False: Table 3's ablation; AICL and MTLR, which need it, go with it
     test_passes: Positive = 4  # complementary masks; each step is masked in at least one of them
     stop_gradient_target: bool = True
 
@@ -89,10 +90,11 @@ class HeadsConfig(Settings):
     hidden: Positive = 1024
     dropout: Share = 0.7
     topk_divisor: Positive = 8  # r in k = max(1, T // r)
+    mtlr: bool = True  # False: Table 3's ablation; no head on a reconstructed stream, and no KL term
 
 
 class LossConfig(Settings):
-    """Weights of Eq. 4 and the settings of its terms."""
+    """Weights of Eq. 4 and the settings of its terms; a term of the FDN with weight 0 is not computed."""
 
     cls: float = 1.0  # lambda 1
     recon: float = 0.1  # lambda 2, 4.1
@@ -106,15 +108,37 @@ class LossConfig(Settings):
     kl_symmetric: bool = False
 
 
-class ModelConfig(Settings):
-    """RT-DeepLoc (paper Figure 2)."""
+class ColaConfig(Settings):
+    """CoLA (Table 1): numbers of its authors' code; widths and dropout are those of the heads and the fusion."""
 
+    topk_divisor: Positive = 5  # r in k = max(1, T // r): pooling and easy snippets
+    hard_divisor: Positive = 20  # the same for hard snippets
+    easy_dropout: Share = 0.6  # steps that cannot be easy snippets in this pass
+    inner: Positive = 3  # width of the smaller erosion and dilation, in steps
+    outer: Positive = 6  # width of the larger ones
+    temperature: Annotated[float, Field(gt=0)] = 0.07
+    snico: float = 0.01  # weight of the contrastive term
+
+
+class MDPConfig(Settings):
+    """MDP, RT-DeepLoc's parent: numbers of its authors' code; widths and dropout as in RT-DeepLoc."""
+
+    topk_divisor: Positive = 5  # r in k = max(1, T // r): pooling and largest differences
+    difference: float = 0.2  # weight of the term on differences of neighbouring steps
+
+
+class ModelConfig(Settings):
+    """RT-DeepLoc (paper Figure 2), or one of the methods of Table 1 on the same features."""
+
+    method: Literal["rt_deeploc", "cola", "mdp"] = "rt_deeploc"
     visual_dim: Positive = 2048
     audio_dim: Positive = 1024
     fusion: FusionConfig = FusionConfig()
     fdn: FDNConfig = FDNConfig()
     heads: HeadsConfig = HeadsConfig()
     loss: LossConfig = LossConfig()
+    cola: ColaConfig = ColaConfig()
+    mdp: MDPConfig = MDPConfig()
 
 
 class TrainConfig(Settings):

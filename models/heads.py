@@ -21,6 +21,9 @@ HEADS = (
 )
 """The fused main branch, the two modality branches, the four single streams (paper 3.4)."""
 
+ORIGINAL_HEADS = ("fused", "visual_original", "audio_original")
+"""Those that see no reconstructed stream: all that is left without MTLR."""
+
 
 def topk_mean(scores: Tensor, mask: Tensor, divisor: int) -> Tensor:
     """Video-level score: per class the mean of the k highest step scores, k = max(1, T // divisor) (3.4).
@@ -53,15 +56,15 @@ class Head(nn.Module):
 
 
 class Heads(nn.Module):
-    """The seven heads: four classes on F_m, authentic or forged on every stream of one modality."""
+    """The seven heads, or some: four classes on F_m, authentic or forged on every stream of one modality."""
 
-    def __init__(self, dim: int, config: HeadsConfig) -> None:
+    def __init__(self, dim: int, config: HeadsConfig, names: tuple[str, ...] = HEADS) -> None:
         super().__init__()
         widths = {"fused": 4 * dim, "visual": 2 * dim, "audio": 2 * dim}
         self.heads = nn.ModuleDict(
             {
                 name: Head(widths.get(name, dim), len(CLASSES) if name == "fused" else 2, config)
-                for name in HEADS
+                for name in names
             }
         )
 

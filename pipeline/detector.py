@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,13 +25,12 @@ from pipeline.progress import Hook, silent
 from pipeline.report.model import InputFacts, Provenance, Report, RunClock, StepScores, Thresholds
 
 if TYPE_CHECKING:
-    from models.rt_deeploc import RTDeepLoc
+    from models.method import Method
     from pipeline.score import ClipScores
 
 SHIPPED = Path(__file__).parent / "weights"
 """Folder of the weights that come with the package, one folder per preset."""
 
-MODEL_FILE = "rt_deeploc.safetensors"
 CONFIG_FILE = "config.yaml"
 
 _TRAIN = "train it with `pipeline train --preset {preset} --dataset ROOT --store DIR --out DIR`, then --weights DIR"
@@ -46,7 +45,7 @@ class Pipeline:
 
     config: PipelineConfig
     extractors: Extractors
-    model: RTDeepLoc
+    model: Method[Any]
     device: str
     weights: dict[str, str]
 
@@ -67,16 +66,17 @@ class Pipeline:
         settings, UsageError for a setting or device that cannot be used.
         """
         from extractors.weights import weights_sha256
-        from models.rt_deeploc import load_weights
+        from models.weights import load_weights
 
         folder = weights_folder(source)
         config = bundle_config(folder, overrides)
         if preset is not None and config.preset != preset:
             fix = f"leave --preset out, or use --preset {config.preset}"
             raise UsageError(f"holds weights of preset '{config.preset}', not '{preset}'", folder, fix)
-        if not (folder / MODEL_FILE).is_file():
+        weights = folder / model_file(config)
+        if not weights.is_file():
             fix = _TRAIN.format(preset=config.preset)
-            raise WeightsError("RT-DeepLoc's weights are missing", folder / MODEL_FILE, fix)
+            raise WeightsError("the model's weights are missing", weights, fix)
         chosen = choose_device(device)
         extractors, digests = load_extractors(config, folder, chosen, hook)
         for name, dim, wanted in (
@@ -90,8 +90,8 @@ class Pipeline:
                 raise WeightsError(
                     f"the {name} extractor gives {dim} numbers a step, not {wanted}", folder, fix
                 )
-        model = load_weights(config.model, folder / MODEL_FILE).to(chosen)
-        digests["rt_deeploc"] = weights_sha256(folder / MODEL_FILE)
+        model = load_weights(config.model, weights).to(chosen)
+        digests[config.model.method] = weights_sha256(weights)
         return cls(config, extractors, model, chosen, digests)
 
     def __call__(
@@ -188,6 +188,11 @@ class Pipeline:
             ),
             clock=clock,
         )
+
+
+def model_file(config: PipelineConfig) -> str:
+    """Name of the file that holds the model's weights in a weights folder; it says which method they are of."""
+    return f"{config.model.method}.safetensors"
 
 
 def weights_folder(source: str | Path) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from configs.schema import LocalizeConfig
 from data.errors import InputError
 from data.timeline import TimeGrid
 from models.batch import CLASSES, REAL, Batch
-from models.rt_deeploc import RTDeepLoc
+from models.method import Method
 
 if TYPE_CHECKING:
     from data.store import FeatureReader
@@ -44,10 +44,10 @@ class ClipScores:
     """What the model says about every step of a clip.
 
     Shapes: curves are (T,) float32 on `grid`. `visual`, `audio` and `joint` hold how likely a step is forged,
-    by branch; `visual_error` and `audio_error` ‖F − F̂‖₂; what belongs to a track that the clip lacks is
-    None. `valid` (T,) bool by branch: media stood behind the step. `routed` holds, by branch, the curve where
-    only the windows count whose predicted class routes to it: the answer of the paper's routing, carried over
-    to any length.
+    by branch; `visual_error` and `audio_error` ‖F − F̂‖₂, None from a model that reconstructs nothing; what
+    belongs to a track that the clip lacks is None. `valid` (T,) bool by branch: media stood behind the step.
+    `routed` holds, by branch, the curve where only the windows count whose predicted class routes to it: the
+    answer of the paper's routing, carried over to any length.
     """
 
     grid: TimeGrid
@@ -89,7 +89,7 @@ def taper(length: int) -> Curve:
 
 
 def score_clip(
-    model: RTDeepLoc,
+    model: Method[Any],
     visual: FeatureReader | None,
     audio: FeatureReader | None,
     config: LocalizeConfig,
@@ -116,6 +116,7 @@ def score_clip(
     routed = {name: np.zeros(grid.n, np.float32) for name in BRANCHES}
     valid = {name: np.zeros(grid.n, np.bool_) for name in BRANCHES}
     windows = []
+    unknown: set[str] = set()
 
     for done, (first, stop) in enumerate(cuts):
         batch = _read(model, visual, audio, first, stop)
@@ -124,7 +125,11 @@ def score_clip(
         windows.append(window)
         share = taper(stop - first) / weight[first:stop]  # exactly 1 where one window alone covers a step
         for name, curve in curves.items():
-            curve[first:stop] += share * getattr(scores, name)[0].float().cpu().numpy()
+            values = getattr(scores, name)
+            if values is None:
+                unknown.add(name)
+            else:
+                curve[first:stop] += share * values[0].float().cpu().numpy()
         for name, label in zip(BRANCHES, CLASSES[1:], strict=True):
             if window.predicted == label:
                 routed[name][first:stop] += share * getattr(scores, name)[0].float().cpu().numpy()
@@ -135,7 +140,7 @@ def score_clip(
     valid["joint"] = valid["visual"] | valid["audio"]
 
     def of(track: FeatureReader | None, name: str) -> Curve | None:
-        return curves[name] if track is not None else None
+        return curves[name] if track is not None and name not in unknown else None
 
     return ClipScores(
         grid=grid,
@@ -151,7 +156,7 @@ def score_clip(
 
 
 def _read(
-    model: RTDeepLoc, visual: FeatureReader | None, audio: FeatureReader | None, first: int, stop: int
+    model: Method[Any], visual: FeatureReader | None, audio: FeatureReader | None, first: int, stop: int
 ) -> Batch:
     """One window as a batch of one video; what a track does not cover is zero and invalid."""
 

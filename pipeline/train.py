@@ -1,4 +1,4 @@
-"""Training of RT-DeepLoc on stored features, with video-level labels only (paper 4.1)."""
+"""Training of RT-DeepLoc and its peers on stored features, with video-level labels only (paper 4.1)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ from data.files import known_sha256
 from data.manifest import Manifest, WeakSample
 from data.store import FeatureStore, StoreKey
 from models.batch import REAL, Batch
-from models.rt_deeploc import RTDeepLoc
+from models.method import Method
+from models.weights import build
 from pipeline.detector import choose_device
 from pipeline.progress import Hook, silent
 from pipeline.training_run import Metrics, RunFolder
@@ -91,15 +92,18 @@ def train(
 class _Step(nn.Module):
     """Losses of one batch in one module, so that data parallelism and mixed precision wrap them together."""
 
-    def __init__(self, model: RTDeepLoc) -> None:
+    def __init__(self, model: Method[Any]) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Every term of Eq. 4, and the share of videos whose class is right."""
+        """Every term of the objective, and the share of videos whose class is right.
+
+        A method of two classes is right when it tells authentic from forged.
+        """
         outputs = self.model(batch, generator)
         terms = self.model.losses(outputs, batch)
-        right = outputs.pooled["fused"].argmax(dim=-1) == batch.label
+        right = outputs.video.argmax(dim=-1) == batch.label.clamp(max=outputs.video.shape[-1] - 1)
         return terms | {"video_accuracy": right.float().mean()}
 
 
@@ -121,7 +125,7 @@ class _Run:
         limits = (model.visual_dim, model.audio_dim, settings.max_length, settings.seed)
         self._train_set, self._dev_set = (FeatureDataset(store, part, *limits) for part in (entries, dev))
         torch.manual_seed(_seed(settings.seed, 0))
-        self.model = RTDeepLoc(model)
+        self.model = build(model)
         optimizer = torch.optim.Adam(
             self.model.parameters(),
             lr=settings.learning_rate,

@@ -17,7 +17,7 @@ from configs.loader import dump
 from configs.schema import PipelineConfig
 from data.errors import UsageError, WeightsError
 from data.files import replacing
-from pipeline.detector import CONFIG_FILE, MODEL_FILE
+from pipeline.detector import CONFIG_FILE, model_file
 
 _LOG = logging.getLogger(__name__)
 _SHIPPED = "shipped:"
@@ -91,7 +91,7 @@ class RunFolder:
         Raises UsageError when the folder cannot be written, WeightsError when `bundle` lacks what the settings name.
         """
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-        with replacing(self.weights / MODEL_FILE) as temporary:
+        with replacing(self.weights / model_file(config)) as temporary:
             temporary.write_bytes(save(state))
         if bundle is not None:
             for source in (config.visual.weights, config.audio.weights):

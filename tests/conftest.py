@@ -80,7 +80,8 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     from configs.loader import dump, load_config
     from extractors.resnet import build_trunk, trunk_dim
-    from models.rt_deeploc import RTDeepLoc, save_weights
+    from models.rt_deeploc import RTDeepLoc
+    from models.weights import save_weights
 
     folder = tmp_path_factory.mktemp("weights") / "tiny"
     folder.mkdir()

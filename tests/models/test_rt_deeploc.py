@@ -15,7 +15,8 @@ from data.errors import WeightsError
 from models.batch import Batch
 from models.fdn import Reconstruction
 from models.heads import HEADS
-from models.rt_deeploc import Outputs, RTDeepLoc, load_weights, save_weights
+from models.rt_deeploc import Outputs, RTDeepLoc
+from models.weights import load_weights, save_weights
 
 
 def without_audio(batch: Batch, *videos: int) -> Batch:

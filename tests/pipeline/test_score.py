@@ -17,7 +17,7 @@ from data.errors import InputError
 from data.features import Features
 from data.timeline import TimeGrid
 from models.batch import Batch
-from models.rt_deeploc import Scores
+from models.method import Scores
 from pipeline.score import score_clip, spans, taper
 
 SMALL = LocalizeConfig(window=4, overlap=2)

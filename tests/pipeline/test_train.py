@@ -17,7 +17,7 @@ from configs.loader import load_config, validate
 from data.errors import StoreError, UsageError, WeightsError
 from data.files import file_sha256
 from data.store import FeatureStore
-from models.rt_deeploc import load_weights
+from models.weights import load_weights
 from pipeline.train import TrainingError, train, video_scores
 
 # --- weak supervision -----------------------------------------------------------------------------------------

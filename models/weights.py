@@ -1,0 +1,51 @@
+"""From settings to a method, and its weights on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from configs.schema import ModelConfig
+from data.errors import WeightsError
+from models.baselines.cola import CoLA
+from models.baselines.mdp import MDP
+from models.method import Method
+from models.rt_deeploc import RTDeepLoc
+
+
+def build(config: ModelConfig) -> Method[Any]:
+    """The method that `config.method` names, freshly initialised."""
+    match config.method:
+        case "rt_deeploc":
+            return RTDeepLoc(config)
+        case "cola":
+            return CoLA(config)
+        case "mdp":
+            return MDP(config)
+
+
+def save_weights(model: nn.Module, path: Path) -> None:
+    """Writes all parameters as safetensors."""
+    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, path)
+
+
+def load_weights(config: ModelConfig, path: Path) -> Method[Any]:
+    """A model of `config` in eval mode on the CPU with the parameters in `path`.
+
+    Raises WeightsError when the file is missing, damaged, or of another model.
+    """
+    model = build(config)
+    try:
+        model.load_state_dict(load_file(path))
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(
+            f"not readable as safetensors ({error})", path, "check the weights folder"
+        ) from error
+    except RuntimeError as error:
+        what = "weights of another model than the settings ask for"
+        raise WeightsError(what, path, "use the config.yaml that lies beside the weights") from error
+    return model.eval()
