@@ -6,7 +6,7 @@ import base64
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +17,9 @@ import numpy as np
 from data.media import StreamCoverage
 from data.timeline import Interval, total_s
 from pipeline.report import curves
-from pipeline.report.model import NOTE, SCHEMA, Report
+from pipeline.report.model import NOTE, Report
 from pipeline.report.pictures import Pictures, Still
+from pipeline.report.provenance import provenance
 from pipeline.report.rows import VERDICTS, Row, printable, rows, timecode
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def page_html(report: Report, pictures: Pictures | None, media: str | None) -> s
     if media is not None:
         _check_local(media)
     shown = pictures if pictures is not None else Pictures()
+    report = _as_written(report)
     found, span_s = rows(report), _span_s(report)
     style = _asset("base.css") + _asset("report.css")
     script = _asset("report.js")
@@ -77,7 +79,6 @@ def page_html(report: Report, pictures: Pictures | None, media: str | None) -> s
         .render(
             report=report,
             note=NOTE,
-            schema=SCHEMA,
             rows=found,
             finding=finding(report),
             extent=_extent(report),
@@ -92,7 +93,7 @@ def page_html(report: Report, pictures: Pictures | None, media: str | None) -> s
             pictures=shown,
             strip=[still for still in shown.stills if still.interval is None],
             groups=_groups(found, shown.stills),
-            provenance=_provenance(report),
+            provenance=provenance(report),
             data=_data(report, found, span_s),
             style=style,
             script=script,
@@ -138,6 +139,16 @@ def _environment() -> Environment:
 @lru_cache(maxsize=8)
 def _asset(name: str) -> str:
     return (ASSETS / name).read_text(encoding="utf-8")
+
+
+def _as_written(report: Report) -> Report:
+    """`report` with the digits that its JSON has, so that a page made again from that is the same."""
+    rounded: dict[str, Any] = {
+        name: np.round(values.astype(np.float64), 4).astype(np.float32)
+        for name, values in report.scores.curves().items()
+        if values is not None
+    }
+    return replace(report, scores=replace(report.scores, **rounded))
 
 
 def _policy(style: str, script: str) -> str:
@@ -270,76 +281,3 @@ def _data(report: Report, found: Sequence[Row], span_s: float) -> dict[str, Any]
 
 def _gaps(track: StreamCoverage | None) -> list[list[float]]:
     return [[round(gap.start_s, 3), round(gap.end_s, 3)] for gap in track.gaps] if track is not None else []
-
-
-def _provenance(report: Report) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Titles, and name and value of every fact below them."""
-    facts, made, clock = report.input, report.provenance, report.clock
-    duration = f"{facts.duration_s:.3f} s" if facts.duration_s is not None else "not announced"
-    groups = [
-        (
-            "File",
-            [
-                ("Name", printable(facts.name)),
-                ("SHA-256", facts.sha256),
-                ("Size", f"{facts.size_bytes:,} bytes"),
-                ("Container", printable(facts.container)),
-                ("Duration", duration),
-                ("Container time of 0", f"{facts.origin_s:.3f} s"),
-            ],
-        )
-    ]
-    if facts.video is not None:
-        video = facts.video
-        rate = f"{video.average_fps:.3f} per second" if video.average_fps > 0 else "not known"
-        groups.append(
-            (
-                "Picture track",
-                [
-                    ("Codec", printable(video.codec)),
-                    ("Stored size", f"{video.width} × {video.height} pixels"),
-                    ("Rotation", f"{video.rotation}° clockwise"),
-                    ("Pixel format", printable(video.pixel_format)),
-                    ("Average frame rate", rate),
-                    *_track_times(video.start_s, video.duration_s),
-                ],
-            )
-        )
-    if facts.audio is not None:
-        audio = facts.audio
-        groups.append(
-            (
-                "Sound track",
-                [
-                    ("Codec", printable(audio.codec)),
-                    ("Sample rate", f"{audio.sample_rate:,} Hz"),
-                    ("Channels", str(audio.channels)),
-                    *_track_times(audio.start_s, audio.duration_s),
-                ],
-            )
-        )
-    branches = ", ".join(report.branches) if report.branches else "none"
-    groups.append(
-        (
-            "Analysis",
-            [
-                ("Preset", made.preset),
-                ("Settings digest", made.config_digest),
-                ("Route", f"{report.route}, branches: {branches}"),
-                ("Thresholds", f"onset {report.thresholds.onset:g}, offset {report.thresholds.offset:g}"),
-                ("Device", f"{made.device}, {made.dtype}"),
-                ("Seed", str(made.seed)),
-                ("Started", clock.started_at),
-                ("Took", f"{clock.elapsed_s:.1f} s"),
-                ("Report form", SCHEMA),
-            ],
-        )
-    )
-    groups.append(("Weights (SHA-256)", [(printable(k), printable(v)) for k, v in made.weights.items()]))
-    groups.append(("Versions", [(printable(k), printable(v)) for k, v in made.versions.items()]))
-    return groups
-
-
-def _track_times(start_s: float, duration_s: float | None) -> list[tuple[str, str]]:
-    lasts = f"{duration_s:.3f} s" if duration_s is not None else "not announced"
-    return [("Start", f"{start_s:.3f} s"), ("Duration", lasts)]

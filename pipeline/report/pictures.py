@@ -87,7 +87,7 @@ def gather(
     def attempt(what: str, make: Callable[[], T], otherwise: T) -> T:
         try:
             return make()
-        except (ForensicError, ValueError) as error:
+        except (ForensicError, ValueError, OSError) as error:
             why = error.what if isinstance(error, ForensicError) else str(error)
             notes.append(f"No {what}: {why}.")
             log.warning("%s: no %s in the report: %s", path, what, why)

@@ -36,10 +36,20 @@ def preview(info: MediaInfo, config: DecodeConfig, span_s: float, hook: Hook) ->
     """An MP4 of `info`, decoded in the killable process, on the project's clock: its time 0 is the report's.
 
     Where nothing was decoded the picture is black and the sound silent. Raises ValueError when the clip is longer
-    than `LONGEST_S` or the result larger than `MOST_BYTES`, and what decoding raises.
+    than `LONGEST_S`, the result larger than `MOST_BYTES` or the encoder unwilling, and what decoding raises.
     """
     if span_s > LONGEST_S:
         raise ValueError(f"the clip is longer than {LONGEST_S / 60:g} minutes")
+    try:
+        content = _encoded(info, config, span_s, hook)
+    except av.error.FFmpegError as error:
+        raise ValueError(f"it could not be encoded ({error.strerror})") from error
+    if len(content) > MOST_BYTES:
+        raise ValueError(f"it would be larger than {MOST_BYTES / 2**20:g} MB")
+    return content
+
+
+def _encoded(info: MediaInfo, config: DecodeConfig, span_s: float, hook: Hook) -> bytes:
     fps, short_side = next((fps, side) for limit_s, fps, side in SIZES if span_s <= limit_s)
     bits = min(MOST_BITS, int(0.9 * 8 * MOST_BYTES / max(span_s, 1.0)) - AUDIO_BITS)
     buffer = io.BytesIO()
@@ -67,10 +77,7 @@ def preview(info: MediaInfo, config: DecodeConfig, span_s: float, hook: Hook) ->
             hook("preview", int(start_s), int(span_s))
         for encoder in encoders:
             encoder.close()
-    content = buffer.getvalue()
-    if len(content) > MOST_BYTES:
-        raise ValueError(f"it would be larger than {MOST_BYTES / 2**20:g} MB")
-    return content
+    return buffer.getvalue()
 
 
 class _Picture:
