@@ -16,6 +16,7 @@ from data.forgery.signal import (
     Samples,
     apply_gain,
     background,
+    channel_gain,
     griffin_lim,
     join,
     long_term,
@@ -116,7 +117,8 @@ def shift_voice(samples: Samples, span: Span, rng: np.random.Generator, voices: 
     positions = np.arange(len(context), dtype=np.float64)
     length = span[1] - span[0]
     positions[inner] += tempo * length / (2 * np.pi) * np.sin(2 * np.pi * np.arange(length) / length)
-    return _say_again(samples, revoice(context, positions, pitch, formant)[inner], span, rng)
+    moved = revoice(context, positions, pitch, formant)
+    return _say_again(samples, apply_gain(moved, channel_gain(moved, context))[inner], span, rng)
 
 
 def recode_speech(samples: Samples, span: Span, rng: np.random.Generator, voices: Voices) -> Samples:
@@ -142,7 +144,7 @@ def rearrange_speech(samples: Samples, span: Span, rng: np.random.Generator, voi
         samples, int(np.ceil(length * tempo)) + 1, "the rest of the recording", original, rng, span
     )
     retuned = read_at(words, np.arange(length) * tempo, min(1.0, 1 / tempo))
-    return _say_again(samples, retuned, span, rng)
+    return _say_again(samples, apply_gain(retuned, channel_gain(retuned, words)), span, rng)
 
 
 def touch_up_speech(samples: Samples, span: Span, rng: np.random.Generator, voices: Voices) -> Samples:
@@ -177,7 +179,7 @@ def _say_instead(
     """Join a donor's words: equalized and levelled like the recording, in its room instead of the donor's."""
     level = _level(samples, span)
     words = _choose(donor, span[1] - span[0], owner, samples[slice(*span)], rng)
-    gain = tilt_gain(words, samples)
+    gain = tilt_gain(donor, samples) * channel_gain(donor, samples)
     fitted, noise = apply_gain(words, gain), background(donor) * gain**2
     room = background(samples)
     tone = noise_like(room, len(words), rng)

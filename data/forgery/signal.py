@@ -84,24 +84,29 @@ def long_term(samples: NDArray[np.floating]) -> Array:
 
 
 def background(samples: NDArray[np.floating]) -> Array:
-    """Power spectrum (FFT // 2 + 1,) of the room in `samples` (L,), heard when nobody speaks.
-
-    Digital silence at the ends is padding and does not count; between words it is how the recording pauses.
-    """
+    """`quiet_spectrum` of `samples` (L,) without the digital silence at its ends, which is padding and no room."""
     heard = np.flatnonzero(np.abs(samples) > 1e-5)
     return quiet_spectrum(samples[heard[0] : heard[-1] + 1] if len(heard) else samples[:0])
 
 
 def quiet_spectrum(samples: NDArray[np.floating]) -> Array:
-    """Mean power spectrum (FFT // 2 + 1,) of the quietest twelfth, at least four, of the frames of `samples`."""
+    """Power spectrum (FFT // 2 + 1,) of the room in `samples` (L,), heard when nobody speaks.
+
+    For each frequency the lower of two estimates: the mean of the quietest frames, and, for speech that hardly pauses,
+    the gaps that it leaves at that frequency.
+    """
     if len(samples) < FFT:
         return np.zeros(FFT // 2 + 1)
-    order = np.argsort(_power(samples, FFT, FFT // 2), kind="stable")
+    # Whole windows only: padding would look like silence.
     windows = np.lib.stride_tricks.sliding_window_view(samples, FFT)[:: FFT // 2]
-    quiet = windows[order[: max(4, len(order) // 12)]].astype(np.float64)
-    spectrum = np.square(np.abs(np.fft.rfft(quiet * _WINDOW, axis=1))).mean(axis=0)
-    # A few frames leave a ragged estimate; rooms are smooth over 150 Hz.
-    return np.convolve(np.pad(spectrum, 2, "edge"), np.full(5, 0.2), "valid")
+    power = np.square(np.abs(np.fft.rfft(windows * _WINDOW, axis=1)))
+    order = np.argsort(power.sum(axis=1), kind="stable")
+    quiet = power[order[: max(4, len(order) // 12)]].mean(axis=0)
+    # Noise power is exponentially distributed: a fifth of it lies below ln(1.25) of its mean.
+    gaps = np.quantile(power, 0.2, axis=0) / np.log(1.25)
+    # A few frames leave ragged estimates; rooms are smooth over 150 Hz.
+    smooth = [np.convolve(np.pad(x, 2, "edge"), np.full(5, 0.2), "valid") for x in (quiet, gaps)]
+    return np.minimum(*smooth)
 
 
 def noise_like(spectrum: Array, length: int, rng: np.random.Generator) -> Array:
@@ -131,19 +136,19 @@ def quieten(samples: NDArray[np.floating], noise: Array, target: Array) -> Array
 def tilt_gain(words: NDArray[np.floating], recording: NDArray[np.floating]) -> Array:
     """Gain per frequency (FFT // 2 + 1,) that brings the long-term spectrum of `words` halfway to that of `recording`.
 
-    At most 6 dB either way and smooth over 1 kHz, as a careful hand at an equalizer would; what the recording's channel
-    lacks by more than 9 dB is cut off altogether.
+    At most 6 dB either way and smooth over 1 kHz, as a careful hand at an equalizer would.
     """
-    bands = FFT // 16  # of 250 Hz
-    levels = [
-        10 * np.log10(long_term(x)[1:].reshape(bands, -1).mean(axis=1) + 1e-10) for x in (recording, words)
-    ]
-    difference = levels[0] - levels[1]
-    difference -= difference[: bands // 2].mean()  # loudness is a matter of its own, judged below 4 kHz
-    smooth = np.convolve(np.pad(difference, 2, "edge"), np.full(5, 0.2), "valid")
-    gain_db = np.where(difference < -9, difference, 0.5 * np.clip(smooth, -12, 12))
-    centres = (np.arange(bands) + 0.5) * (FFT // 2 / bands)
-    return 10 ** (np.interp(np.arange(FFT // 2 + 1), centres, gain_db) / 20)
+    smooth = np.convolve(np.pad(_difference_db(words, recording), 2, "edge"), np.full(5, 0.2), "valid")
+    return _per_bin(0.5 * np.clip(smooth, -12, 12))
+
+
+def channel_gain(words: NDArray[np.floating], recording: NDArray[np.floating]) -> Array:
+    """Gain per frequency (FFT // 2 + 1,) that cuts what `words` have and the channel of `recording` does not carry.
+
+    That is where the recording's long-term spectrum lies more than 9 dB lower.
+    """
+    difference = _difference_db(words, recording)
+    return _per_bin(np.where(difference < -9, difference, 0.0))
 
 
 def read_at(samples: NDArray[np.floating], positions: NDArray[np.floating], cutoff: float = 1.0) -> Array:
@@ -231,6 +236,21 @@ def join(
     out = samples.copy()
     out[first:stop] = np.clip((original * (1 - weight) + words * weight) / keep, -1, 1)
     return out
+
+
+def _difference_db(words: NDArray[np.floating], recording: NDArray[np.floating]) -> Array:
+    """By how much the recording's long-term spectrum exceeds the words', per 250 Hz, if equally loud below 4 kHz."""
+    levels = [
+        10 * np.log10(long_term(x)[1:].reshape(FFT // 16, -1).mean(axis=1) + 1e-10)
+        for x in (recording, words)
+    ]
+    difference = levels[0] - levels[1]
+    return difference - difference[: FFT // 32].mean()
+
+
+def _per_bin(gain_db: Array) -> Array:
+    centres = (np.arange(len(gain_db)) + 0.5) * (FFT // 2 / len(gain_db))
+    return 10 ** (np.interp(np.arange(FFT // 2 + 1), centres, gain_db) / 20)
 
 
 def _power(samples: NDArray[np.floating], size: int, step: int) -> Array:
