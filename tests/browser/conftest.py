@@ -101,53 +101,58 @@ class Noise:
         assert not heard, f"the page was not silent: {heard}"
 
 
-Visit = Callable[..., Any]
-"""``visit(html, name="page.html", script="", **settings of the context)`` opens the page from a file and returns it.
+class Visits:
+    """Opens pages from files in `folder`, each in a context of its own."""
 
-`script` runs before the page's own.
-"""
+    def __init__(self, browser: Any, folder: Path, noise: Noise) -> None:
+        self.browser, self.folder, self.noise = browser, folder, noise
+        self.contexts: list[Any] = []
+
+    def __call__(
+        self, html: str, name: str = "page.html", script: str = "", live: bool = True, **settings: Any
+    ) -> Any:
+        """The page, with `settings` of its context; `script` runs before its own, `live` waits for what that draws."""
+        context = self.browser.new_context(**{"viewport": {"width": 1200, "height": 900}, **settings})
+        context.set_default_timeout(10_000)
+        context.add_init_script(script)
+        self.noise.listen(context)
+        self.contexts.append(context)
+        path = self.folder / name
+        write_text(path, html)
+        page = context.new_page()
+        page.goto(path.as_uri())
+        if live:
+            page.wait_for_selector("html[data-ready], #filters:not([hidden])", state="attached")
+        return page
+
+    def close(self) -> None:
+        """Close the pages and see that they were silent."""
+        for context in self.contexts:
+            context.close()
+        if not self.noise.provoked:
+            self.noise.check()
 
 
 @pytest.fixture
 def noise() -> Noise:
-    """What the pages of this test did so far."""
+    """What the pages of `visit` did so far in this test."""
     return Noise()
 
 
 @pytest.fixture
-def visit(browser: Any, tmp_path: Path, noise: Noise) -> Iterator[Visit]:
-    """Opens pages from file:// and, at the end, sees that they were silent."""
-    contexts = []
-
-    def opener(html: str, name: str = "page.html", script: str = "", **settings: Any) -> Any:
-        context = browser.new_context(**{"viewport": {"width": 1200, "height": 900}, **settings})
-        context.set_default_timeout(5000)
-        context.add_init_script(script)
-        noise.listen(context)
-        contexts.append(context)
-        path = tmp_path / name
-        write_text(path, html)
-        page = context.new_page()
-        page.goto(path.as_uri())
-        return page
-
-    yield opener
-    for context in contexts:
-        context.close()
-    if not noise.provoked:
-        noise.check()
+def visit(browser: Any, tmp_path: Path, noise: Noise) -> Iterator[Visits]:
+    """Opens pages for one test."""
+    visits = Visits(browser, tmp_path, noise)
+    yield visits
+    visits.close()
 
 
-@pytest.fixture
-def live(visit: Visit) -> Visit:
-    """Like `visit`, and waits until the report's script has drawn."""
-
-    def opener(*arguments: Any, **settings: Any) -> Any:
-        page = visit(*arguments, **settings)
-        page.wait_for_selector("html[data-ready]", state="attached")
-        return page
-
-    return opener
+@pytest.fixture(scope="module")
+def keep(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Visits]:
+    """Opens pages that the tests of a module share, because opening one takes longer than most tests."""
+    visits = Visits(browser, tmp_path_factory.mktemp("pages"), Noise())
+    yield visits
+    visits.close()
 
 
 @pytest.fixture(scope="session")
@@ -161,16 +166,14 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def violations() -> Callable[[Any], list[str]]:
-    """What axe finds wrong with a page, by WCAG 2 A and AA and its own best practice: one line per element."""
+def violations() -> Callable[..., list[str]]:
+    """What axe finds wrong with a page, by WCAG 2.2 A and AA and its own best practice, or by the rules named alone."""
     base = pytest.importorskip("axe_playwright_python.base", reason="axe needs the extra `dev`")
-    options = {
-        "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
-        "resultTypes": ["violations"],
-    }
+    levels = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
-    def find(page: Any) -> list[str]:
-        page.evaluate(base.AXE_SCRIPT)
+    def find(page: Any, *rules: str) -> list[str]:
+        options = {"runOnly": list(rules) or levels, "resultTypes": ["violations"]}
+        page.evaluate(f"() => {{ if (!window.axe) {{ {base.AXE_SCRIPT} }} }}")
         result = page.evaluate("options => axe.run(document, options)", options)
         assert result["passes"], "axe looked at nothing"
         return [

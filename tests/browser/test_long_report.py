@@ -82,9 +82,18 @@ def text() -> str:
     return page_html(report, factory.pictures(report), None)
 
 
+@pytest.fixture(scope="module")
+def opened(keep: Visit, text: str) -> Any:
+    return keep(text, script=COUNT + TOOLS)
+
+
 @pytest.fixture
-def page(live: Visit, text: str) -> Any:
-    return live(text, script=COUNT + TOOLS)
+def page(opened: Any) -> Any:
+    """The page at its beginning, the whole hour in view."""
+    opened.keyboard.press("0")
+    opened.keyboard.press("Home")
+    opened.evaluate("() => drawn()")
+    return opened
 
 
 def test_the_page_is_small(page: Any, text: str) -> None:

@@ -20,13 +20,17 @@ from pipeline.report.page import page_html
 Visit = Callable[..., Any]
 
 STEP_S = 1 / 25
+ALL_LANES = (
+    "frames forged-visual forged-audio forged-both visual audio joint visual_error audio_error spectrogram"
+)
 REPORTS = {
-    "forged": factory.forged(),
-    "authentic": factory.authentic(),
-    "gaps": factory.gaps(),
-    "picture only": factory.one_track("visual"),
-    "sound only": factory.one_track("audio"),
+    "forged": (factory.forged(), ALL_LANES),
+    "authentic": (factory.authentic(), ALL_LANES),
+    "gaps": (factory.gaps(), ALL_LANES),
+    "picture only": (factory.one_track("visual"), "frames forged-visual visual visual_error"),
+    "sound only": (factory.one_track("audio"), "forged-audio audio audio_error spectrogram"),
 }
+"""Reports and the lanes of their timeline: what was analysed, and only that."""
 
 WATCH = """() => {
     const player = document.getElementById("player");
@@ -56,44 +60,67 @@ def track(page: Any, lane: str) -> Any:
     return page.locator(f'[data-lane="{lane}"]')
 
 
+def rewind(page: Any) -> Any:
+    """The page as it opens: at its start, the whole clip in view, nothing opened."""
+    page.evaluate("() => { scrollTo(0, 0); document.activeElement.blur(); }")
+    page.mouse.move(2, 2)
+    page.evaluate("() => { keys.open = false; shortcuts.checked = true; if (window.player) player.pause(); }")
+    page.keyboard.press("0")
+    page.keyboard.press("Home")
+    assert (view(page), at(page)) == ((0, 6), 0)
+    return page
+
+
+@pytest.fixture(scope="module")
+def opened(keep: Visit) -> Any:
+    return keep(page_html(factory.forged(), factory.pictures(factory.forged()), None))
+
+
 @pytest.fixture
-def beside(tmp_path: Path, clip: Path) -> str:
-    """URL, relative to the page, of a clip that plays."""
-    shutil.copy(clip, tmp_path / "clip.mp4")
-    return "clip.mp4"
+def page(opened: Any) -> Any:
+    """A forged report without a clip."""
+    return rewind(opened)
+
+
+@pytest.fixture(scope="module")
+def playing(keep: Visit, clip: Path) -> Any:
+    shutil.copy(clip, keep.folder)
+    page = keep(page_html(factory.forged(), None, clip.name), "playing.html")
+    page.evaluate(WATCH)
+    return page
+
+
+@pytest.fixture
+def player(playing: Any) -> Any:
+    """A forged report with a clip; `heard` is what the player did since, with the clip's time."""
+    rewind(playing)
+    playing.wait_for_function("() => !player.seeking")
+    playing.evaluate("() => { window.heard = []; }")
+    return playing
 
 
 @pytest.mark.parametrize("kind", REPORTS)
-def test_each_kind_of_report_loads_from_one_file_alone(live: Visit, noise: Any, kind: str) -> None:
-    page = live(page_html(REPORTS[kind], factory.pictures(REPORTS[kind]), None))
-    files = [url for url in noise.requests if not url.startswith(("data:", "blob:"))]
-    assert files == [page.url]
-    assert "An indication, not proof." in page.locator("#verdict").inner_text()
-    assert page.locator("#verdict").get_attribute("data-label") == REPORTS[kind].label
-    assert page.locator("#intervals tbody tr").count() == len(REPORTS[kind].intervals)
-    assert page.locator("[data-interval]").count() == len(REPORTS[kind].intervals)
+def test_each_kind_of_report_loads_from_one_file_alone(visit: Visit, noise: Any, kind: str) -> None:
+    report, lanes = REPORTS[kind]
+    page = visit(page_html(report, factory.pictures(report), None))
+    assert [url for url in noise.requests if not url.startswith(("data:", "blob:"))] == [page.url]
+    assert "An indication, not proof." in page.inner_text("#verdict")
+    assert page.get_attribute("#verdict", "data-label") == report.label
+    assert page.locator("#intervals tbody tr").count() == len(report.intervals)
+    assert page.locator("[data-interval]").count() == len(report.intervals)
+    shown = page.evaluate(
+        "() => [...document.querySelectorAll('[data-lane]')].map(lane => lane.dataset.lane)"
+    )
+    assert shown == lanes.split()
 
 
-def test_lanes_are_there_for_what_was_analysed_and_only_for_that(live: Visit) -> None:
-    def lanes(report: Report) -> set[str]:
-        return set(
-            live(page_html(report, factory.pictures(report), None)).evaluate(
-                "() => [...document.querySelectorAll('[data-lane]')].map(lane => lane.dataset.lane)"
-            )
-        )
-
-    assert lanes(factory.one_track("visual")) == {"frames", "forged-visual", "visual", "visual_error"}
-    assert lanes(factory.one_track("audio")) == {"forged-audio", "audio", "audio_error", "spectrogram"}
-    assert {"forged-both", "joint"} <= lanes(factory.forged())
-
-
-def test_nothing_injected_can_run_or_reach_the_network(live: Visit, noise: Any) -> None:
-    page = live(bare(factory.forged()))
+def test_nothing_injected_can_run_or_reach_the_network(visit: Visit, noise: Any) -> None:
+    page = visit(bare(factory.forged()))
     noise.provoked = True  # the browser complains about each refusal
-    refused = page.evaluate(
+    page.evaluate(
         """async () => {
-            const refused = [];
-            document.addEventListener("securitypolicyviolation", event => refused.push(event.effectiveDirective));
+            window.refused = new Set();
+            document.addEventListener("securitypolicyviolation", event => refused.add(event.effectiveDirective));
             await fetch("https://elsewhere.example/").catch(() => 0);
             const add = (tag, values) => document.body.append(Object.assign(document.createElement(tag), values));
             add("script", { textContent: "window.ran = true" });
@@ -101,11 +128,10 @@ def test_nothing_injected_can_run_or_reach_the_network(live: Visit, noise: Any) 
             add("img", { src: "https://elsewhere.example/a.png" });
             add("iframe", { src: "https://elsewhere.example/" });
             add("style", { textContent: "body { background: url(https://elsewhere.example/b.png) }" });
-            await new Promise(done => setTimeout(done, 50));
-            return refused;
         }"""
     )
-    assert {"connect-src", "img-src", "script-src-elem", "style-src-elem", "frame-src"} <= set(refused)
+    for directive in ("connect-src", "img-src", "script-src-elem", "style-src-elem", "frame-src"):
+        page.wait_for_function("directive => refused.has(directive)", arg=directive)
     assert page.evaluate("() => window.ran") is None
     assert noise.sent == []
 
@@ -119,10 +145,9 @@ def test_nothing_injected_can_run_or_reach_the_network(live: Visit, noise: Any) 
     ],
 )
 def test_a_click_on_an_interval_plays_it_from_its_start_to_its_end(
-    live: Visit, beside: str, where: str, start_s: float, end_s: float
+    player: Any, where: str, start_s: float, end_s: float
 ) -> None:
-    page = live(page_html(factory.forged(), None, beside))
-    page.evaluate(WATCH)
+    page = player
     page.click(where)
     page.wait_for_function("() => window.heard.some(([type]) => type === 'pause')")
     page.wait_for_function("() => window.heard.at(-1)[0] === 'seeked'")
@@ -134,9 +159,8 @@ def test_a_click_on_an_interval_plays_it_from_its_start_to_its_end(
     assert at(page) == pytest.approx(end_s, abs=0.001)
 
 
-def test_a_seek_shows_the_picture_of_that_time_and_not_the_one_before(live: Visit, beside: str) -> None:
-    page = live(page_html(factory.forged(), None, beside))
-    page.evaluate(WATCH)
+def test_a_seek_shows_the_picture_of_that_time_and_not_the_one_before(player: Any) -> None:
+    page = player
     for presses, step in ((1, 25), (2, 60)):  # intervals begin at 1.00 and 2.40 s: steps 25 and 60
         page.keyboard.press("]")
         page.wait_for_function(
@@ -149,8 +173,8 @@ def test_a_seek_shows_the_picture_of_that_time_and_not_the_one_before(live: Visi
         assert media_factory.read_number(shot[:, left : width - left]) == step
 
 
-def test_keys_move_the_clip_by_steps_seconds_and_intervals(live: Visit, beside: str) -> None:
-    page = live(page_html(factory.forged(), None, beside))
+def test_keys_move_the_clip_by_steps_seconds_and_intervals(player: Any) -> None:
+    page = player
     for key, expected_s in (
         ("]", 1.0),
         ("]", 2.4),
@@ -173,8 +197,8 @@ def test_keys_move_the_clip_by_steps_seconds_and_intervals(live: Visit, beside: 
         assert page.inner_text("#time") == f"00:00:{expected_s:06.3f}"
 
 
-def test_space_plays_and_pauses(live: Visit, beside: str) -> None:
-    page = live(page_html(factory.forged(), None, beside))
+def test_space_plays_and_pauses(player: Any) -> None:
+    page = player
     page.keyboard.press(" ")
     page.wait_for_function("() => !player.paused && player.currentTime > 0.05")
     assert (page.inner_text("#play"), page.get_attribute("#play", "aria-pressed")) == ("Pause", "true")
@@ -184,14 +208,13 @@ def test_space_plays_and_pauses(live: Visit, beside: str) -> None:
     page.wait_for_function("() => Math.abs(player.currentTime - Number(timeline.dataset.time)) < 0.05")
 
 
-def test_the_playhead_follows_the_players_own_controls(live: Visit, beside: str) -> None:
-    page = live(page_html(factory.forged(), None, beside))
+def test_the_playhead_follows_the_players_own_controls(player: Any) -> None:
+    page = player
     page.evaluate("() => { player.currentTime = 3.5; }")
     page.wait_for_function("() => Math.abs(Number(timeline.dataset.time) - 3.5) < 0.001")
 
 
-def test_without_a_clip_the_timeline_works_and_says_so(live: Visit) -> None:
-    page = live(bare(factory.forged()))
+def test_without_a_clip_the_timeline_works_and_says_so(page: Any) -> None:
     assert page.locator("#no-player").is_visible()
     assert page.locator("#play").is_disabled()
     page.locator('[data-play="2"]').click()
@@ -199,8 +222,8 @@ def test_without_a_clip_the_timeline_works_and_says_so(live: Visit) -> None:
     assert "Interval 3 of 3" in page.inner_text("#status")
 
 
-def test_a_clip_that_is_not_there_is_said_to_be_missing(live: Visit, noise: Any) -> None:
-    page = live(page_html(factory.forged(), None, "gone.mp4"))
+def test_a_clip_that_is_not_there_is_said_to_be_missing(visit: Visit, noise: Any) -> None:
+    page = visit(page_html(factory.forged(), None, "gone.mp4"))
     page.wait_for_selector("#no-player:visible")
     assert not page.locator("#player").is_visible()
     page.keyboard.press("]")
@@ -211,10 +234,10 @@ def test_a_clip_that_is_not_there_is_said_to_be_missing(live: Visit, noise: Any)
 
 @pytest.mark.parametrize("media", [None, "gone.mp4"])
 def test_the_embedded_preview_plays_where_the_clip_does_not(
-    live: Visit, noise: Any, clip: Path, media: str | None
+    visit: Visit, noise: Any, clip: Path, media: str | None
 ) -> None:
     report = factory.forged()
-    page = live(page_html(report, factory.pictures(report, preview=clip.read_bytes()), media))
+    page = visit(page_html(report, factory.pictures(report, preview=clip.read_bytes()), media))
     page.wait_for_selector("#preview-note:visible")
     page.locator('[data-play="0"]').click()
     page.wait_for_function("() => player.currentTime >= 0.95 && player.duration > 5.9")
@@ -223,9 +246,8 @@ def test_the_embedded_preview_plays_where_the_clip_does_not(
     assert (noise.errors, noise.remote) == ([], [])
 
 
-def test_marks_lie_where_the_intervals_are(live: Visit) -> None:
+def test_marks_lie_where_the_intervals_are(page: Any) -> None:
     report = factory.forged()
-    page = live(bare(report))
     for k, found in enumerate(report.intervals):
         lane = track(page, f"forged-{found.modality}").bounding_box()
         mark = page.locator(f'[data-interval="{k}"]').bounding_box()
@@ -233,17 +255,15 @@ def test_marks_lie_where_the_intervals_are(live: Visit) -> None:
         assert mark["width"] / lane["width"] == pytest.approx((found.end_s - found.start_s) / 6, abs=0.003)
 
 
-def test_a_click_beside_the_marks_seeks_there(live: Visit) -> None:
-    page = live(bare(factory.forged()))
+def test_a_click_beside_the_marks_seeks_there(page: Any) -> None:
     lane = track(page, "joint")
     width = lane.bounding_box()["width"]
     lane.click(position={"x": width / 3, "y": 10})
     assert at(page) == pytest.approx(2.0, abs=6 / width * 2)
 
 
-def test_the_readout_gives_the_reports_own_values(live: Visit) -> None:
+def test_the_readout_gives_the_reports_own_values(page: Any) -> None:
     report = factory.forged()
-    page = live(bare(report))
     page.keyboard.press("]")
     curves = report.scores.curves()
     for name, label in (("visual", "picture score"), ("audio_error", "sound reconstruction error")):
@@ -252,8 +272,8 @@ def test_the_readout_gives_the_reports_own_values(live: Visit) -> None:
         assert f"{label} {values[25]:.2f}" in page.inner_text("#readout")
 
 
-def test_the_readout_follows_the_pointer_and_returns(live: Visit) -> None:
-    page = live(bare(factory.gaps()))
+def test_the_readout_follows_the_pointer_and_returns(visit: Visit) -> None:
+    page = visit(bare(factory.gaps()))
     lane = track(page, "visual")
     width = lane.bounding_box()["width"]
     lane.hover(position={"x": width * 2.5 / 6, "y": 10})  # inside the picture's gap
@@ -263,8 +283,7 @@ def test_the_readout_follows_the_pointer_and_returns(live: Visit) -> None:
     assert page.inner_text("#readout").startswith("00:00:00.000")
 
 
-def test_buttons_zoom_about_the_playhead(live: Visit) -> None:
-    page = live(bare(factory.forged()))
+def test_buttons_zoom_about_the_playhead(page: Any) -> None:
     page.keyboard.press("]")
     before = page.locator("#playhead").bounding_box()["x"]
     assert page.locator("#zoom-out").is_disabled()
@@ -280,8 +299,7 @@ def test_buttons_zoom_about_the_playhead(live: Visit) -> None:
     assert view(page) == (0, 6)
 
 
-def test_keys_zoom_down_to_ten_steps(live: Visit) -> None:
-    page = live(bare(factory.forged()))
+def test_keys_zoom_down_to_ten_steps(page: Any) -> None:
     page.keyboard.press("+")
     assert view(page) == pytest.approx((0, 3))
     page.keyboard.press("-")
@@ -295,8 +313,7 @@ def test_keys_zoom_down_to_ten_steps(live: Visit) -> None:
     assert view(page) == (0, 6)
 
 
-def test_the_wheel_zooms_about_the_pointer(live: Visit) -> None:
-    page = live(bare(factory.forged()))
+def test_the_wheel_zooms_about_the_pointer(page: Any) -> None:
     page.keyboard.press("]")
     box = track(page, "joint").bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 10)
@@ -310,8 +327,7 @@ def test_the_wheel_zooms_about_the_pointer(live: Visit) -> None:
     assert at(page) == 1.0
 
 
-def test_a_plain_wheel_scrolls_the_page_until_the_timeline_was_clicked(live: Visit) -> None:
-    page = live(page_html(factory.forged(), factory.pictures(factory.forged()), None))
+def test_a_plain_wheel_scrolls_the_page_until_the_timeline_was_clicked(page: Any) -> None:
     box = track(page, "visual").bounding_box()
     page.mouse.move(box["x"] + 100, box["y"] + 10)
     page.mouse.wheel(0, 60)
@@ -319,8 +335,7 @@ def test_a_plain_wheel_scrolls_the_page_until_the_timeline_was_clicked(live: Vis
     assert view(page) == (0, 6)
 
 
-def test_a_drag_pans_and_does_not_seek(live: Visit) -> None:
-    page = live(bare(factory.forged()))
+def test_a_drag_pans_and_does_not_seek(page: Any) -> None:
     page.click("#zoom-in")
     assert view(page) == pytest.approx((0, 3))
     box = track(page, "joint").bounding_box()
@@ -332,8 +347,7 @@ def test_a_drag_pans_and_does_not_seek(live: Visit) -> None:
     assert at(page) == 0
 
 
-def test_the_minimap_moves_the_view_by_keys_and_pointer(live: Visit) -> None:
-    page = live(bare(factory.forged()))
+def test_the_minimap_moves_the_view_by_keys_and_pointer(page: Any) -> None:
     page.click("#zoom-in")
     page.focus("#minimap")
     page.keyboard.press("PageDown")
@@ -346,8 +360,7 @@ def test_the_minimap_moves_the_view_by_keys_and_pointer(live: Visit) -> None:
     assert view(page) == pytest.approx((3, 6), abs=0.02)
 
 
-def test_a_seek_out_of_view_brings_it_into_view(live: Visit) -> None:
-    page = live(bare(factory.forged()))
+def test_a_seek_out_of_view_brings_it_into_view(page: Any) -> None:
     for _ in range(3):
         page.click("#zoom-in")
     page.locator('[data-play="2"]').click()
@@ -355,8 +368,7 @@ def test_a_seek_out_of_view_brings_it_into_view(live: Visit) -> None:
     assert start_s <= 4.0 <= end_s
 
 
-def test_the_question_mark_opens_the_keys(live: Visit) -> None:
-    page = live(bare(factory.forged()))
+def test_the_question_mark_opens_the_keys(page: Any) -> None:
     assert page.get_attribute("#keys", "open") is None
     page.keyboard.press("?")
     assert page.get_attribute("#keys", "open") is not None
@@ -365,8 +377,7 @@ def test_the_question_mark_opens_the_keys(live: Visit) -> None:
     assert page.get_attribute("#keys", "open") is None
 
 
-def test_keys_are_left_to_those_who_need_them(live: Visit) -> None:
-    page = live(bare(factory.forged()))
+def test_keys_are_left_to_those_who_need_them(page: Any) -> None:
     page.keyboard.press("Control+]")
     page.keyboard.press("Alt+ArrowRight")
     assert at(page) == 0
@@ -385,10 +396,8 @@ def test_keys_are_left_to_those_who_need_them(live: Visit) -> None:
     assert at(page) == 1.0
 
 
-def test_stills_are_the_reports_and_seek(live: Visit) -> None:
-    report = factory.forged()
-    pictures = factory.pictures(report)
-    page = live(page_html(report, pictures, None))
+def test_stills_are_the_reports_and_seek(page: Any) -> None:
+    pictures = factory.pictures(factory.forged())
     assert page.locator("figure[data-place]").count() == 15
     first = next(still for still in pictures.stills if still.interval == 1 and still.place == "start")
     source = page.locator('#frames-2 figure[data-place="start"] img').get_attribute("src")
