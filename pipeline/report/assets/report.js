@@ -358,10 +358,13 @@
     player.addEventListener("error", unplayable);
     /* The error may have come before this script. */
     window.addEventListener("load", () => { if (player.networkState === HTMLMediaElement.NETWORK_NO_SOURCE) unplayable(); });
-    player.addEventListener("loadedmetadata", () => {
+    const loaded = () => {
       $("preview-note").hidden = !(last.hasAttribute("data-preview") && player.currentSrc.startsWith("data:"));
       if (time > 0) player.currentTime = time + 0.0005;
-    });
+    };
+    player.addEventListener("loadedmetadata", loaded);
+    /* So may the metadata, above all those of a preview inside the page. */
+    if (player.readyState >= HTMLMediaElement.HAVE_METADATA) loaded();
     player.addEventListener("play", () => { $("play").textContent = "Pause"; $("play").setAttribute("aria-pressed", "true"); requestAnimationFrame(follow); });
     player.addEventListener("pause", () => { $("play").textContent = "Play"; $("play").setAttribute("aria-pressed", "false"); });
     /* The player's own controls seek too. */
