@@ -91,7 +91,7 @@ class _Picture:
         self._stream.options = {
             "crf": str(CRF),
             "maxrate": str(bits),
-            "bufsize": str(2 * bits),
+            "bufsize": str(bits),
             "g": str(fps),
             "preset": "veryfast",
             "threads": "1",

@@ -17,8 +17,10 @@ import report_factory as factory
 
 from configs.schema import DecodeConfig
 from data.files import file_sha256
+from data.media import MediaInfo
 from data.timeline import TimeGrid
-from pipeline.probe import probe
+from pipeline.encode import write_clip
+from pipeline.probe import inspect
 from pipeline.report import pictures, preview
 from pipeline.report.model import InputFacts, Report
 from pipeline.report.page import page_html
@@ -27,9 +29,15 @@ from pipeline.report.pictures import BOX, MOST_INTERVALS, STILL_BYTES, STRIP, Pi
 CONFIG = DecodeConfig()
 
 
+def known(path: Path) -> MediaInfo:
+    """The facts of a clip of ours, found out in this process, which is quicker."""
+    info = inspect(path, CONFIG.max_pixels, CONFIG.max_duration_s)
+    return replace(info, sha256=file_sha256(path), size_bytes=path.stat().st_size)
+
+
 def report_on(path: Path, report: Report) -> Report:
     """`report` as if it had been made on the clip at `path`."""
-    info = probe(path, CONFIG)
+    info = known(path)
     coverage = {
         "visual": report.coverage["visual"] if info.video is not None else None,
         "audio": report.coverage["audio"] if info.audio is not None else None,
@@ -166,9 +174,10 @@ def test_only_the_decoding_process_opens_the_clip(clip: Path, monkeypatch: pytes
     def forbidden(*_: Any, **__: Any) -> None:
         raise AssertionError("opened in this process")
 
+    report = report_on(clip, factory.forged())
     monkeypatch.setattr(av, "open", forbidden)
     monkeypatch.setattr(cv2, "VideoCapture", forbidden)
-    found = gather(clip, report_on(clip, factory.forged()), CONFIG)
+    found = gather(clip, report, CONFIG)
     assert len(found.stills) == 15 + STRIP
     assert found.spectrogram is not None
     assert found.preview is None
@@ -286,15 +295,24 @@ def test_a_long_clip_gets_no_preview(clip: Path) -> None:
 
 
 def test_a_preview_that_is_too_large_is_left_out(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preview, "MOST_BYTES", 27_000)
+    monkeypatch.setattr(preview, "_encoded", lambda *_: bytes(preview.MOST_BYTES + 1))
     found = gather(clip, report_on(clip, factory.forged()), CONFIG, embed_video=True)
     assert found.preview is None
-    assert "larger than" in found.notes[0]
+    assert found.notes == ("No preview: it would be larger than 8 MB.",)
+
+
+def test_the_rate_keeps_a_preview_below_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "noise.mp4"
+    write_clip(path, np.random.default_rng(0).integers(0, 256, (250, 64, 96, 3), np.uint8), None)
+    info = known(path)
+    free = preview.preview(info, CONFIG, 10.0, lambda *_: None)
+    monkeypatch.setattr(preview, "MOST_BYTES", len(free) // 2)
+    assert 0 < len(preview.preview(info, CONFIG, 10.0, lambda *_: None)) <= len(free) // 2
 
 
 @pytest.mark.parametrize(("span_s", "fps", "height"), [(100.0, 12, 128), (500.0, 8, 128)])
 def test_long_previews_have_fewer_pictures(clip: Path, span_s: float, fps: int, height: int) -> None:
-    content = preview.preview(probe(clip, CONFIG), CONFIG, span_s, lambda *_: None)
+    content = preview.preview(known(clip), CONFIG, span_s, lambda *_: None)
     with av.open(io.BytesIO(content)) as container:
         stream = container.streams.video[0]
         assert stream.average_rate == fps
