@@ -60,7 +60,8 @@ def _facts(file: BinaryIO, end: int, path: Path) -> Mp4Facts:
 
 
 def _boxes_of(file: BinaryIO, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Name, start of the content and end of each top-level box; ends where nothing like a box follows."""
+    """Name, start of the content and end of each top-level box; ends with a box that
+    reaches to the end of the file (size 0), or where nothing like a box follows."""
     at = 0
     while at + 8 <= end:
         file.seek(at)
@@ -68,8 +69,6 @@ def _boxes_of(file: BinaryIO, end: int) -> Iterator[tuple[bytes, int, int]]:
         size, content = int.from_bytes(head[:4], "big"), at + 8
         if size == 1 and len(head) == 16:
             size, content = int.from_bytes(head[8:], "big"), at + 16
-        elif size == 0 and head[4:8] == b"mdat":
-            size = end - at
         if size < content - at:
             return
         yield head[4:8], content, at + size
