@@ -13,7 +13,7 @@ from urllib.parse import unquote_to_bytes
 
 import opentimelineio as otio
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from report_factory import HOSTILE, forged, forged_visual
 from report_readers import Markup, edl_events, read_vtt
@@ -91,6 +91,7 @@ def test_exports_of_a_hostile_name_are_read_back(name: str) -> None:
     check_exports(hostile(name))
 
 
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.text(
         st.characters(codec=None, exclude_characters="/\0", exclude_categories=[]), min_size=1, max_size=60
