@@ -23,7 +23,11 @@
     if (parent) parent.append(element);
     return element;
   };
-  const colour = name => getComputedStyle(root).getPropertyValue(`--${name}`).trim();
+  const inks = new Map();  /* emptied before each drawing, because light and dark may change */
+  const colour = name => {
+    if (!inks.has(name)) inks.set(name, getComputedStyle(root).getPropertyValue(`--${name}`).trim());
+    return inks.get(name);
+  };
   const say = text => { $("status").textContent = text; };
   const describe = k => {
     const [start, end, modality, score] = intervals[k];
@@ -192,7 +196,7 @@
     const every = [0.04, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400].find(t => t >= wanted) || 28800;
     pen.fillStyle = colour("muted");
     pen.strokeStyle = colour("strong-line");
-    pen.font = `11px ${getComputedStyle(root).getPropertyValue("--mono")}`;
+    pen.font = `11px ${colour("mono")}`;
     for (let k = Math.ceil(view.start / every - 1e-6); k * every <= view.end + 1e-6; k++) {
       const x = place(k * every) * width, full = timecode(k * every);
       const text = (span >= 3600 ? full : full.slice(3)).slice(0, every < 1 ? undefined : -4);
@@ -207,6 +211,9 @@
   }
   function draw() {
     dirty = false;
+    inks.clear();
+    /* All sizes are read before anything moves: a size read after a change costs a layout. */
+    const across = rulerTrack.clientWidth, tall = thumbs.length ? thumbs[0].shot.parentNode.clientHeight : 0;
     ticks();
     for (const lane of lanes) {
       if (!lane.canvas) continue;
@@ -234,16 +241,16 @@
       pen.setLineDash([]);
       if (curve) trace(pen, width, height, curve, view.start, view.end, colour(lane.modality));
     }
-    for (const { mark, label, start, end } of spans) label.hidden = position(mark, start, end) * mark.parentNode.clientWidth < 40;
+    drawMap();
+    for (const { mark, label, start, end } of spans) label.hidden = position(mark, start, end) * across < 40;
     for (const { mark, start, end } of voids) position(mark, start, end);
     const taken = [];
     for (const { shot, at, ratio } of thumbs) {
-      const room = shot.parentNode, wide = room.clientHeight * ratio, left = place(at) * room.clientWidth - wide / 2;
-      shot.hidden = left + wide < 0 || left > room.clientWidth || taken.some(other => Math.abs(left - other) < wide + 1);
+      const wide = tall * ratio, left = place(at) * across - wide / 2;
+      shot.hidden = left + wide < 0 || left > across || taken.some(other => Math.abs(left - other) < wide + 1);
       shot.style.left = `${left}px`;
       if (!shot.hidden) taken.push(left);
     }
-    drawMap();
     drawPlayhead();
   }
   function drawMap() {
