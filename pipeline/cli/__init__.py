@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from data.errors import ForensicError
-from pipeline.cli import analyse, data, datasets, learn
+from pipeline.cli import analyse, data, datasets, learn, measure
 from pipeline.cli.options import EXIT_INTERRUPTED, complain, trace
 
 EXIT_CODES = """
@@ -50,6 +50,8 @@ for _command in (
     analyse.report,
     analyse.extract,
     learn.train,
+    measure.evaluate,
+    measure.tune,
     datasets.synthesize,
     learn.pretrain,
     analyse.doctor,

@@ -1,0 +1,159 @@
+"""`pipeline evaluate` and `tune`: how good a detector is, and the settings that make it best."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from pipeline.cli.options import EXIT_PARTIAL, Debug, Device, Overrides, Store, Weights
+
+Dataset = Annotated[Path, typer.Option(help="Root of the data set.")]
+Layout = Annotated[
+    Literal["lavdf", "avdeepfake1m", "avdeepfake1m++"],
+    typer.Option(help="Its layout; what `pipeline synthesize` makes has that of lavdf."),
+]
+Split = Literal["train", "dev", "test"]
+Name = Literal["honest", "lavdf", "avdeepfake1m", "activitynet", "paper", "lab"]
+
+
+def evaluate(
+    dataset: Dataset,
+    layout: Layout = "lavdf",
+    split: Annotated[Split, typer.Option(help="Its part; AV-Deepfake1M's val is dev.")] = "test",
+    weights: Weights = None,
+    store: Annotated[
+        Path | None,
+        typer.Option(help="Folder that keeps features; those that it lacks are extracted into it first."),
+    ] = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(help='Measure these instead: {"file": [[confidence, start, end], ...], ...}.'),
+    ] = None,
+    scores: Annotated[
+        Path | None, typer.Option(help="Video-level scores, one file;score a line, alone or beside them.")
+    ] = None,
+    protocol: Annotated[
+        list[Name] | None,
+        typer.Option(help="How proposals are judged (docs/metrics.md); repeatable. [default: honest, paper]"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for evaluation.json, .csv, .md and the predictions.")
+    ] = None,
+    bootstrap: Annotated[
+        int, typer.Option(min=0, help="Samples for the confidence intervals; 0 for none.")
+    ] = 1000,
+    seed: Annotated[int, typer.Option(help="Of these samples.")] = 0,
+    device: Device = "auto",
+    overrides: Overrides = None,
+    debug: Debug = False,
+) -> None:
+    """Measure a detector, or anyone's predictions, on a labelled data set.
+
+    Exit code 4 when some clips could not be analysed: they count as called authentic.
+
+    \b
+    Examples:
+      pipeline evaluate --dataset LAV-DF/ --weights runs/first/weights --store features/ --out results/
+      pipeline evaluate --dataset LAV-DF/ --predictions predictions.json --protocol lavdf
+    """
+    from data.errors import UsageError
+    from data.manifest import Manifest, read_metadata
+    from pipeline.evaluate import evaluate as measure
+    from pipeline.evaluate import samples_of
+    from pipeline.predictions import read_predictions, write_proposals, write_scores
+    from pipeline.progress import progress
+    from pipeline.report.json import write_text
+    from pipeline.report.outputs import check_folder
+
+    foreign = predictions is not None or scores is not None
+    if foreign and (weights is not None or store is not None):
+        fix = "give --weights and --store, or --predictions and --scores"
+        raise UsageError("predictions are read from files or made with weights, not both", fix=fix)
+    if out is not None:
+        check_folder(out, "--out")
+    if foreign:
+        # Nothing is decoded: the metadata alone will do, and a clip that is not on the disk still counts.
+        manifest = Manifest(dataset, tuple(read_metadata(layout, dataset).values()))
+        files = [sample.file.as_posix() for sample in samples_of(manifest, split)]
+        found = read_predictions(files, predictions, scores)
+    else:
+        from data.store import FeatureStore
+        from pipeline.detector import Pipeline
+        from pipeline.predict import predict
+
+        if store is None:
+            raise UsageError("features need a place", fix="give --store DIR, or predictions to measure")
+        check_folder(store, "--store")
+        manifest = Manifest.load(layout, dataset)
+        with progress() as bar:
+            bar.begin("weights")
+            source = weights if weights is not None else "compact"
+            detector = Pipeline.from_pretrained(source, device=device, overrides=overrides or (), hook=bar)
+            bar.begin(str(dataset))
+            found = predict(detector, manifest, split, FeatureStore(store), bar)
+        if out is not None:
+            # Before anything is measured: the labels of a test split may be known to its authors alone.
+            short = layout != "lavdf"
+            write_proposals(out / "predictions.json", found, short)
+            write_scores(out / "prediction.txt", found, short)
+    result = measure(found, manifest, split, protocol or ("honest", "paper"), bootstrap, seed)
+    print(result.markdown(), end="")
+    if out is not None:
+        write_text(out / "evaluation.json", result.to_json())
+        write_text(out / "evaluation.csv", result.to_csv())
+        write_text(out / "evaluation.md", result.markdown())
+        print(f"\nwrote {out / 'evaluation.md'}, .json and .csv")
+    raise typer.Exit(EXIT_PARTIAL if any(one.unread for one in found) else 0)
+
+
+def tune(
+    dataset: Dataset,
+    weights: Annotated[
+        Path, typer.Option(help="Weights folder that `pipeline train` wrote; its config.yaml is changed.")
+    ],
+    store: Store,
+    layout: Layout = "lavdf",
+    split: Annotated[Split, typer.Option(help="Part whose intervals are used.")] = "dev",
+    metric: Annotated[str, typer.Option(help="A measure of the protocol: mAP, AP@0.5, AR@5 ...")] = "mAP",
+    protocol: Annotated[Name, typer.Option(help="How proposals are judged.")] = "honest",
+    max_clips: Annotated[
+        int, typer.Option(min=1, help="Look at no more clips than these, drawn with a fixed seed.")
+    ] = 2000,
+    device: Device = "auto",
+    debug: Debug = False,
+) -> None:
+    """Choose thresholds, merge gap and shortest length on a split whose intervals are known.
+
+    The result is no longer weakly supervised in these four numbers; tuning.json beside the weights says so.
+
+    \b
+    Example:
+      pipeline tune --dataset LAV-DF/ --weights runs/first/weights --store features/
+    """
+    from data.manifest import Manifest
+    from data.store import FeatureStore
+    from pipeline.detector import Pipeline
+    from pipeline.progress import progress
+    from pipeline.report.outputs import check_folder
+    from pipeline.tune import RECORD_FILE, save_tuning
+    from pipeline.tune import tune as search
+
+    manifest = Manifest.load(layout, dataset)
+    check_folder(store, "--store")
+    with progress() as bar:
+        bar.begin("weights")
+        detector = Pipeline.from_pretrained(weights, device=device, hook=bar)
+        bar.begin(str(dataset))
+        result = search(detector, manifest, FeatureStore(store), split, metric, protocol, max_clips, bar)
+    save_tuning(result, weights)
+    chosen = result.config
+    print(
+        f"{metric} ({protocol}) on {result.clips} clips of {split}: {result.before:.4f} -> {result.best:.4f}"
+    )
+    print(
+        f"onset {chosen.onset:g}, offset {chosen.offset:g}, merge_gap_s {chosen.merge_gap_s:g}, "
+        f"min_duration_s {chosen.min_duration_s:g}, out of {len(result.trials)} settings tried"
+    )
+    print(f"interval labels of {split} were used; the record is {weights / RECORD_FILE}")

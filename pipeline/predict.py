@@ -1,0 +1,79 @@
+"""What a detector says of every clip of a split: features from the store, step scores, ranked proposals."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.schema import LocalizeConfig
+from data.files import known_sha256
+from data.manifest import Manifest, Sample
+from data.store import FeatureStore
+from pipeline.detector import Pipeline
+from pipeline.evaluate import samples_of
+from pipeline.extract import extract_missing, store_keys
+from pipeline.localize import proposals
+from pipeline.predictions import StepCurves, VideoPrediction
+from pipeline.progress import Hook, silent
+from pipeline.score import ClipScores, score_clip
+
+_LOG = logging.getLogger(__name__)
+
+
+def score_split(
+    detector: Pipeline, manifest: Manifest, split: str, store: FeatureStore, hook: Hook = silent
+) -> Iterator[tuple[Sample, ClipScores | None]]:
+    """Step scores of every clip of `split`, in the manifest's order; None for one that cannot be analysed.
+
+    What the store lacks is extracted first; what fails there is told as a warning.
+
+    Raises UsageError when there is no clip, StoreError for damaged features.
+    """
+    samples = samples_of(manifest, split)
+    files = [sample.file for sample in samples]
+    for error in extract_missing(manifest.root, files, detector.extractors, store, detector.config, hook):
+        _LOG.warning("%s", error)
+    hashes = known_sha256(manifest.root, files, store.root / "media-index.json")
+    for done, sample in enumerate(samples):
+        hook("score", done, len(samples))
+        keys = store_keys(hashes[sample.file], detector.extractors, detector.config)
+        readers = {name: store.reader(key) if store.contains(key) else None for name, key in keys.items()}
+        if not any(reader is not None and reader.n for reader in readers.values()):
+            yield sample, None
+            continue
+        settings = detector.config.localize
+        scores = score_clip(detector.model, readers["visual"], readers["audio"], settings, detector.device)
+        yield sample, scores
+    hook("score", len(samples), len(samples))
+
+
+def predict(
+    detector: Pipeline, manifest: Manifest, split: str, store: FeatureStore, hook: Hook = silent
+) -> tuple[VideoPrediction, ...]:
+    """What `detector` says of every clip of `split`, proposals best first; see `score_split`."""
+    predictions = []
+    for sample, scores in score_split(detector, manifest, split, store, hook):
+        name = sample.file.as_posix()
+        if scores is None:
+            predictions.append(VideoPrediction(name, np.zeros((0, 3)), 0.0, (1.0, 0.0, 0.0, 0.0), None, True))
+            continue
+        probabilities = scores.video_probabilities
+        curves = {"visual": scores.visual, "audio": scores.audio, "joint": scores.joint}
+        steps = {
+            branch: np.where(scores.valid[branch], curve, np.float32(np.nan))
+            for branch, curve in curves.items()
+            if curve is not None
+        }
+        rows = proposal_rows(scores, detector.config.localize)
+        curves_of = StepCurves(scores.grid, steps)
+        predictions.append(VideoPrediction(name, rows, 1 - probabilities[0], probabilities, curves_of))
+    return tuple(predictions)
+
+
+def proposal_rows(scores: ClipScores, config: LocalizeConfig) -> NDArray[np.float64]:
+    """Proposals of a clip as (P, 3): score, start and end in seconds, best first."""
+    found = proposals(scores, config)
+    return np.array([[p.score, p.start_s, p.end_s] for p in found], np.float64).reshape(-1, 3)

@@ -1,0 +1,253 @@
+"""Predictions of any detector, in the formats of LAV-DF and AV-Deepfake1M, read with care and written.
+
+``predictions.json``: ``{"file": [[confidence, start_s, end_s], ...], ...}``; ``prediction.txt``: one ``file;score``
+a line. Files are named relative to the data set's root or, as AV-Deepfake1M's challenge has it, to their part of it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.errors import InputError
+from data.files import replacing
+from data.timeline import TimeGrid
+
+_SPACE = re.compile(r"[ \t\n\r]*")
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class StepCurves:
+    """What a detector says of each step of `grid`: curves (T,) by branch, NaN where nothing was decoded."""
+
+    grid: TimeGrid
+    curves: Mapping[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class VideoPrediction:
+    """What a detector says of one clip; None is what it does not say.
+
+    `file`: name relative to the data set's root; `proposals` (P, 3): score, start and end in seconds, in file order;
+    `score`: how likely the clip is forged; `probabilities` of the four classes. `unread`: the clip could not be
+    analysed, and so counts as one that was called authentic.
+    """
+
+    file: str
+    proposals: NDArray[np.float64] | None = None
+    score: float | None = None
+    probabilities: tuple[float, ...] | None = None
+    steps: StepCurves | None = None
+    unread: bool = False
+
+
+@dataclass
+class _Faults:
+    """What is wrong with a file of predictions: all is counted, the first few are shown."""
+
+    path: Path
+    count: int = 0
+    shown: list[str] = field(default_factory=list)
+
+    def add(self, what: str) -> None:
+        self.count += 1
+        if len(self.shown) < _SHOWN:
+            self.shown.append(what)
+
+    def raise_if_any(self) -> None:
+        if self.count:
+            first = "; ".join(self.shown)
+            what = f"{self.count} fault(s), first: {first}" if self.count > 1 else f"1 fault: {first}"
+            raise InputError(what, self.path, "mend the file; nothing was scored")
+
+
+def read_proposals(path: Path, files: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+    """Proposals (P, 3) of each of `files` in the order of `path`, its entries read one at a time.
+
+    An empty list says that nothing was found.
+
+    Raises InputError with the first faults when `path` is no such JSON, names a clip that is not among `files` or
+    twice, lacks one, or holds a score or time that is no finite number, a negative time or a reversed span.
+    """
+    return _read(path, files, _entries(path), _proposals)
+
+
+def read_scores(path: Path, files: Sequence[str]) -> dict[str, float]:
+    """How likely each of `files` is forged, from lines ``file;score``.
+
+    Raises InputError with the first faults when a line is malformed, a score is no finite number, or the names are
+    not those of `files`, each once.
+    """
+    return _read(path, files, _lines(path), _score)
+
+
+def write_proposals(path: Path, predictions: Iterable[VideoPrediction], short: bool = False) -> None:
+    """Write ``predictions.json``, a line per clip, with all digits; `short` names clips within their part.
+
+    Raises UsageError when it cannot be written.
+    """
+    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        separator = "{\n"
+        for prediction in predictions:
+            rows = prediction.proposals.tolist() if prediction.proposals is not None else []
+            file.write(f"{separator}{json.dumps(_name(prediction.file, short))}: {json.dumps(rows)}")
+            separator = ",\n"
+        file.write("\n}\n" if separator != "{\n" else "{}\n")
+
+
+def write_scores(path: Path, predictions: Iterable[VideoPrediction], short: bool = False) -> None:
+    """Write ``prediction.txt``; clips without a score have no line; `short` names clips within their part.
+
+    Raises UsageError when it cannot be written.
+    """
+    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        for prediction in predictions:
+            if prediction.score is not None:
+                file.write(f"{_name(prediction.file, short)};{prediction.score!r}\n")
+
+
+def read_predictions(
+    files: Sequence[str], proposals: Path | None, scores: Path | None
+) -> tuple[VideoPrediction, ...]:
+    """Predictions for `files`, in their order, from either file or both.
+
+    Raises InputError as `read_proposals` and `read_scores` do.
+    """
+    found = read_proposals(proposals, files) if proposals is not None else {}
+    scored = read_scores(scores, files) if scores is not None else {}
+    return tuple(VideoPrediction(file, found.get(file), scored.get(file)) for file in files)
+
+
+def _read(
+    path: Path,
+    files: Sequence[str],
+    entries: Iterator[tuple[str, Any]],
+    convert: Callable[[str, Any, _Faults], Any],
+) -> dict[str, Any]:
+    names, faults, found = _names(files), _Faults(path), dict[str, Any]()
+    for name, value in entries:
+        file = names.get(name)
+        if file is None:
+            faults.add(f"{name!r} is no clip of this split")
+        elif file in found:
+            faults.add(f"{name!r} occurs more than once")
+        else:
+            found[file] = convert(name, value, faults)
+    for file in files:
+        if file not in found:
+            faults.add(f"{file!r} is missing (write an empty list where nothing was found)")
+    faults.raise_if_any()
+    return found
+
+
+def _names(files: Sequence[str]) -> dict[str, str]:
+    """Every way to name each file; the name within its part only where that is unambiguous."""
+    short: dict[str, str | None] = {}
+    for file in files:
+        name = _name(file, short=True)
+        short[name] = file if name not in short else None
+    return {name: file for name, file in short.items() if file is not None} | {file: file for file in files}
+
+
+def _name(file: str, short: bool) -> str:
+    parts = PurePosixPath(file).parts
+    return "/".join(parts[1:]) if short and len(parts) > 1 else file
+
+
+def _proposals(name: str, value: Any, faults: _Faults) -> NDArray[np.float64]:
+    empty = np.zeros((0, 3))
+    if not isinstance(value, list):
+        faults.add(f"{name!r} has {_short(value)} where a list of proposals should be")
+        return empty
+    for number, row in enumerate(value):
+        if type(row) is not list or len(row) != 3 or not all(type(x) in (int, float) for x in row):
+            faults.add(f"{name!r} #{number} {_short(row)} is not [confidence, start, end]")
+            return empty
+    try:
+        rows = np.array(value, np.float64).reshape(-1, 3)
+    except OverflowError:
+        faults.add(f"{name!r} has a number too large for a float")
+        return empty
+    wrong = ~np.isfinite(rows).all(axis=1) | (rows[:, 1] < 0) | (rows[:, 2] < rows[:, 1])
+    for number in np.flatnonzero(wrong).tolist():
+        row = rows[number]
+        if not math.isfinite(row[0]):
+            what = "has a score that is no number"
+        elif not np.isfinite(row).all():
+            what = "has a time that is no number"
+        else:
+            what = "starts before 0" if row[1] < 0 else "ends before it starts"
+        faults.add(f"{name!r} #{number} {_short(row.tolist())} {what}")
+    return rows
+
+
+def _score(name: str, value: Any, faults: _Faults) -> float:
+    try:
+        score = float(value)
+    except ValueError:
+        score = math.nan
+    if not math.isfinite(score):
+        faults.add(f"{name!r} has the score {_short(value)}, which is no number")
+    return score
+
+
+def _lines(path: Path) -> Iterator[tuple[str, str]]:
+    for number, line in enumerate(_text(path).splitlines(), start=1):
+        if line.strip():
+            name, separator, score = line.rpartition(";")
+            if not separator:
+                raise InputError(f"line {number} is not of the form file;score: {_short(line)}", path)
+            yield name.strip(), score.strip()
+
+
+def _entries(path: Path) -> Iterator[tuple[str, Any]]:
+    """Keys and values of the JSON object in `path`, one at a time: as a whole it would take many times its size."""
+    text, decode = _text(path), json.JSONDecoder().raw_decode
+    at, count = _skip(text, 0), 0
+    if text[at : at + 1] != "{":
+        raise InputError('is not of the form {"file": [[confidence, start, end], ...], ...}', path)
+    at = _skip(text, at + 1)
+    while count or text[at : at + 1] != "}":
+        try:
+            name, at = decode(text, at)
+            at = _skip(text, at)
+            if not isinstance(name, str) or text[at : at + 1] != ":":
+                raise ValueError
+            value, at = decode(text, _skip(text, at + 1))
+        except (ValueError, RecursionError):
+            line = text.count("\n", 0, at) + 1
+            what = f"is cut off or damaged after {count} entries, near line {line}"
+            raise InputError(what, path, "write it again as JSON") from None
+        yield name, value
+        count, at = count + 1, _skip(text, at)
+        if text[at : at + 1] != ",":
+            break
+        at = _skip(text, at + 1)
+    if text[at : at + 1] != "}" or _skip(text, at + 1) != len(text):
+        raise InputError(f"is cut off or damaged after {count} entries", path, "write it again as JSON")
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise InputError(f"not readable as text ({error})", path, "check the path") from None
+
+
+def _skip(text: str, at: int) -> int:
+    space = _SPACE.match(text, at)
+    return space.end() if space is not None else at
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,209 @@
+"""Thresholds, merge gap and minimum length, chosen on a split whose intervals are known.
+
+This is the one place where interval labels shape a detector, and what it writes says so. Step scores are computed
+once; the search goes through the settings that turn them into intervals.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from configs.loader import dump
+from configs.schema import LocalizeConfig
+from data.errors import UsageError
+from data.files import replacing
+from data.manifest import Manifest, Sample
+from data.store import FeatureStore
+from pipeline.detector import CONFIG_FILE, Pipeline, bundle_config
+from pipeline.metrics import PROTOCOLS, ProtocolName, localization
+from pipeline.predict import proposal_rows, score_split
+from pipeline.progress import Hook, silent
+from pipeline.score import ClipScores
+
+RECORD_FILE = "tuning.json"
+
+ONSETS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+DROPS = (0.0, 0.05, 0.1, 0.2, 0.3)
+"""Values of `onset`, and how far `offset` lies below it; the pairs are tried together, since they act together."""
+
+GAPS_S = (0.0, 0.04, 0.08, 0.12, 0.2, 0.4)
+SHORTEST_S = (0.0, 0.04, 0.08, 0.12, 0.16, 0.24, 0.32)
+"""Values of `merge_gap_s` and `min_duration_s`: LAV-DF's segments are 0.65 s long on average, steps 0.04 s."""
+
+MAX_CLIPS = 2000
+"""Clips that the search looks at, a fixed draw where there are more: LAV-DF's dev split has 31,501."""
+
+_ROUNDS = 3
+_TUNED = ("onset", "offset", "merge_gap_s", "min_duration_s")
+
+Values = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Values of the four settings and what the metric says of them."""
+
+    values: Values
+    score: float
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """The best settings, and all that was tried, the settings from before first."""
+
+    config: LocalizeConfig
+    metric: str
+    protocol: ProtocolName
+    dataset: str
+    split: str
+    clips: int
+    trials: tuple[Trial, ...]
+
+    @property
+    def before(self) -> float:
+        """What the metric says of the settings from before."""
+        return self.trials[0].score
+
+    @property
+    def best(self) -> float:
+        """What the metric says of the settings found."""
+        return max(trial.score for trial in self.trials)
+
+    def to_json(self) -> str:
+        """The record that is kept with the model."""
+        document = {
+            "supervision": f"interval labels of the split '{self.split}' were used to choose these settings",
+            "dataset": self.dataset,
+            "split": self.split,
+            "clips": self.clips,
+            "metric": self.metric,
+            "protocol": self.protocol,
+            "before": self.before,
+            "best": self.best,
+            "chosen": {name: getattr(self.config, name) for name in _TUNED},
+            "trials": [{**trial.values, "score": trial.score} for trial in self.trials],
+        }
+        return json.dumps(document, indent=1) + "\n"
+
+
+def tune(
+    detector: Pipeline,
+    manifest: Manifest,
+    store: FeatureStore,
+    split: str = "dev",
+    metric: str = "mAP",
+    protocol: ProtocolName = "honest",
+    max_clips: int = MAX_CLIPS,
+    hook: Hook = silent,
+) -> Tuning:
+    """Search the settings of `localize` by `metric` of `protocol` on the intervals of `split`.
+
+    First all pairs of thresholds, then the gap, then the shortest length, and again until nothing gets better, three
+    rounds at most. Settings from before stay where nothing is better. A clip that cannot be analysed counts as one
+    without proposals.
+
+    Raises UsageError when the split has no clip, no label or no forged interval, or the metric is not one of the
+    protocol's.
+    """
+    manifest = _drawn(manifest, split, max_clips)
+    unlabelled = [sample for sample in manifest.samples if sample.label is None]
+    if unlabelled or not any(sample.fake_periods for sample in manifest.samples):
+        what = f"the split '{split}' has no forged interval, or clips without labels"
+        raise UsageError(what, manifest.root, "tune on a split whose intervals are known")
+    scored = list(score_split(detector, manifest, split, store, hook))
+    trials = list(_search(_judge(scored, metric, protocol, hook), _values(detector.config.localize)))
+    best = max(trials, key=lambda trial: trial.score)  # the first of equals
+    config = detector.config.localize.model_copy(update=best.values)
+    dataset = manifest.root.name
+    return Tuning(config, metric, protocol, dataset, split, len(scored), tuple(trials))
+
+
+def save_tuning(tuning: Tuning, folder: Path) -> None:
+    """Put the chosen settings into the weights folder's config.yaml, and ``tuning.json`` beside it.
+
+    Raises WeightsError when `folder` is no weights folder, UsageError when it cannot be written.
+    """
+    config = bundle_config(folder)
+    chosen = {name: getattr(tuning.config, name) for name in _TUNED}
+    localize = config.localize.model_copy(update=chosen)
+    # The record first: settings that were tuned never stand there without it.
+    with replacing(folder / RECORD_FILE) as temporary:
+        temporary.write_text(tuning.to_json(), encoding="utf-8")
+    with replacing(folder / CONFIG_FILE) as temporary:
+        temporary.write_text(dump(config.model_copy(update={"localize": localize})), encoding="utf-8")
+
+
+def _drawn(manifest: Manifest, split: str, max_clips: int) -> Manifest:
+    samples = [sample for sample in manifest.samples if sample.split == split]
+    if len(samples) > max_clips:
+        chosen = np.sort(np.random.default_rng(0).permutation(len(samples))[:max_clips])
+        samples = [samples[k] for k in chosen.tolist()]
+    return Manifest(manifest.root, tuple(samples))
+
+
+def _judge(
+    scored: list[tuple[Sample, ClipScores | None]], metric: str, protocol: ProtocolName, hook: Hook
+) -> Callable[[LocalizeConfig], float]:
+    truth = [np.array([[p.start_s, p.end_s] for p in s.fake_periods]).reshape(-1, 2) for s, _ in scored]
+    labels = np.array([sample.label for sample, _ in scored], np.int64)
+    nothing, tried = np.zeros((0, 3)), 0
+
+    def judge(config: LocalizeConfig) -> float:
+        nonlocal tried
+        tried += 1
+        hook("try settings", tried)
+        found = [proposal_rows(scores, config) if scores is not None else nothing for _, scores in scored]
+        measured = localization(found, truth, PROTOCOLS[protocol], labels)
+        if metric not in measured:
+            known = ", ".join(measured)
+            raise UsageError(f"protocol '{protocol}' has no measure '{metric}'", fix=f"it has {known}")
+        if np.isnan(measured[metric]):
+            fix = "choose a protocol that counts clips of this split"
+            raise UsageError(f"protocol '{protocol}' finds no segment to count", fix=fix)
+        return measured[metric]
+
+    return judge
+
+
+def _search(judge: Callable[[LocalizeConfig], float], start: Values) -> Iterator[Trial]:
+    """Every set of values tried once, coordinate by coordinate from the best so far."""
+    known: dict[tuple[float, ...], Trial] = {}
+
+    def trial(values: Mapping[str, float]) -> Iterator[Trial]:
+        key = tuple(values[name] for name in _TUNED)
+        if key not in known:
+            known[key] = Trial(dict(values), judge(LocalizeConfig(**values)))  # type: ignore[arg-type]
+            yield known[key]
+
+    yield from trial(start)
+    pairs: list[Values] = [
+        {"onset": onset, "offset": round(onset - drop, 3)}
+        for onset in ONSETS
+        for drop in DROPS
+        if onset - drop >= 0
+    ]
+    gaps: list[Values] = [{"merge_gap_s": gap} for gap in GAPS_S]
+    lengths: list[Values] = [{"min_duration_s": shortest} for shortest in SHORTEST_S]
+    for _ in range(_ROUNDS):
+        before = _best(known).score
+        for changes in (pairs, gaps, lengths):
+            base = _best(known).values
+            for change in changes:
+                yield from trial({**base, **change})
+        if _best(known).score <= before:
+            return
+
+
+def _best(known: Mapping[tuple[float, ...], Trial]) -> Trial:
+    return max(known.values(), key=lambda trial: trial.score)
+
+
+def _values(config: LocalizeConfig) -> Values:
+    values: dict[str, Any] = {name: getattr(config, name) for name in _TUNED}
+    return values
