@@ -35,6 +35,9 @@ from pipeline.voices import recode, synthetic_speech
 FPS = 25
 RATE = FPS * FRAME_SAMPLES
 
+DONORS = 3
+"""People whose face is tried before another manipulation is."""
+
 Frames = NDArray[np.uint8]
 Samples = NDArray[np.float32]
 Span = tuple[int, int]
@@ -130,7 +133,7 @@ class _Edit:
         size = max(2, round(width * scale)), max(2, round(height * scale))
         edited = np.empty_like(frames)
         for k, image in enumerate(frames):
-            small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+            small = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
             cv2.resize(small, (width, height), dst=edited[k], interpolation=cv2.INTER_CUBIC)
         return edited
 
@@ -179,13 +182,14 @@ class _Edit:
             self._shams.append(_segment(span, "visual", touch_up_face.__name__))
             return
         for k in self._rng.permutation(len(forgeries)):
-            other = donors.face(self._rng) if forgeries[k] in FROM_OTHERS else None
-            try:
-                self._frames = forgeries[k](self._frames, self._piece.boxes, span, self._rng, other)
-            except ValueError:
-                continue  # this one needs more material than there is
-            self._segments.append(_segment(span, "visual", forgeries[k].__name__))
-            return
+            for _ in range(DONORS if forgeries[k] in FROM_OTHERS else 1):
+                other = donors.face(self._rng) if forgeries[k] in FROM_OTHERS else None
+                try:
+                    self._frames = forgeries[k](self._frames, self._piece.boxes, span, self._rng, other)
+                except ValueError:
+                    continue  # more material is needed than there is, or the two faces look different ways
+                self._segments.append(_segment(span, "visual", forgeries[k].__name__))
+                return
         raise InputError(f"no visual manipulation fits frames {span}")
 
     def audio(self, span: Span, forgeries: list[AudioForgery], donors: Donors) -> None:

@@ -336,7 +336,7 @@ def _sound(path: Path) -> NDArray[np.float32] | None:
     return read_sound(path, _DECODE)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)
 def _face_clip(path: Path) -> FaceClip | None:
     frames, _ = next(read_pieces(path, _DECODE, DONOR_S, DONOR_SIDE), (None, None))
     boxes = track_face(frames) if frames is not None else None
