@@ -155,6 +155,7 @@ def _by_segment(
     bounds = [0.0, *LENGTHS_S, np.inf]
     for low, high in pairwise(bounds):
         name = f"{low:g} to {high:g} s" if np.isfinite(high) else f"{low:g} s and more"
+        name = f"below {high:g} s" if low == 0 else name
         groups.append(("recall by length", name, (lengths >= low) & (lengths < high)))
     named = [family for clip in families for family in clip]
     for family in sorted(set().union(*named)):
@@ -192,13 +193,14 @@ def _video_rows(
             values["accuracy, 4 classes"] = accuracy(likely, labels, weights)
         return values
 
-    rows = boot.rows("video level", "all", measure)
+    rows = [Row("video level", "all", "clips", len(found)), *boot.rows("video level", "all", measure)]
     groups = {f"{name} vs real": labels == k for k, name in enumerate(CLASSES[1:], start=1)}
     held = [frozenset().union(*clip) for clip in families]
     for family in sorted(frozenset().union(*held)):
         groups[f"{family} vs real"] = np.array([family in clip for clip in held])
     for name, chosen in groups.items():
         if chosen.any() and (labels == 0).any():
+            rows.append(Row("video level", name, "clips", int(chosen.sum())))
             rows += boot.rows("video level", name, partial(measure, chosen=chosen | (labels == 0)))
     return rows
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from data.manifest import CLASSES
 
-_COUNTS = frozenset(("segments", "steps"))
+_COUNTS = frozenset(("clips", "segments", "steps"))
 
 
 @dataclass(frozen=True)

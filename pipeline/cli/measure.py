@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast, get_args
 
 import typer
 
@@ -16,6 +16,13 @@ Layout = Annotated[
 ]
 Split = Literal["train", "dev", "test"]
 Name = Literal["honest", "lavdf", "avdeepfake1m", "activitynet", "paper", "lab"]
+_NAMES: tuple[Name, ...] = get_args(Name)
+
+
+def _name(text: str) -> str:
+    if text not in _NAMES:
+        raise typer.BadParameter(f"'{text}' is none of {', '.join(_NAMES)}")
+    return text
 
 
 def evaluate(
@@ -35,8 +42,12 @@ def evaluate(
         Path | None, typer.Option(help="Video-level scores, one file;score a line, alone or beside them.")
     ] = None,
     protocol: Annotated[
-        list[Name] | None,
-        typer.Option(help="How proposals are judged (docs/metrics.md); repeatable. [default: honest, paper]"),
+        list[str] | None,
+        typer.Option(
+            parser=_name,
+            metavar="|".join(_NAMES),
+            help="How proposals are judged (docs/metrics.md); repeatable. [default: honest, paper]",
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for evaluation.json, .csv, .md and the predictions.")
@@ -98,7 +109,8 @@ def evaluate(
             short = layout != "lavdf"
             write_proposals(out / "predictions.json", found, short)
             write_scores(out / "prediction.txt", found, short)
-    result = measure(found, manifest, split, protocol or ("honest", "paper"), bootstrap, seed)
+    judged = cast("list[Name]", protocol or ["honest", "paper"])
+    result = measure(found, manifest, split, judged, bootstrap, seed)
     print(result.markdown(), end="")
     if out is not None:
         write_text(out / "evaluation.json", result.to_json())
