@@ -198,7 +198,12 @@ class _Edit:
         bounds = span[0] * FRAME_SAMPLES, span[1] * FRAME_SAMPLES
         nothing = np.zeros(0, np.float32)
         if not forgeries:
-            self._samples = touch_up_speech(self._samples, bounds, self._rng, Voices(nothing, nothing, None))
+            try:
+                self._samples = touch_up_speech(
+                    self._samples, bounds, self._rng, Voices(nothing, nothing, None)
+                )
+            except ValueError:
+                return  # silence all through the span: there is nothing to touch up
             self._shams.append(_segment(span, "audio", touch_up_speech.__name__))
             return
         for k in self._rng.permutation(len(forgeries)):
@@ -214,7 +219,9 @@ class _Edit:
     def _voices(self, forgery: AudioForgery, length: int, donors: Donors) -> Voices:
         nothing = np.zeros(0, np.float32)
         other = donors.voice(self._rng) if forgery in FROM_OTHERS else None
-        synthetic = synthetic_speech(self._rng, 2 * length) if forgery is speak_text else nothing
+        synthetic = (
+            synthetic_speech(self._rng, max(2 * length, 4 * RATE)) if forgery is speak_text else nothing
+        )
         return Voices(other if other is not None else nothing, synthetic, recode)
 
     def finish(self) -> EditedClip:
