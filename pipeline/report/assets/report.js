@@ -133,6 +133,10 @@
       pen.globalAlpha = 1;
       pen.lineWidth = over ? 2 : 1;
       pen.strokeRect(left + 0.5, over ? 1 : -2, wide - 1, over ? height - 2 : height + 4);
+      if (!over) continue;
+      pen.strokeStyle = colour("surface");
+      pen.lineWidth = 1;
+      pen.strokeRect(left - 1, 0.5, wide + 2, height - 1);
     }
   }
   function hatch(pen, width, height, lane) {
