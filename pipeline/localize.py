@@ -51,7 +51,8 @@ def proposals(scores: ClipScores, config: LocalizeConfig) -> tuple[ForgedInterva
     """Ranked intervals of all branches for evaluation, best first; in a clip that seems real they score low.
 
     The mean step score is multiplied by the probability of the class that routes to the branch, taken from
-    the window whose middle is nearest.
+    the window whose middle is nearest. Where that is zero there is no proposal: the class needs an absent track,
+    or the method cannot tell the tracks apart and its one curve is proposed by one branch.
     """
     ranked = []
     for found in localize(scores, config, route="all"):
@@ -60,7 +61,8 @@ def proposals(scores: ClipScores, config: LocalizeConfig) -> tuple[ForgedInterva
             scores.windows, key=lambda w: abs(scores.grid.interval(w.first, w.stop).mid_s - span.mid_s)
         )
         gate = window.probabilities[("real", "visual", "audio", "both").index(found.modality)]
-        ranked.append(replace(found, score=found.score * gate))
+        if gate > 0:
+            ranked.append(replace(found, score=found.score * gate))
     return tuple(sorted(ranked, key=lambda found: -found.score))
 
 

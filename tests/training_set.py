@@ -47,8 +47,9 @@ def keys(sha256: str) -> dict[str, StoreKey]:
     return {"visual": StoreKey(sha256, "v"), "audio": StoreKey(sha256, "a")}
 
 
-def config(**train_settings: Any) -> PipelineConfig:
-    return validate(SETTINGS | {"train": SETTINGS["train"] | train_settings})
+def config(method: str = "rt_deeploc", **train_settings: Any) -> PipelineConfig:
+    model = SETTINGS["model"] | {"method": method}
+    return validate(SETTINGS | {"model": model, "train": SETTINGS["train"] | train_settings})
 
 
 class Set:
@@ -92,7 +93,7 @@ def run(
     chosen = settings if settings is not None else config()
     folder = train(chosen, clips.manifest, clips.store, out, keys, device="cpu", **options)
     assert folder == out / "weights"
-    return load_file(folder / "rt_deeploc.safetensors")
+    return load_file(folder / f"{chosen.model.method}.safetensors")
 
 
 def rows(out: Path, group: str) -> list[dict[str, float]]:

@@ -163,6 +163,13 @@ def test_proposals_take_the_probabilities_of_the_nearest_window() -> None:
     assert [(round(i.start_s, 2), round(i.score, 4)) for i in found] == [(0.0, 0.72), (0.32, 0.16)]
 
 
+def test_impossible_classes_propose_nothing() -> None:
+    """A method that cannot tell the tracks apart has one curve for all branches, and "both" is its only class."""
+    same: list[float] = [0.9] * 4 + [0] * 6
+    scores = clip(visual=same, audio=same, joint=same, probabilities=(0.4, 0.0, 0.0, 0.6))
+    assert [(i.modality, round(i.score, 4)) for i in proposals(scores, PLAIN)] == [("both", 0.54)]
+
+
 def test_defaults_are_usable() -> None:
     found = localize(clip(50, visual=[0.0] * 20 + [0.9] * 10 + [0.0] * 20), LocalizeConfig())
     assert [(i.start_s, i.end_s) for i in found] == [(0.8, 1.2)]

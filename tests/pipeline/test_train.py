@@ -46,6 +46,45 @@ def test_intervals_change_no_bit_and_labels_do(
     assert not equal(run(clips, tmp_path / "relabelled"), reference[1])
 
 
+@pytest.mark.parametrize("method", ["cola", "mdp"])
+def test_intervals_change_no_bit_of_the_compared_methods(
+    clips: Set, tmp_path: Path, request: pytest.FixtureRequest, method: str
+) -> None:
+    request.addfinalizer(lambda: clips.relabel(lambda rows: None))
+    settings = config(method, steps=3)
+    before = run(clips, tmp_path / "before", settings)
+
+    def shuffle(rows: list[dict[str, Any]]) -> None:
+        for row, period in zip(rows, [row["fake_periods"] for row in rows[5:] + rows[:5]], strict=True):
+            row["fake_periods"] = [[0.5 + start, 0.5 + end] for start, end in period]
+
+    clips.relabel(shuffle)
+    assert equal(run(clips, tmp_path / "shuffled", settings), before)
+    clips.relabel(lambda rows: rows[0].update(modify_audio=True))  # the label does count
+    assert not equal(run(clips, tmp_path / "relabelled", settings), before)
+
+
+@pytest.mark.parametrize("method", ["cola", "mdp"])
+def test_compared_methods_learn_through_the_same_trainer(clips: Set, tmp_path: Path, method: str) -> None:
+    settings = config(method, steps=40, learning_rate=1e-2, checkpoint_every=40, log_every=10)
+    run(clips, tmp_path, settings)
+    assert {path.name for path in (tmp_path / "weights").iterdir()} == {
+        "config.yaml",
+        f"{method}.safetensors",
+    }
+    assert load_config(tmp_path / "weights" / "config.yaml").model.method == method
+    first, *_, last = rows(tmp_path, "train")
+    assert last["total"] < first["total"]
+    assert last["video_accuracy"] > 0.8  # of authentic and forged; three in four are forged
+    (dev,) = rows(tmp_path, "dev")
+    assert dev["video_auc"] > 0.9
+
+
+def test_run_of_one_method_is_not_resumed_with_another(clips: Set, reference: Reference) -> None:
+    with pytest.raises(UsageError, match=r"made with another model \(settings\);"):
+        run(clips, reference[0], config("cola"), resume=True)
+
+
 def test_training_learns_video_labels(clips: Set, tmp_path: Path) -> None:
     run(clips, tmp_path, config(steps=60, learning_rate=1e-2, checkpoint_every=60, log_every=20))
     first, *_, last = rows(tmp_path, "train")
