@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 from configs.schema import SynthesizeConfig
-from pipeline.synthesize import synthesize
+from pipeline.synthesize import plan, synthesize
 
 HERE = Path(__file__).parent
 NAMES = {0: "authentic", 1: "forged_visual", 2: "forged_audio", 3: "forged_both"}
@@ -32,7 +32,8 @@ def main() -> None:
         rendered, forged = Path(folder) / "rendered", Path(folder) / "forged"
         command = [sys.executable, HERE / "render.py", "--out", rendered, "--count", "4", "--duration", "6"]
         subprocess.run([*map(str, command), "--seed", str(seed)], check=True)
-        synthesize(rendered, forged, SynthesizeConfig(crf=(20, 20), audio_kbps=(64, 64)), seed=seed)
+        config = SynthesizeConfig(crf=(20, 20), audio_kbps=(64, 64), real_share=0.25)
+        synthesize(plan(rendered, config, seed), forged)
         clips = json.loads((forged / "forgeries.json").read_text(encoding="utf-8"))
         people = sorted({clip["identity"] for clip in clips})
         truth = {}
