@@ -163,10 +163,11 @@ def _judge(
         if metric not in measured:
             known = ", ".join(measured)
             raise UsageError(f"protocol '{protocol}' has no measure '{metric}'", fix=f"it has {known}")
-        if np.isnan(measured[metric]):
+        if np.isnan(measured["mAP"]):
             fix = "choose a protocol that counts clips of this split"
             raise UsageError(f"protocol '{protocol}' finds no segment to count", fix=fix)
-        return measured[metric]
+        # Where videos without proposals do not count, and none has any, there is no recall.
+        return measured[metric] if not np.isnan(measured[metric]) else 0.0
 
     return judge
 
