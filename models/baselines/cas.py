@@ -13,13 +13,19 @@ from models.method import FORGED, Scores
 
 
 class Activations(nn.Module):
-    """Conv1d k3 -> ReLU is the embedding; dropout -> Conv1d k1 without bias -> ReLU is the CAS."""
+    """Conv1d k3 -> ReLU is the embedding; dropout -> Conv1d k1 without bias -> ReLU is the CAS.
+
+    The last weights start out positive. Drawn with signs, as in the originals, a class may be zero at every step of
+    every video from the start, and then no gradient ever reaches it.
+    """
 
     def __init__(self, channels: int, width: int, dropout: float) -> None:
         super().__init__()
         self.embed = StepConv(channels, width)
         self.dropout = nn.Dropout(dropout)
         self.out = nn.Linear(width, 2, bias=False)  # a convolution of width 1
+        with torch.no_grad():
+            self.out.weight.abs_()
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, channels), (B, T) -> embedding (B, T, width), CAS (B, T, 2): authentic, forged."""

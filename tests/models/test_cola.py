@@ -202,6 +202,17 @@ def test_cas_by_hand() -> None:
     assert activations.out.bias is None
 
 
+def test_no_class_is_dead_before_training() -> None:
+    """Drawn with signs, one of two classes is zero throughout for about every third seed on such features."""
+    generator = torch.Generator().manual_seed(0)
+    constant = torch.randn(1, 1, 8, generator=generator).abs()
+    x = constant + 0.2 * torch.randn(4, 30, 8, generator=generator)
+    for seed in range(10):
+        torch.manual_seed(seed)
+        _, cas = family.Activations(8, 16, 0.0)(x, torch.ones(4, 30, dtype=torch.bool))
+        assert (cas > 0).any(dim=1).all()
+
+
 def test_loss_by_hand() -> None:
     model = tiny(topk_divisor=2, snico=0.5)
     batch = random_batch([0, 3], 4)
