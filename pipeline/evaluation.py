@@ -109,12 +109,12 @@ class Evaluation:
                 [group, *(cells.get((group, metric), "–") for metric in metrics)]
                 for group in dict.fromkeys(row.group for row in rows)
             ]
-            lines += [f"## {table}", "", *_grid([["", *metrics], *body]), ""]
+            lines += [f"## {table}", "", *grid([["", *metrics], *body]), ""]
         if self.confusion is not None:
             body = [
                 [name, *map(str, row)] for name, row in zip(CLASSES, self.confusion.tolist(), strict=True)
             ]
-            lines += ["## true class (rows) by predicted class", "", *_grid([["", *CLASSES], *body]), ""]
+            lines += ["## true class (rows) by predicted class", "", *grid([["", *CLASSES], *body]), ""]
         if self.bootstrap["replicates"]:
             lines.append(
                 f"Shares in percent; in brackets the 95 % interval of {self.bootstrap['replicates']} samples of the "
@@ -136,8 +136,8 @@ def _cell(row: Row) -> str:
     return f"{text} ({100 * row.low:.1f}–{100 * row.high:.1f})"
 
 
-def _grid(rows: list[list[str]]) -> list[str]:
-    """A Markdown table that can be read as it is."""
+def grid(rows: list[list[str]]) -> list[str]:
+    """A Markdown table, header first, that can be read as it is."""
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
     padded = []
     for first, *rest in rows:
