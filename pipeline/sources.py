@@ -13,6 +13,7 @@ from configs.schema import DecodeConfig, SynthesizeConfig
 from data.errors import ForensicError, InputError, UsageError
 from data.manifest import AUDIO_SUFFIXES, SPLITS, Manifest
 from data.media import MediaInfo
+from data.text import printable
 from pipeline.probe import inspect
 from pipeline.progress import Hook, silent
 
@@ -86,7 +87,7 @@ def find_material(
             info = inspect(root / file, decode.max_pixels, decode.max_duration_s)
             clips.append(_source(root / file, named[file], split, info, config))
         except ForensicError as error:
-            _LOG.warning("left out: %s", error)
+            _LOG.warning("left out: %s", printable(str(error)))
             left_out[file.as_posix()] = error.what
         hook("look at the clips", done, len(forged))
     voices = tuple(

@@ -27,6 +27,7 @@ from data.errors import ForensicError, InputError, UsageError
 from data.files import replacing
 from data.forgery import AUDIO, VISUAL, FaceClip
 from data.manifest import SPLITS, Sample, write_lavdf
+from data.text import printable
 from data.timeline import Interval
 from pipeline.decode.whole import read_pieces, read_sound
 from pipeline.encode import write_clip
@@ -213,10 +214,10 @@ def forge_source(plan: Plan, k: int, out: Path) -> dict[str, str]:
                 _forge_piece(plan, k, number, _piece(frames, samples, source.path), clips, out)
             except InputError as error:
                 left_out[f"{name}#{number}"] = error.what
-                _LOG.warning("left out: %s: %s", source.path, error.what)
+                _LOG.warning("left out: %s: %s", printable(name), error.what)
     except InputError as error:
         left_out[name] = error.what
-        _LOG.warning("left out: %s", error)
+        _LOG.warning("left out: %s", printable(str(error)))
     return left_out
 
 
@@ -250,9 +251,9 @@ def _piece(frames: NDArray[np.uint8] | None, samples: NDArray[np.float32] | None
     boxes = track_face(frames) if frames is not None else None
     piece = Piece(frames, samples, boxes)
     if frames is not None and boxes is None:
-        _LOG.warning("%s: no usable face, so only its sound can be forged", path)
+        _LOG.warning("%s: no usable face, so only its sound can be forged", printable(str(path)))
     if not piece.spoken:
-        _LOG.warning("%s: no speech, so only its picture can be forged", path)
+        _LOG.warning("%s: no speech, so only its picture can be forged", printable(str(path)))
     return piece
 
 

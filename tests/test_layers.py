@@ -106,7 +106,7 @@ def test_the_command_line_imports_nothing_heavy_at_the_top() -> None:
         )
         names = {name for name in imported(top) if not name.startswith("pipeline.cli")}
         assert names <= {
-            "__future__", "data.errors", "io", "logging", "pathlib", "sys", "typer", "typing",
+            "__future__", "data.errors", "data.text", "io", "logging", "pathlib", "sys", "typer", "typing",
         }, path  # fmt: skip
 
 

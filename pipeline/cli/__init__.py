@@ -11,7 +11,7 @@ import typer
 
 from data.errors import ForensicError
 from pipeline.cli import analyse, data, datasets, learn, measure
-from pipeline.cli.options import EXIT_INTERRUPTED, complain, trace
+from pipeline.cli.options import EXIT_INTERRUPTED, OneLine, complain, trace
 
 EXIT_CODES = """
 Exit codes: 0 analysed; 1 unexpected; 2 usage or settings; 3 input unreadable; 4 finished with failures or with too
@@ -52,6 +52,7 @@ for _command in (
     learn.train,
     measure.evaluate,
     measure.tune,
+    measure.reproduce,
     datasets.synthesize,
     learn.pretrain,
     analyse.doctor,
@@ -66,9 +67,9 @@ def main(argv: list[str] | None = None) -> None:
     debug = "--debug" in arguments
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be Unicode
-    logging.basicConfig(
-        level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s: %(message)s"
-    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(OneLine("%(levelname)s: %(message)s"))
+    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, handlers=[handler])
     try:
         app(arguments, prog_name="pipeline")
     except ForensicError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,6 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from data.errors import ForensicError
+from data.text import printable
 
 EXIT_PARTIAL = 4
 EXIT_INTERRUPTED = 130
@@ -51,8 +53,16 @@ def combine(codes: list[int]) -> int:
 
 def complain(error: ForensicError, debug: bool) -> None:
     """One line on standard error for people, with the traceback when they debug."""
-    print(f"error: {error}".replace("\n", " "), file=sys.stderr)
+    print(f"error: {printable(str(error))}", file=sys.stderr)
     trace(error, debug)
+
+
+class OneLine(logging.Formatter):
+    """Warnings as one line each, since the names of files in them are strangers' text."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """The line of `record`, without what a terminal would obey."""
+        return printable(super().formatMessage(record))
 
 
 def trace(error: BaseException, debug: bool) -> None:

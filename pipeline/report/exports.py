@@ -19,8 +19,9 @@ from fractions import Fraction
 from typing import Any, Literal
 from urllib.parse import quote
 
+from data.text import printable
 from pipeline.report.model import NOTE, Report
-from pipeline.report.rows import Row, printable, rows
+from pipeline.report.rows import Row, rows
 
 Form = Literal["csv", "vtt", "audacity", "edl", "otio"]
 

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
 from importlib import resources
 
+from data.text import printable
 from pipeline.report.exports import csv_table
 from pipeline.report.model import NOTE, Report
-from pipeline.report.rows import VERDICTS, printable
+from pipeline.report.rows import VERDICTS
 
 FAILED = "failed"
 

@@ -8,8 +8,8 @@ from pathlib import Path, PurePath
 
 from data.errors import ForensicError
 from data.files import file_sha256
+from data.text import printable
 from pipeline.report.model import Report
-from pipeline.report.rows import printable
 
 _LOG = logging.getLogger(__name__)
 

@@ -15,12 +15,13 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from data.media import StreamCoverage
+from data.text import printable
 from data.timeline import Interval, total_s
 from pipeline.report import curves
 from pipeline.report.model import NOTE, Report
 from pipeline.report.pictures import Pictures, Still
 from pipeline.report.provenance import provenance
-from pipeline.report.rows import VERDICTS, Row, printable, rows, timecode
+from pipeline.report.rows import VERDICTS, Row, rows, timecode
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from data.text import printable
 from pipeline.report.model import SCHEMA, Report
-from pipeline.report.rows import printable
 
 
 def provenance(report: Report) -> list[tuple[str, list[tuple[str, str]]]]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-import unicodedata
 from dataclasses import dataclass
 
+from data.text import printable
 from pipeline.report.model import NOTE, Report
 
 VERDICTS = {
@@ -14,8 +14,6 @@ VERDICTS = {
     "audio": "the sound looks forged",
     "both": "picture and sound look forged",
 }
-
-_JOINERS = "\u200c\u200d"
 
 
 @dataclass(frozen=True)
@@ -29,19 +27,6 @@ class Row:
     end_s: float
     modality: str
     score: float
-
-
-def printable(text: str) -> str:
-    """`text` on one line, with what cannot be seen or turns the reading order as escapes like ``\\u202e``.
-
-    Those are control and format characters, line separators, and bytes of a file name that are no Unicode. The two
-    joiners stay, because emoji and several scripts need them. JSON keeps names as they are.
-    """
-    return "".join(char.encode("unicode_escape").decode() if _unseen(char) else char for char in text)
-
-
-def _unseen(char: str) -> bool:
-    return unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp") and char not in _JOINERS
 
 
 def timecode(time_s: float) -> str:

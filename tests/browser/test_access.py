@@ -13,7 +13,7 @@ import report_factory as factory
 
 from pipeline.report.folder import Outcome, index_html
 from pipeline.report.page import page_html
-from pipeline.report.rows import printable
+from data.text import printable
 
 Visit = Callable[..., Any]
 Violations = Callable[..., list[str]]

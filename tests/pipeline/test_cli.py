@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from forged_set import write_authentic
 from data.errors import MemoryLimitError
 from data.manifest import Sample, write_lavdf
 from data.timeline import Interval
+from pipeline.cli.options import OneLine
 from pipeline.report.json import loads
 
 COMMANDS = ("run", "report", "extract", "train", "synthesize", "pretrain", "doctor")
@@ -335,3 +337,19 @@ def test_pretrain_leaves_a_folder_that_train_takes(
     from pipeline.detector import bundle_config
 
     assert bundle_config(Path("extractors")).preset == "compact"
+
+
+def test_no_name_of_a_file_reaches_the_terminal_as_a_command(cli: Callable[..., Any], tmp_path: Path) -> None:
+    hostile = tmp_path / "a\x1b[31m\nerror: none\u202e.mp4"
+    hostile.write_bytes(b"no video")
+    answer = cli("run", "--input", hostile, "--json", "-")
+    assert answer.code == 3
+    assert "\x1b" not in answer.err
+    assert "\u202e" not in answer.err
+    assert len([line for line in answer.err.splitlines() if line.startswith("error:")]) == 1
+    assert "\\x1b[31m\\nerror: none" in answer.err
+
+
+def test_warnings_are_one_line_each_whatever_they_name() -> None:
+    record = logging.LogRecord("x", logging.WARNING, "f", 1, "left out: %s", ("a\x07\nb",), None)
+    assert OneLine("%(levelname)s: %(message)s").format(record) == "WARNING: left out: a\\x07\\nb"

@@ -12,9 +12,9 @@ import pytest
 import report_factory as factory
 from report_page import KINDS, shown
 
+from data.text import printable
 from pipeline.report.model import Report
 from pipeline.report.page import page_html
-from pipeline.report.rows import printable
 
 BIDI = re.compile("[\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069\u2028\u2029\ufeff]")
 
