@@ -113,7 +113,7 @@ class Visits:
     ) -> Any:
         """The page, with `settings` of its context; `script` runs before its own, `live` waits for what that draws."""
         context = self.browser.new_context(**{"viewport": {"width": 1200, "height": 900}, **settings})
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(30_000)
         context.add_init_script(script)
         self.noise.listen(context)
         self.contexts.append(context)
