@@ -86,6 +86,24 @@ def test_thresholds_follow_the_scores(scored: dict[str, Any]) -> None:
     assert 0.12 < result.config.offset <= result.config.onset <= 0.25
 
 
+def test_the_offset_may_lie_below_the_onset(scored: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = scores
+
+    def weak_edges(sample: Sample, *_: Any) -> ClipScores:
+        """Segments are sure in their middle alone; outside, steps 26 and 27 are as high as their edges."""
+        found = plain(sample, 0.35, 0.1)
+        found.joint[26:28] = 0.35
+        for period in sample.fake_periods:
+            middle = round((period.start_s + period.end_s) / 2 * 25)
+            found.joint[middle : middle + 1] = 0.9
+        return found
+
+    monkeypatch.setitem(globals(), "scores", weak_edges)
+    result = run(start=LocalizeConfig(onset=0.5, offset=0.5, min_duration_s=0.04), metric="AP@0.7")
+    assert result.before < result.best == 1.0
+    assert 0.1 < result.config.offset <= 0.35 < result.config.onset <= 0.9
+
+
 def test_the_shortest_length_drops_what_is_too_short(scored: dict[str, Any]) -> None:
     scored["blip"] = True
     result = run(start=LocalizeConfig(min_duration_s=0.0))
