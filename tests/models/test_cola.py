@@ -216,11 +216,11 @@ def test_no_class_is_dead_before_training() -> None:
 def test_loss_by_hand() -> None:
     model = tiny(topk_divisor=2, snico=0.5)
     batch = random_batch([0, 3], 4)
-    logits = torch.tensor([[math.log(3.0), 0.0], [0.0, 0.0]])  # softmax (¾, ¼) and (½, ½)
+    logits = torch.tensor([[math.log(3.0), 0.0], [0.0, math.log(7.0)]])  # softmax (3/4, 1/4) and (1/8, 7/8)
     zero = torch.zeros(2, 4, DIM)
     outputs = Outputs(zero, torch.zeros(2, 4, 2), logits, torch.ones(2, 4, dtype=torch.bool))
     terms = {name: value.item() for name, value in model.losses(outputs, batch).items()}
-    assert terms["cls"] == pytest.approx((math.log(4 / 3) + math.log(2)) / 2)
+    assert terms["cls"] == pytest.approx((math.log(4 / 3) + math.log(8 / 7)) / 2)
     assert terms["snico"] == 0  # equal actionness has nothing above its median, hence no ring
     assert terms["total"] == pytest.approx(terms["cls"])
     # binary cross-entropy of the softmax against the one-hot label, the authors' form, says the same

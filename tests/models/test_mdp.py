@@ -120,10 +120,10 @@ def test_loss_by_hand() -> None:
     batch = random_batch([0, 2], 2)
     embedding = torch.zeros(2, 2, 16)
     embedding[1, 1] = 2.0  # a mean squared difference of 4 in the forged video, 0 in the authentic one
-    logits = torch.tensor([[math.log(3.0), 0.0], [0.0, 0.0]])  # softmax (¾, ¼) and (½, ½)
+    logits = torch.tensor([[math.log(3.0), 0.0], [0.0, math.log(4.0)]])  # softmax (3/4, 1/4) and (1/5, 4/5)
     terms = model.losses(Outputs(embedding, torch.zeros(2, 2, 2), logits), batch)
-    # ((1/4)² + (1/4)²) / 2 = 1/16 and ((1/2)² + (1/2)²) / 2 = 1/4
-    assert terms["cls"].item() == pytest.approx((1 / 16 + 1 / 4) / 2)
+    # ((1/4)² + (1/4)²) / 2 = 1/16 and ((1/5)² + (1/5)²) / 2 = 1/25
+    assert terms["cls"].item() == pytest.approx((1 / 16 + 1 / 25) / 2)
     # -ln(1 - σ(0)) = ln 2 of the authentic one, -ln σ(4) = ln(1 + e^-4) of the forged one
     difference = (math.log(2) + math.log(1 + math.exp(-4))) / 2
     assert terms["difference"].item() == pytest.approx(difference)
