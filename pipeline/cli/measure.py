@@ -1,4 +1,4 @@
-"""`pipeline evaluate` and `tune`: how good a detector is, and the settings that make it best."""
+"""`pipeline evaluate`, `tune` and `reproduce`: how good a detector is, and beside the paper."""
 
 from __future__ import annotations
 
@@ -7,7 +7,16 @@ from typing import Annotated, Literal, cast, get_args
 
 import typer
 
-from pipeline.cli.options import EXIT_PARTIAL, Debug, Device, Overrides, Store, Weights
+from pipeline.cli.options import (
+    EXIT_PARTIAL,
+    Debug,
+    Device,
+    Overrides,
+    Preset,
+    Store,
+    Weights,
+    weights_source,
+)
 
 Dataset = Annotated[Path, typer.Option(help="Root of the data set.")]
 Layout = Annotated[
@@ -169,3 +178,86 @@ def tune(
         f"min_duration_s {chosen.min_duration_s:g}, out of {len(result.trials)} settings tried"
     )
     print(f"interval labels of {split} were used; the record is {weights / RECORD_FILE}")
+
+
+def reproduce(
+    root: Annotated[Path, typer.Option(help="Root of the data set.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder for the result, and for runs/; the same command goes on there.")
+    ],
+    dataset: Annotated[
+        Literal["lavdf", "avdeepfake1m"],
+        typer.Option(help="Its layout; what `pipeline synthesize` makes has that of lavdf."),
+    ],
+    table: Annotated[Literal["1", "2", "3"] | None, typer.Option(help="A table of the paper.")] = None,
+    figure: Annotated[Literal["3", "4"] | None, typer.Option(help="A figure of the paper.")] = None,
+    other: Annotated[
+        Path | None, typer.Option(help="For table 2: the data set to test on, untouched by training.")
+    ] = None,
+    other_dataset: Annotated[
+        Literal["lavdf", "avdeepfake1m"], typer.Option(help="For table 2: its layout.")
+    ] = "lavdf",
+    preset: Preset = None,
+    weights: Weights = None,
+    store: Annotated[
+        Path | None, typer.Option(help="Folder that keeps features. [default: features/ in --out]")
+    ] = None,
+    seeds: Annotated[str, typer.Option(help="Of the runs of each method.")] = "3407,1,2",
+    tune: Annotated[
+        bool, typer.Option("--tune/--no-tune", help="Choose thresholds on the dev split; never on test.")
+    ] = False,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that load features; 0 loads in line.")] = 0,
+    device: Device = "auto",
+    overrides: Overrides = None,
+    debug: Debug = False,
+) -> None:
+    """Make a table or figure of the paper from raw video: extract, train, evaluate; ours | paper | difference.
+
+    Whatever is done lies in --out and is not done again. Exit code 4 when a run diverged and is missing.
+
+    \b
+    Examples:
+      pipeline reproduce --table 1 --dataset lavdf --root LAV-DF/ --out results/ --preset paper
+      pipeline reproduce --table 2 --dataset avdeepfake1m --root AV-Deepfake1M/ --other LAV-DF/ --out results/
+      pipeline reproduce --figure 4 --dataset lavdf --root dataset/ --out results/
+    """
+    import os
+
+    from data.errors import UsageError
+    from data.manifest import Manifest
+    from data.store import FeatureStore
+    from pipeline.detector import extraction
+    from pipeline.experiment import Bench, evaluation_split
+    from pipeline.progress import progress
+    from pipeline.report.outputs import check_folder
+    from pipeline.reproduce import Study, Subject
+
+    if (table is None) == (figure is None):
+        raise UsageError("one table or one figure is made at a time", fix="give --table or --figure")
+    if (other is not None) != (table == "2"):
+        raise UsageError("--other and --table 2 go together", fix="give both or none of them")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError(
+            "several processes at once are for `pipeline train`", fix="start it without a launcher"
+        )
+    try:
+        chosen = tuple(int(seed) for seed in seeds.split(","))
+    except ValueError:
+        raise UsageError(f"--seeds {seeds} are no numbers", fix="for example --seeds 3407,1,2") from None
+    subject = cast("Subject", f"table{table}" if table is not None else f"figure{figure}")
+    check_folder(out, "--out")
+    place = store if store is not None else out / "features"
+    check_folder(place, "--store")
+    manifest = Manifest.load(dataset, root)
+    target = Manifest.load(other_dataset, other) if other is not None else manifest
+    with progress() as bar:
+        bar.begin("weights")
+        setup = extraction(weights_source(weights, preset), device, overrides or (), bar)
+        split = evaluation_split(target)
+        bench = Bench(setup, manifest, target, split, FeatureStore(place), device, workers, tune)
+        bar.begin(f"table {table}" if table is not None else f"figure {figure}")
+        layouts = (dataset, other_dataset if other is not None else dataset)
+        outcome = Study(subject, bench, layouts, out, chosen, bar).reproduce()
+    print(outcome.text, end="")
+    print("\nwrote " + ", ".join(str(file) for file in outcome.files))
+    raise typer.Exit(EXIT_PARTIAL if outcome.failures else 0)
