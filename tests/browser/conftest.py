@@ -15,10 +15,11 @@ from typing import Any
 
 import media_factory
 import pytest
+import report_factory as factory
+from report_page import rewind
 
 from pipeline.report.json import write_text
-
-sync_api = pytest.importorskip("playwright.sync_api", reason="browser tests need the extra `dev`")
+from pipeline.report.page import page_html
 
 LOCAL = ("file:", "data:", "blob:")
 
@@ -47,6 +48,7 @@ def chromium() -> str | None:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
     """One browser for all tests of a process; each test gets a context of its own from `visit`."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="browser tests need the extra `dev`")
     executable = chromium()
     if executable is None:
         pytest.skip("no Chromium on the PATH; tests/browser/install.sh installs one where it can")
@@ -153,6 +155,17 @@ def keep(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vis
     visits = Visits(browser, tmp_path_factory.mktemp("pages"), Noise())
     yield visits
     visits.close()
+
+
+@pytest.fixture(scope="module")
+def opened(keep: Visits) -> Any:
+    return keep(page_html(factory.forged(), factory.pictures(factory.forged()), None))
+
+
+@pytest.fixture
+def page(opened: Any) -> Any:
+    """A forged report without a clip, as it opens; some modules have another page of this name."""
+    return rewind(opened)
 
 
 @pytest.fixture(scope="session")

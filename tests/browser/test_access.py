@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import report_factory as factory
 
+from data.text import printable
 from pipeline.report.folder import Outcome, index_html
 from pipeline.report.page import page_html
-from data.text import printable
 
 Visit = Callable[..., Any]
 Violations = Callable[..., list[str]]

@@ -13,13 +13,12 @@ import media_factory
 import numpy as np
 import pytest
 import report_factory as factory
+from report_page import at, rewind, track
 
-from pipeline.report.model import Report
 from pipeline.report.page import page_html
 
 Visit = Callable[..., Any]
 
-STEP_S = 1 / 25
 ALL_LANES = (
     "frames forged-visual forged-audio forged-both visual audio joint visual_error audio_error spectrogram"
 )
@@ -38,48 +37,6 @@ WATCH = """() => {
     for (const type of ["seeked", "play", "pause"])
         player.addEventListener(type, () => window.heard.push([type, player.currentTime]));
 }"""
-
-
-def bare(report: Report) -> str:
-    return page_html(report, None, None)
-
-
-def at(page: Any) -> float:
-    """Where the playhead says that it is, seconds."""
-    return float(page.get_attribute("#timeline", "data-time"))
-
-
-def view(page: Any) -> tuple[float, float]:
-    """Seconds of the timeline in view, once they are drawn."""
-    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    box = page.locator("#timeline")
-    return float(box.get_attribute("data-view-start")), float(box.get_attribute("data-view-end"))
-
-
-def track(page: Any, lane: str) -> Any:
-    return page.locator(f'[data-lane="{lane}"]')
-
-
-def rewind(page: Any) -> Any:
-    """The page as it opens: at its start, the whole clip in view, nothing opened."""
-    page.evaluate("() => { scrollTo(0, 0); document.activeElement.blur(); }")
-    page.mouse.move(2, 2)
-    page.evaluate("() => { keys.open = false; shortcuts.checked = true; if (window.player) player.pause(); }")
-    page.keyboard.press("0")
-    page.keyboard.press("Home")
-    assert (view(page), at(page)) == ((0, 6), 0)
-    return page
-
-
-@pytest.fixture(scope="module")
-def opened(keep: Visit) -> Any:
-    return keep(page_html(factory.forged(), factory.pictures(factory.forged()), None))
-
-
-@pytest.fixture
-def page(opened: Any) -> Any:
-    """A forged report without a clip."""
-    return rewind(opened)
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +72,7 @@ def test_each_kind_of_report_loads_from_one_file_alone(visit: Visit, noise: Any,
 
 
 def test_nothing_injected_can_run_or_reach_the_network(visit: Visit, noise: Any) -> None:
-    page = visit(bare(factory.forged()))
+    page = visit(page_html(factory.forged(), None, None))
     noise.provoked = True  # the browser complains about each refusal
     page.evaluate(
         """async () => {
@@ -273,7 +230,7 @@ def test_the_readout_gives_the_reports_own_values(page: Any) -> None:
 
 
 def test_the_readout_follows_the_pointer_and_returns(visit: Visit) -> None:
-    page = visit(bare(factory.gaps()))
+    page = visit(page_html(factory.gaps(), None, None))
     lane = track(page, "visual")
     width = lane.bounding_box()["width"]
     lane.hover(position={"x": width * 2.5 / 6, "y": 10})  # inside the picture's gap
@@ -281,96 +238,6 @@ def test_the_readout_follows_the_pointer_and_returns(visit: Visit) -> None:
     assert "picture score none" in page.inner_text("#readout")
     page.mouse.move(5, 5)
     assert page.inner_text("#readout").startswith("00:00:00.000")
-
-
-def test_buttons_zoom_about_the_playhead(page: Any) -> None:
-    page.keyboard.press("]")
-    before = page.locator("#playhead").bounding_box()["x"]
-    assert page.locator("#zoom-out").is_disabled()
-    page.click("#zoom-in")
-    assert view(page) == pytest.approx((0.5, 3.5))  # half of 6 s, with 1.0 s at its sixth
-    assert at(page) == 1.0
-    assert page.locator("#playhead").bounding_box()["x"] == pytest.approx(before, abs=1)
-    page.click("#zoom-out")
-    assert view(page) == pytest.approx((0, 6))
-    page.click("#zoom-in")
-    page.click("#zoom-in")
-    page.click("#zoom-reset")
-    assert view(page) == (0, 6)
-
-
-def test_keys_zoom_down_to_ten_steps(page: Any) -> None:
-    page.keyboard.press("+")
-    assert view(page) == pytest.approx((0, 3))
-    page.keyboard.press("-")
-    assert view(page) == pytest.approx((0, 6))
-    for _ in range(8):
-        page.keyboard.press("+")
-    start_s, end_s = view(page)
-    assert end_s - start_s == pytest.approx(10 * STEP_S)
-    assert page.locator("#zoom-in").is_disabled()
-    page.keyboard.press("0")
-    assert view(page) == (0, 6)
-
-
-def test_the_wheel_zooms_about_the_pointer(page: Any) -> None:
-    page.keyboard.press("]")
-    box = track(page, "joint").bounding_box()
-    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 10)
-    page.keyboard.down("Control")
-    page.mouse.wheel(0, -100)
-    page.keyboard.up("Control")
-    page.wait_for_function("() => Number(timeline.dataset.viewStart) > 0")
-    start_s, end_s = view(page)
-    assert end_s - start_s < 5
-    assert (start_s + end_s) / 2 == pytest.approx(3.0, abs=0.02)
-    assert at(page) == 1.0
-
-
-def test_a_plain_wheel_scrolls_the_page_until_the_timeline_has_the_focus(page: Any) -> None:
-    page.click("#zoom-in")
-    assert view(page) == pytest.approx((0, 3))
-    box = track(page, "visual").bounding_box()
-    page.mouse.move(box["x"] + 100, box["y"] + 10)
-    page.mouse.wheel(0, 60)
-    page.wait_for_function("() => scrollY > 0")
-    assert view(page) == pytest.approx((0, 3))
-    page.focus("#timeline")
-    page.mouse.wheel(0, 60)
-    page.wait_for_function("() => timeline.dataset.viewEnd > 3.1")
-
-
-def test_a_drag_pans_and_does_not_seek(page: Any) -> None:
-    page.click("#zoom-in")
-    assert view(page) == pytest.approx((0, 3))
-    box = track(page, "joint").bounding_box()
-    page.mouse.move(box["x"] + box["width"] * 0.8, box["y"] + 10)
-    page.mouse.down()
-    page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + 10, steps=4)
-    page.mouse.up()
-    assert view(page) == pytest.approx((1.5, 4.5), abs=0.02)  # half a window of 3 s
-    assert at(page) == 0
-
-
-def test_the_minimap_moves_the_view_by_keys_and_pointer(page: Any) -> None:
-    page.click("#zoom-in")
-    page.focus("#minimap")
-    page.keyboard.press("PageDown")
-    assert view(page) == pytest.approx((3, 6))
-    page.keyboard.press("Home")
-    assert view(page) == pytest.approx((0, 3))
-    assert at(page) == 0
-    box = page.locator("#minimap").bounding_box()
-    page.mouse.click(box["x"] + box["width"] * 0.75, box["y"] + 10)
-    assert view(page) == pytest.approx((3, 6), abs=0.02)
-
-
-def test_a_seek_out_of_view_brings_it_into_view(page: Any) -> None:
-    for _ in range(3):
-        page.click("#zoom-in")
-    page.locator('[data-play="2"]').click()
-    start_s, end_s = view(page)
-    assert start_s <= 4.0 <= end_s
 
 
 def test_the_question_mark_opens_the_keys(page: Any) -> None:
