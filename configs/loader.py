@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
@@ -79,7 +80,7 @@ def apply_overrides(values: dict[str, Any], overrides: Iterable[str]) -> dict[st
 
     Raises ConfigError for an override without ``=`` or one that goes through a plain value.
     """
-    merged: dict[str, Any] = yaml.safe_load(yaml.safe_dump(values))
+    merged = copy.deepcopy(values)
     for override in overrides:
         key, separator, text = override.partition("=")
         if not separator or not key.strip():

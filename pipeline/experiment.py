@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,17 @@ class Bench:
     workers: int = 0
     tuned: bool = False
 
+    @cached_property
+    def training_data(self) -> dict[str, str]:
+        """What the clips that train and watch training hold, and their labels; no intervals."""
+        splits = ("train", "dev")
+        return {split: fingerprint(self.manifest, split, self.store, intervals=False) for split in splits}
+
+    @cached_property
+    def target_data(self) -> str:
+        """What the clips that are evaluated on hold, their labels and their intervals."""
+        return fingerprint(self.target, self.split, self.store, intervals=True)
+
 
 class Run:
     """The run of `config` in `folder`.
@@ -100,7 +112,7 @@ class Run:
     def train(self, hook: Hook = silent) -> None:
         """Train, and tune if asked, unless that is done; what was interrupted goes on.
 
-        Raises UsageError when the folder holds a run of other settings, data or features; for the rest see
+        Raises UsageError when the folder holds a run of other settings, clips or features; for the rest see
         `pipeline.train.train`.
         """
         with self._open():
@@ -109,22 +121,26 @@ class Run:
     def go(self, hook: Hook = silent) -> None:
         """Train as `train` does, then evaluate unless that is done.
 
-        Raises UsageError also when the evaluation there is of other clips or labels.
+        Raises as `train` does.
         """
         with self._open():
             self._train(hook)
-            bench, name = self.bench, self.results.name
-            found = fingerprint(bench.target, bench.split, bench.store, intervals=True)
-            known = self._record["evaluated"].get(name)
-            if known is not None:
-                if known != found:
-                    what = f"was evaluated on other clips or labels than {bench.target.root} has now"
-                    raise UsageError(what, self.results, _ELSEWHERE)
-                return
-            with self._stage(f"evaluate {name}"):
-                self._evaluate(hook)
-            self._record["evaluated"][name] = found
-            self._save()
+            name = self.results.name
+            if name not in self._record["evaluated"]:
+                with self._stage(f"evaluate {name}"):
+                    self._evaluate(hook)
+                self._record["evaluated"][name] = self.bench.target_data
+                self._save()
+
+    def check(self) -> None:
+        """See that what lies in the folder, if anything, is this run. Raises UsageError when it is another."""
+        if (known := self.record) is None:
+            return
+        _refuse_other(self.folder, known["identity"], self._identity())
+        found = known["evaluated"].get(self.results.name, self.bench.target_data)
+        if found != self.bench.target_data:
+            what = f"was evaluated on other clips or labels than {self.bench.target.root} has now"
+            raise UsageError(what, self.results, _ELSEWHERE)
 
     def detector(self) -> Pipeline:
         """The trained detector, with the bench's extractors."""
@@ -176,13 +192,13 @@ class Run:
                 f"cannot be made ({error.strerror})", self.folder, "choose another --out"
             ) from error
         with FileLock(self.folder / ".lock"):
-            wanted, known = self._identity(), self.record
-            if known is not None:
-                self._record = dict(known)
-                _refuse_other(self.folder, known["identity"], wanted)
-            self._record["identity"] = wanted
-            write_text(self.folder / "settings.yaml", dump(self.config))
-            self._save()
+            self.check()
+            if (known := self.record) is not None:
+                self._record |= known
+            else:
+                write_text(self.folder / "settings.yaml", dump(self.config))
+                self._record["identity"] = self._identity()
+                self._save()
             yield
 
     def _identity(self) -> dict[str, Any]:
@@ -193,10 +209,7 @@ class Run:
         return {
             "settings": settings,
             "extractors": digests,
-            "training data": {
-                split: fingerprint(bench.manifest, split, bench.store, intervals=False)
-                for split in ("train", "dev")
-            },
+            "training data": bench.training_data,
             "tuned": bench.tuned,
         }
 

@@ -29,7 +29,7 @@ _AVERAGES = {"mAP": ("#0072B2", "-", "o"), "mAR": ("#D55E00", "--", "s")}
 _SHADE = "#999999"
 _ORDER = {"audio": "(a) audio only", "both": "(b) both", "visual": "(c) visual only", "real": "(d) authentic"}
 _STYLE = {
-    "svg.fonttype": "none",  # text stays text, which readers of the file can search
+    "svg.fonttype": "path",  # letters as outlines: the same everywhere, whatever fonts there are
     "svg.hashsalt": "rt-deeploc",  # identifiers that do not differ from run to run
     "font.family": "DejaVu Sans",
     "font.size": 8,

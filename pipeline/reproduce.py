@@ -11,6 +11,8 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -122,26 +124,44 @@ class Study:
         Raises UsageError for settings, data or folders that do not fit, KeyboardInterrupt when interrupted: the same
         call goes on.
         """
+        # Before any work: a folder of another run would stop the command after hours.
+        for run in chain.from_iterable(self.runs.values()):
+            run.check()
         self._extract()
         if self.subject == "figure4":
             return self._figure_4()
         failures: list[ForensicError] = []
         # Seed by seed, so that a whole table stands early, with one seed.
-        for seed in self.seeds:
-            for variant in self._variants():
-                try:
-                    self.run(variant, seed).go(self.hook)
-                except TrainingError as error:
-                    _LOG.warning("%s", error)
-                    failures.append(error)
-                outcome = self._write()
-        return Outcome(outcome.files, outcome.text, tuple(failures))
+        for run in chain.from_iterable(zip(*self.runs.values(), strict=True)):
+            try:
+                run.go(self._told(run))
+            except TrainingError as error:
+                _LOG.warning("%s", error)
+                failures.append(error)
+            table = self._write()
+        files = [self._file(kind) for kind in ("md", "csv", "json")]
+        if self.subject == "figure3":
+            files += self._write_pictures(draw_sensitivity(_panels(table)))
+        return Outcome(tuple(files), table.markdown(), tuple(failures))
+
+    @cached_property
+    def runs(self) -> Mapping[str, Sequence[Run]]:
+        """Every run that it takes, by row of the table, seed by seed."""
+        return {v.label: [self.run(v, seed) for seed in self.seeds] for v in self._variants()}
 
     def run(self, variant: Variant, seed: int) -> Run:
         """The run of one variant; where its settings are the method's own, that of the method itself."""
         config, own = (self._settings(one.changes, seed) for one in (variant, _OURS))
         folder = _OURS.folder if config == own else variant.folder
         return Run(self.bench, self.out / "runs" / f"{folder}-seed{seed}", config)
+
+    def _told(self, run: Run) -> Hook:
+        """The hook with the run's name before each step."""
+
+        def hook(step: str, completed: int | None = None, total: int | None = None) -> None:
+            self.hook(f"{run.folder.name}, {step}", completed, total)
+
+        return hook
 
     def _settings(self, changes: Sequence[str], seed: int) -> PipelineConfig:
         values = self.bench.setup.config.model_dump(mode="json")
@@ -179,39 +199,27 @@ class Study:
                 entry |= {"seconds": round(entry["seconds"] + spent_s, 1), "clips": len(files)}
                 write_text(path, json.dumps(known, indent=1) + "\n")
 
-    def _write(self) -> Outcome:
-        """The table of all evaluations that there are, and its figure."""
+    def _write(self) -> Table:
+        """The table of all evaluations that there are."""
         table = self.table()
-        texts = {"md": table.markdown(), "csv": table.to_csv(), "json": table.to_json()}
-        files = [self._file(kind) for kind in texts]
-        for file, text in zip(files, texts.values(), strict=True):
-            write_text(file, text)
-        if self.subject == "figure3":
-            by_name = {line.method: line for line in table.lines}
-            panels: dict[str, list[tuple[float, Line]]] = {
-                setting: [(value, by_name[variant.label]) for value, variant in by_value.items()]
-                for setting, by_value in SENSITIVITY.items()
-            }
-            files += self._write_pictures(draw_sensitivity(panels))
-        return Outcome(tuple(files), texts["md"])
+        write_text(self._file("md"), table.markdown())
+        write_text(self._file("csv"), table.to_csv())
+        write_text(self._file("json"), table.to_json())
+        return table
 
     def table(self) -> Table:
         """What is known so far beside what is printed."""
-        rows, done = [], 0
-        runs = {
-            variant.label: [self.run(variant, seed) for seed in self.seeds] for variant in self._variants()
-        }
-        for label, group in runs.items():
-            documents = [document for run in group if (document := run.evaluation) is not None]
-            rows.append((label, documents))
-            done += len(documents)
+        rows = [
+            (label, [found for run in group if (found := run.evaluation) is not None])
+            for label, group in self.runs.items()
+        ]
         wide = self.subject in ("table1", "table2")
         columns = COLUMNS if wide else AVERAGES
         every = [document for _, documents in rows for document in documents]
-        missing = len(self.seeds) * len(runs) - done
+        wanted = len(self.seeds) * len(rows)
         notes = self._notes() + tuple(dict.fromkeys(note for one in every for note in one["notes"]))
-        if missing:
-            notes += (f"{missing} of {len(self.seeds) * len(runs)} runs are not there (yet)",)
+        if len(every) < wanted:
+            notes += (f"{wanted - len(every)} of {wanted} runs are not there (yet)",)
         title, section = _TITLES[self.subject]
         return Table(
             self.subject,
@@ -221,7 +229,7 @@ class Study:
             columns,
             self.comparable,
             notes,
-            self._facts(runs),
+            self._facts(),
         )
 
     @property
@@ -259,13 +267,13 @@ class Study:
             notes.append("the paper prints CoLA's AR@N of its Table 1 here; their mean does not fit them")
         return tuple(notes)
 
-    def _facts(self, runs: Mapping[str, Sequence[Run]]) -> dict[str, Any]:
+    def _facts(self) -> dict[str, Any]:
         bench, config = self.bench, self.bench.setup.config
         train = sum(sample.split == "train" for sample in bench.manifest.samples)
         test = sum(sample.split == bench.split for sample in bench.target.samples)
         known = [
             (label, record)
-            for label, group in runs.items()
+            for label, group in self.runs.items()
             for run in group
             if (record := run.record) is not None
         ]
@@ -304,9 +312,9 @@ class Study:
     def _figure_4(self) -> Outcome:
         """The first seed's errors: curves, pictures and what holds for the whole split."""
         run = self.run(_OURS, self.seeds[0])
-        run.train(self.hook)
+        run.train(self._told(run))
         bench = self.bench
-        scored = score_split(run.detector(), bench.target, bench.split, bench.store, self.hook)
+        scored = score_split(run.detector(), bench.target, bench.split, bench.store, self._told(run))
         found = discrepancies(scored)
         text = found.markdown(_TITLES[self.subject][0])
         write_text(self._file("md"), text)
@@ -322,6 +330,14 @@ class Study:
 
     def _file(self, kind: str) -> Path:
         return self.out / f"{self.subject}.{kind}"
+
+
+def _panels(table: Table) -> dict[str, list[tuple[float, Line]]]:
+    found = {line.method: line for line in table.lines}
+    return {
+        setting: [(value, found[variant.label]) for value, variant in by_value.items()]
+        for setting, by_value in SENSITIVITY.items()
+    }
 
 
 _TITLES: Mapping[Subject, tuple[str, str]] = {
