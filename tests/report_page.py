@@ -1,33 +1,100 @@
-"""Reads and resets the page of a report that is open in a browser."""
+"""Pages of clips as the elements in them, by a parser that knows nothing of how they were made."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
 from typing import Any
 
+import report_factory as factory
 
-def at(page: Any) -> float:
-    """Where the playhead says that it is, seconds."""
-    return float(page.get_attribute("#timeline", "data-time"))
+from pipeline.report.model import Report
+from pipeline.report.page import page_html
+from pipeline.report.pictures import Pictures
+
+VOID = {"meta", "img", "source", "input", "br", "link", "col"}
+
+KINDS = {
+    "forged": factory.forged(),
+    "authentic": factory.authentic(),
+    "picture only": factory.one_track("visual"),
+    "sound only": factory.one_track("audio"),
+    "gaps": factory.gaps(),
+}
+"""Reports of every kind by name."""
 
 
-def view(page: Any) -> tuple[float, float]:
-    """Seconds of the timeline in view, once they are drawn."""
-    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    box = page.locator("#timeline")
-    return float(box.get_attribute("data-view-start")), float(box.get_attribute("data-view-end"))
+@dataclass
+class Element:
+    """One element of a parsed page with all the text inside it."""
+
+    tag: str
+    attributes: dict[str, str]
+    parents: tuple[str, ...]
+    text: str = ""
+
+    @property
+    def words(self) -> str:
+        return " ".join(self.text.split())
 
 
-def track(page: Any, lane: str) -> Any:
-    """The drawing area of a lane, which spans the time in view."""
-    return page.locator(f'[data-lane="{lane}"]')
+@dataclass
+class Page(HTMLParser):
+    """The elements of a page; a tag that is closed wrongly or not at all is an error."""
+
+    html: str
+    elements: list[Element] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self._open: list[Element] = []
+        self.feed(self.html)
+        self.close()
+        assert not self._open, f"left open: {[each.tag for each in self._open]}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {key: value if value is not None else "" for key, value in attrs}
+        assert len(values) == len(attrs), f"an attribute twice in {tag}"
+        element = Element(tag, values, tuple(each.tag for each in self._open))
+        self.elements.append(element)
+        if tag not in VOID:
+            self._open.append(element)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self._open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open, f"</{tag}> closes nothing"
+        assert self._open[-1].tag == tag, f"</{tag}> closes <{self._open[-1].tag}>"
+        self._open.pop()
+
+    def handle_data(self, data: str) -> None:
+        for element in self._open:
+            element.text += data
+
+    def all(self, tag: str = "", **attributes: str) -> list[Element]:
+        return [
+            each
+            for each in self.elements
+            if tag in ("", each.tag)
+            and all(each.attributes.get(key.replace("_", "-")) == value for key, value in attributes.items())
+        ]
+
+    def one(self, tag: str = "", **attributes: str) -> Element:
+        (found,) = self.all(tag, **attributes)
+        return found
+
+    def has(self, attribute: str) -> list[Element]:
+        return [each for each in self.elements if attribute in each.attributes]
+
+    @property
+    def data(self) -> dict[str, Any]:
+        return json.loads(self.one(id="data").text)
 
 
-def rewind(page: Any) -> Any:
-    """The page as it opens: at its start, the whole clip in view, nothing opened."""
-    page.evaluate("() => { scrollTo(0, 0); document.activeElement.blur(); }")
-    page.mouse.move(2, 2)
-    page.evaluate("() => { keys.open = false; shortcuts.checked = true; if (window.player) player.pause(); }")
-    page.keyboard.press("0")
-    page.keyboard.press("Home")
-    assert (view(page), at(page)) == ((0, 6), 0)
-    return page
+def shown(report: Report, pictures: Pictures | None = None, media: str | None = None) -> Page:
+    """The page of `report`, parsed."""
+    return Page(page_html(report, pictures, media))

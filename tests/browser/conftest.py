@@ -16,7 +16,7 @@ from typing import Any
 import media_factory
 import pytest
 import report_factory as factory
-from report_page import rewind
+from open_page import rewind
 
 from pipeline.report.json import write_text
 from pipeline.report.page import page_html

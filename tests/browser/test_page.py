@@ -13,7 +13,7 @@ import media_factory
 import numpy as np
 import pytest
 import report_factory as factory
-from report_page import at, rewind, track
+from open_page import at, rewind, track
 
 from pipeline.report.page import page_html
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from report_page import at, track, view
+from open_page import at, track, view
 
 STEP_S = 1 / 25
 
