@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,7 @@ _STYLE = {
     "lines.linewidth": 1.0,
 }
 _DPI = 300
+_LEGEND: dict[str, Any] = {"loc": "outside upper center", "ncols": 4, "frameon": False}
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,15 @@ def discrepancies(scored: Iterable[tuple[Sample, ClipScores | None]]) -> Discrep
     )
 
 
+def check_drawing() -> None:
+    """See that figures can be drawn, before hours of work go into one. Raises UsageError without matplotlib."""
+    try:
+        importlib.import_module("matplotlib")
+    except ImportError:
+        fix = "install it with `pip install 'rt-deeploc[figures]'`"
+        raise UsageError("figures need matplotlib, which is not installed", fix=fix) from None
+
+
 def draw_discrepancies(found: Discrepancies) -> dict[str, bytes]:
     """Figure 4 as SVG and PNG, a panel for each class; the bytes depend on the curves and matplotlib alone.
 
@@ -141,19 +152,23 @@ def draw_discrepancies(found: Discrepancies) -> dict[str, bytes]:
             for name, (colour, dashes) in ERRORS.items():
                 error = clip.errors[name] / scale[name]
                 axes.plot(
-                    clip.times_s, error, color=colour, linestyle=dashes, label=name, gid=f"error-{name}"
+                    clip.times_s,
+                    error,
+                    color=colour,
+                    linestyle=dashes,
+                    label=name,
+                    gid=f"error-{name}-{clip.label}",
                 )
-            for period in clip.periods:
-                axes.axvspan(
-                    period.start_s, period.end_s, color=_SHADE, alpha=0.3, linewidth=0, gid="true-interval"
-                )
+            for k, period in enumerate(clip.periods):
+                shade = axes.axvspan(period.start_s, period.end_s, color=_SHADE, alpha=0.3, linewidth=0)
+                shade.set_gid(f"true-interval-{clip.label}-{k}")
             axes.set(
                 title=_ORDER[clip.label], xlabel="time (s)", ylabel="reconstruction error", ylim=(0, 1.05)
             )
         for axes in panels[len(found.shown) :]:
             axes.set_visible(False)
         if found.shown:
-            drawing.axes[0].legend(loc="upper right", frameon=False)
+            drawing.legend(*drawing.axes[0].get_legend_handles_labels(), **_LEGEND)
 
     return _render(draw, (7.0, 4.0))
 
@@ -166,22 +181,22 @@ def draw_sensitivity(panels: Mapping[str, Sequence[tuple[float, Line]]]) -> dict
     """
 
     def draw(drawing: Figure) -> None:
-        grids = drawing.subplots(1, len(panels), squeeze=False).flat
+        grids = drawing.subplots(1, len(panels), sharey=True, squeeze=False).flat
         for axes, (setting, points) in zip(grids, panels.items(), strict=True):
             for column in _AVERAGES:
-                _draw_average(axes, column, points)
+                _draw_average(axes, setting, column, points)
             axes.set(xlabel=setting, ylabel="percent", xticks=[value for value, _ in points])
-        drawing.axes[0].legend(frameon=False)
+        drawing.legend(*drawing.axes[0].get_legend_handles_labels(), **_LEGEND)
 
     return _render(draw, (7.0, 2.8))
 
 
-def _draw_average(axes: Axes, column: str, points: Sequence[tuple[float, Line]]) -> None:
+def _draw_average(axes: Axes, setting: str, column: str, points: Sequence[tuple[float, Line]]) -> None:
     colour, dashes, marker = _AVERAGES[column]
     known = [
         (x, line.ours[PAPER_RULES][column]) for x, line in points if column in line.ours.get(PAPER_RULES, {})
     ]
-    axes.errorbar(
+    bars = axes.errorbar(
         [x for x, _ in known],
         [spread.mean for _, spread in known],
         yerr=[spread.std if spread.std is not None else 0.0 for _, spread in known],
@@ -191,8 +206,8 @@ def _draw_average(axes: Axes, column: str, points: Sequence[tuple[float, Line]])
         markersize=4,
         capsize=2,
         label=f"{column}, ours",
-        gid=f"ours-{column}",
     )
+    bars.lines[0].set_gid(f"ours-{column}-{setting}")
     printed = [(x, line.published[column]) for x, line in points if column in line.published]
     axes.plot(
         [x for x, _ in printed],
@@ -202,19 +217,16 @@ def _draw_average(axes: Axes, column: str, points: Sequence[tuple[float, Line]])
         marker=marker,
         markerfacecolor="none",
         markersize=8,
-        label=f"{column}, paper",
-        gid=f"paper-{column}",
+        label=f"{column}, paper on LAV-DF",
+        gid=f"paper-{column}-{setting}",
     )
 
 
 def _render(draw: Callable[[Figure], None], size_inches: tuple[float, float]) -> dict[str, bytes]:
-    try:
-        from matplotlib import style
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        fix = "install it with `pip install 'rt-deeploc[figures]'`"
-        raise UsageError("figures need matplotlib, which is not installed", fix=fix) from None
+    check_drawing()
+    from matplotlib import style
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
     with style.context(["default", _STYLE]):
         drawing = Figure(figsize=size_inches, dpi=_DPI, layout="constrained")

@@ -24,7 +24,7 @@ from data.manifest import Manifest
 from pipeline import published
 from pipeline.experiment import Bench, Run
 from pipeline.extract import extract_missing
-from pipeline.paper_figures import discrepancies, draw_discrepancies, draw_sensitivity
+from pipeline.paper_figures import check_drawing, discrepancies, draw_discrepancies, draw_sensitivity
 from pipeline.predict import score_split
 from pipeline.progress import Hook, silent
 from pipeline.published import AVERAGES, COLUMNS, Published
@@ -124,7 +124,9 @@ class Study:
         Raises UsageError for settings, data or folders that do not fit, KeyboardInterrupt when interrupted: the same
         call goes on.
         """
-        # Before any work: a folder of another run would stop the command after hours.
+        # Before any work: what is wrong would otherwise stop the command after hours.
+        if self.subject.startswith("figure"):
+            check_drawing()
         for run in chain.from_iterable(self.runs.values()):
             run.check()
         self._extract()
@@ -304,7 +306,7 @@ class Study:
             "settings": config.digest(),
             "steps": config.train.steps,
             "seeds": list(self.seeds),
-            **{f"seconds of {name}, all seeds": spent for name, spent in spent_s.items()},
+            **{f"seconds of {name}, in all": spent for name, spent in spent_s.items()},
             "machine": list(machines),
             "versions": versions,
         }

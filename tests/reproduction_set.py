@@ -44,10 +44,10 @@ def samples(splits: dict[str, int]) -> list[Sample]:
     ]
 
 
-def write_media(root: Path, splits: dict[str, int]) -> None:
-    """A folder of real files, which take a while to decode."""
+def write_media(root: Path, splits: dict[str, int], first: int = 0) -> None:
+    """A folder of real files, which take a while to decode; `first` numbers their content."""
     found = samples(splits)
-    for number, sample in enumerate(found):
+    for number, sample in enumerate(found, start=first):
         frames, sound = texture(30, number), voice(1.2, 110 + 20 * number)
         if sample.label and sample.label & 1:
             frames[5:15] = texture(10, 900 + number)
