@@ -22,10 +22,12 @@ def find_media(report: Report, places: Iterable[Path]) -> Path | None:
     """
     name = PurePath(report.input.name).name
     for place in dict.fromkeys(places):
-        path = place / name if place.is_dir() else place
-        if not path.is_file():
-            continue
+        path = place
         try:
+            path = place / name if place.is_dir() else place
+            # A name in a report may be none that a file system takes.
+            if not path.is_file():
+                continue
             # The size is compared first, because a large file takes a while to hash.
             if path.stat().st_size == report.input.size_bytes and file_sha256(path) == report.input.sha256:
                 return path

@@ -87,19 +87,20 @@ def gather(
     def attempt(what: str, make: Callable[[], T], otherwise: T) -> T:
         try:
             return make()
-        except (ForensicError, ValueError, OSError) as error:
-            why = error.what if isinstance(error, ForensicError) else str(error)
+        except Exception as error:
+            # Whatever a library raises, OpenCV's bare Exception and a lack of memory included: pictures are extras.
+            why = error.what if isinstance(error, ForensicError) else str(error) or type(error).__name__
             notes.append(f"No {what}: {why}.")
             log.warning("%s: no %s in the report: %s", path, what, why)
             return otherwise
 
     def same() -> bool:
+        if not path.is_file():
+            raise InputError("the clip was not at hand when this report was written", path)
         if path.stat().st_size != facts.size_bytes or file_sha256(path) != facts.sha256:
             raise InputError("the file is not the one that was analysed", path)
         return True
 
-    if not path.is_file():
-        return Pictures(notes=("No pictures: the clip was not at hand when this report was written.",))
     if not attempt("pictures", same, False):
         return Pictures(notes=tuple(notes))
     info = MediaInfo(

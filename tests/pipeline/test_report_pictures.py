@@ -279,6 +279,20 @@ def test_what_the_decoder_refuses_is_a_note_and_a_warning(
     assert caplog.text.count("in the report") == 3
 
 
+@pytest.mark.parametrize("error", [cv2.error("resize refused"), MemoryError()])
+def test_whatever_a_library_raises_costs_that_picture_alone(
+    error: Exception, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(pictures, "_still", refuse)
+    found = gather(clip, report_on(clip, factory.forged()), CONFIG)
+    assert found.stills == ()
+    assert found.spectrogram is not None
+    assert found.notes == (f"No frames: {str(error) or 'MemoryError'}.",)
+
+
 def test_a_track_that_could_not_be_analysed_is_not_asked(clip: Path) -> None:
     report = report_on(clip, factory.forged())
     found = gather(clip, replace(report, coverage={**report.coverage, "visual": None}), CONFIG)
