@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
 from data.errors import ForensicError, InputError
+from data.text import printable
 from pipeline.cli.options import (
     EXIT_PARTIAL,
     Debug,
@@ -111,7 +113,7 @@ def run(
     from pipeline.progress import progress
     from pipeline.report.folder import table
     from pipeline.report.pictures import gather
-    from pipeline.report.rows import printable, summary
+    from pipeline.report.rows import summary
 
     with progress() as bar:
         bar.begin("weights")
@@ -121,19 +123,20 @@ def run(
     kept, codes = FeatureStore(store) if store is not None else None, list[int]()
     with outputs:
         for name in files:
-            path, pictures = base / name, None
+            path = base / name
             try:
                 with progress() as bar:
                     bar.begin(printable(str(name)))
                     report = detector(path, route=route, store=kept, hook=bar)
-                    if html:
-                        pictures = gather(path, report, detector.config.decode, embed_video, bar)
             except ForensicError as error:
                 outputs.add_error(name, error)
                 complain(error, debug)
                 codes.append(error.exit_code)
             else:
-                outputs.add(name, report, path, pictures)
+                with progress() as bar:
+                    bar.begin(printable(str(name)))
+                    decode = detector.config.decode
+                    outputs.add(name, report, path, partial(gather, path, report, decode, embed_video, bar))
                 print("\n".join(summary(report, str(name))), file=people)
                 codes.append(0 if report.complete else EXIT_PARTIAL)
     if input.is_dir():
@@ -170,11 +173,11 @@ def report(
     """
     from configs.schema import DecodeConfig
     from pipeline.progress import progress
+    from pipeline.report.folder import table
     from pipeline.report.json import ErrorEntry, find_reports, load
     from pipeline.report.media import find_media
-    from pipeline.report.outputs import Outputs, beside
+    from pipeline.report.outputs import Outputs
     from pipeline.report.pictures import gather
-    from pipeline.report.rows import printable
 
     files, base = find_reports(input)
     outputs = Outputs(
@@ -194,24 +197,25 @@ def report(
                     if not input.is_dir():
                         what = printable(f"says that '{found.name}' could not be analysed ({found.what})")
                         raise InputError(what, input, printable(found.fix))
-                    outputs.add_failure(beside(name, found.name), found.what)
+                    outputs.render_error(name, found)
                     continue
                 folder = (base / file).parent
                 places = (
                     (folder, base / ".." / file.parent) if media is None else (media / file.parent, media)
                 )
-                path, pictures = find_media(found, places), None
-                if path is not None:
-                    with progress() as bar:
-                        bar.begin(printable(str(file)))
-                        pictures = gather(path, found, DecodeConfig(), embed_video, bar)
-                outputs.render(name, found, path, pictures)
+                path = find_media(found, places)
+                with progress() as bar:
+                    bar.begin(printable(str(file)))
+                    drawn = partial(gather, path, found, DecodeConfig(), embed_video, bar) if path else None
+                    outputs.render(name, found, path, drawn)
             except InputError as error:
                 outputs.add_failure(str(name), error.what)
                 complain(error, debug)
                 codes.append(error.exit_code)
             else:
                 codes.append(0)
+    if input.is_dir():
+        print("\n".join(table(outputs.outcomes)))
     if outputs.written:
         print(_written(outputs.written, out if out is not None else base))
     raise typer.Exit(combine(codes or [0]))
@@ -248,7 +252,7 @@ def extract(
     for name in files:
         try:
             with progress() as bar:
-                bar.begin(str(name))
+                bar.begin(printable(str(name)))
                 clip = extract_clip(
                     probe(base / name, setup.config.decode), setup.extractors, kept, setup.config, bar
                 )
@@ -256,12 +260,12 @@ def extract(
             complain(error, debug)
             codes.append(error.exit_code)
         else:
-            print(f"{name}: {'extracted' if clip.fresh else 'already in the store'}")
+            print(f"{printable(str(name))}: {'extracted' if clip.fresh else 'already in the store'}")
             for warning in clip.warnings:
-                print(f"  warning: {warning}")
+                print(f"  warning: {printable(warning)}")
             codes.append(0 if clip.complete else EXIT_PARTIAL)
     done = sum(code in (0, EXIT_PARTIAL) for code in codes)
-    print(f"features of {done} of {len(codes)} file(s) are in {store}")
+    print(f"features of {done} of {len(codes)} file(s) are in {printable(str(store))}")
     raise typer.Exit(combine(codes))
 
 
@@ -278,8 +282,6 @@ def doctor(debug: Debug = False) -> None:
 
 
 def _written(paths: list[Path], folder: Path | None) -> str:
-    from pipeline.report.rows import printable
-
     if len(paths) <= 8 or folder is None:
         return "wrote " + ", ".join(printable(str(path)) for path in paths)
-    return f"wrote {len(paths)} files below {folder}"
+    return f"wrote {len(paths)} files below {printable(str(folder))}"

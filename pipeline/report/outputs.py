@@ -3,32 +3,39 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import tempfile
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TextIO
+from typing import TYPE_CHECKING, Self, TextIO, get_args
 from urllib.parse import quote
 
 from data.errors import ForensicError, UsageError
 from data.files import replacing
 from pipeline.report.exports import Form, export_text, suffix
 from pipeline.report.folder import Outcome, index_csv, index_html, ranked
-from pipeline.report.json import dumps, error_text, loads, write_text
+from pipeline.report.json import ErrorEntry, dumps, error_text, loads, write_text
 from pipeline.report.model import Report
 
 if TYPE_CHECKING:
     from pipeline.report.figure import Kind
     from pipeline.report.pictures import Pictures
 
+_LOG = logging.getLogger(__name__)
+
 _NAME_BYTES = 200
 """Longest name of an input that is kept whole: file systems take 255 bytes, of which endings need some."""
+_ENDINGS = (".html", ".svg", ".png", *map(suffix, get_args(Form)))
+"""All that a report may be written as, besides JSON."""
 
 
 class Outputs:
     """Writes each report as it comes, so that an interrupted folder keeps what was done.
+
+    The JSON is written before anything is made of it, so that no picture can cost an analysis.
 
     Below `out` a file ``sub/name.mp4`` of the input becomes ``sub/name.mp4.json``, ``.csv``, with `html` a page, and
     the `exports` and `figure` asked for; equal names never collide. With `many`, an index of all files is written
@@ -77,29 +84,50 @@ class Outputs:
         self._stack.__exit__(kind, error, trace)
         if kind is None and self._json_path is not None:
             self.written.append(self._json_path)
-        if self._out is not None and self._many and kind in (None, KeyboardInterrupt):
-            rows = ranked(self.outcomes)
-            self._write(self._out / "index.csv", index_csv(rows))
-            if self._html:
-                self._write(self._out / "index.html", index_html(rows))
+        # Whatever ended the work, the index of what was done is there; with nothing done the old one stays.
+        if self._out is not None and self._many and (kind is None or self.outcomes):
+            try:
+                self._write_index(self._out)
+            except ForensicError as lost:
+                if error is None:
+                    raise
+                _LOG.warning("no index was written: %s", lost)
 
     def add(
-        self, name: Path, report: Report, media: Path | None = None, pictures: Pictures | None = None
+        self,
+        name: Path,
+        report: Report,
+        media: Path | None = None,
+        gather: Callable[[], Pictures] | None = None,
     ) -> None:
-        """Write everything on the file whose path relative to the input is `name`; see `render`."""
+        """Write everything on the file whose path relative to the input is `name`; see `render`.
+
+        Forms that an earlier run left and that are not written now are removed: they are about another report.
+        """
         text = dumps(report)
+        self._clear(name)
         self._emit(name, text)
         # From the rounded numbers, as `pipeline report` would make them: the forms agree to the last digit.
-        self.render(name, loads(text), media, pictures)
+        self.render(name, loads(text), media, gather)
 
     def render(
-        self, name: Path, report: Report, media: Path | None = None, pictures: Pictures | None = None
+        self,
+        name: Path,
+        report: Report,
+        media: Path | None = None,
+        gather: Callable[[], Pictures] | None = None,
     ) -> None:
-        """Write all but the JSON. Pages and exports point to `media`, the analysed file, by its relative path."""
-        page = None
-        if self._out is not None:
-            stem = self._out / short(name)
-            url = relative_url(media, stem.parent) if media is not None else None
+        """Write all but the JSON. Pages and exports point to `media`, the analysed file, by its relative path.
+
+        `gather` makes the pictures; it is called last and only for a page.
+        """
+        file, page = beside(name, report.input.name), None
+        if self._out is None:
+            self.outcomes.append(Outcome.of(file, report))
+            return
+        stem = self._out / short(name)
+        url = relative_url(media, stem.parent) if media is not None else None
+        try:
             for form in self._exports:
                 self._write(_with(stem, suffix(form)), export_text(report, form, url))
             if self._figure is not None:
@@ -109,24 +137,46 @@ class Outputs:
             if self._html:
                 from pipeline.report.page import page_html
 
+                pictures = gather() if gather is not None else None
                 self._write(_with(stem, ".html"), page_html(report, pictures, url))
+        finally:
+            if self._html and _with(stem, ".html").is_file():
                 page = relative_url(_with(stem, ".html"), self._out)
-            else:
-                # The page of an earlier run would contradict this one.
-                _with(stem, ".html").unlink(missing_ok=True)
-        self.outcomes.append(Outcome.of(beside(name, report.input.name), report, page))
+            self.outcomes.append(Outcome.of(file, report, page))
 
     def add_error(self, name: Path, error: ForensicError) -> None:
         """Write the entry of a file that could not be analysed; a report of an earlier run does not stay beside it."""
+        self._clear(name)
         self._emit(name, error_text(name.name, error))
-        if self._out is not None:
-            for ending in (".html", *map(suffix, self._exports)):
-                _with(self._out / short(name), ending).unlink(missing_ok=True)
         self.add_failure(str(name), error.what)
+
+    def render_error(self, name: Path, entry: ErrorEntry) -> None:
+        """Give a file that could not be analysed its row; no page or export of it stays."""
+        self._clear(name)
+        self.add_failure(beside(name, entry.name), entry.what)
 
     def add_failure(self, name: str, reason: str) -> None:
         """Give a file a row with its reason and nothing else."""
         self.outcomes.append(Outcome.failed(name, reason))
+
+    def _clear(self, name: Path) -> None:
+        if self._out is None:
+            return
+        stem = self._out / short(name)
+        # Where no report has been written before, files of these names are somebody else's.
+        if any(_with(stem, always).is_file() for always in (".json", ".csv")):
+            for ending in _ENDINGS:
+                with suppress(OSError):
+                    _with(stem, ending).unlink(missing_ok=True)
+
+    def _write_index(self, out: Path) -> None:
+        rows = ranked(self.outcomes)
+        if self._html:
+            self._write(out / "index.html", index_html(rows))
+        elif (out / "index.csv").is_file():
+            # Of an earlier run, whose pages are gone.
+            (out / "index.html").unlink(missing_ok=True)
+        self._write(out / "index.csv", index_csv(rows))
 
     def _emit(self, name: Path, text: str) -> None:
         if self._out is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -35,7 +36,7 @@ def test_each_page_becomes_a_small_picture(
         for report in (factory.forged_visual(), factory.authentic()):
             media = tmp_path / report.input.name
             shutil.copy(clip, media)
-            outputs.add(Path(report.input.name), report, media, factory.pictures(report))
+            outputs.add(Path(report.input.name), report, media, partial(factory.pictures, report))
     paths = list(screenshots.shoot(browser, tmp_path / "reports", tmp_path / "docs" / "pictures"))
     assert [path.stem for path in paths] == ["forged", "authentic", "folder", "phone-dark"]
     assert all(path.stat().st_size <= 250_000 for path in paths)

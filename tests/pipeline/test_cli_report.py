@@ -97,6 +97,18 @@ def test_run_asks_for_a_preview_when_told(run: Callable[..., Any], looked: list[
     assert [embedded for _, embedded in looked] == [True]
 
 
+def test_pictures_that_are_interrupted_do_not_cost_the_analysis(
+    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> Pictures:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipeline.report.pictures.gather", interrupted)
+    assert run().code == 130
+    assert {path.name for path in Path("pipeline-out").iterdir()} == {"clip.mp4.json", "clip.mp4.csv"}
+    assert loads(Path("pipeline-out/clip.mp4.json").read_text()).complete
+
+
 def test_an_unknown_export_is_wrong_usage(run: Callable[..., Any]) -> None:
     answer = run("--export", "pdf")
     assert answer.code == 2
@@ -218,6 +230,7 @@ def test_a_folder_of_reports_gets_its_index_and_bad_json_a_named_error(cli: Call
     answer = cli("report", "--input", "in", "--out", "out")
     assert answer.code == 4
     assert "error: in/torn.mp4.json: not a report" in answer.err
+    assert "2 of 4 file(s) analysed" in answer.out
     rows = list(csv.DictReader(Path("out/index.csv").read_text().splitlines()))
     assert [(row["file"], row["verdict"]) for row in rows] == [
         ("sub/forged.mp4", "both"),
@@ -227,6 +240,15 @@ def test_a_folder_of_reports_gets_its_index_and_bad_json_a_named_error(cli: Call
     ]
     assert Markup(Path("out/index.html").read_text()).links == ["sub/forged.mp4.html", "authentic.mp4.html"]
     assert not list(Path("in").rglob("*.html"))
+
+
+def test_a_name_that_no_file_can_have_does_not_end_the_folder(cli: Callable[..., Any]) -> None:
+    Path("in").mkdir()
+    Path("in/a.json").write_text(dumps(forged("n" * 300)))
+    Path("in/b.mp4.json").write_text(dumps(forged("b.mp4")))
+    cli("report", "--input", "in")
+    assert Path("in/b.mp4.html").is_file()
+    assert Path("in/index.html").is_file()
 
 
 @pytest.mark.parametrize(
