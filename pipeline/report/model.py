@@ -133,3 +133,15 @@ class Report:
     thresholds: Thresholds
     provenance: Provenance
     clock: RunClock
+
+    @property
+    def span_s(self) -> float:
+        """Seconds from 0 to the last thing that is known of the clip, to milliseconds; all pictures of it span that.
+
+        It is longer than the grid of the scores where the clip could not be decoded up to its end.
+        """
+        ends = [self.scores.grid.span.end_s, *(found.end_s for found in self.intervals)]
+        ends += [gap.end_s for track in self.coverage.values() if track is not None for gap in track.gaps]
+        if self.input.duration_s is not None:
+            ends.append(self.input.duration_s)
+        return round(max(0.0, *ends), 3)

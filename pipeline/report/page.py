@@ -71,7 +71,7 @@ def page_html(report: Report, pictures: Pictures | None, media: str | None) -> s
         _check_local(media)
     shown = pictures if pictures is not None else Pictures()
     report = _as_written(report)
-    found, span_s = rows(report), _span_s(report)
+    found, span_s = rows(report), report.span_s
     style = _asset("base.css") + _asset("report.css")
     script = _asset("report.js")
     return (
@@ -174,18 +174,9 @@ def _tracks() -> tuple[tuple[str, str], ...]:
     return (("visual", "picture"), ("audio", "sound"))
 
 
-def _span_s(report: Report) -> float:
-    """Seconds from 0 to the last thing that the page has to show."""
-    ends = [report.scores.grid.span.end_s, *(found.end_s for found in report.intervals)]
-    ends += [gap.end_s for track in report.coverage.values() if track is not None for gap in track.gaps]
-    if report.input.duration_s is not None:
-        ends.append(report.input.duration_s)
-    return round(max(0.0, *ends), 3)
-
-
 def _extent(report: Report) -> str:
     """How much of the clip the intervals cover."""
-    span_s = _span_s(report)
+    span_s = report.span_s
     if not report.intervals or span_s <= 0:
         return ""
     marked_s = total_s(Interval(found.start_s, found.end_s) for found in report.intervals)

@@ -183,7 +183,8 @@ def _still(place: Place, image: NDArray[np.uint8], scale: float, quality: int) -
 
 
 def _spectrogram(info: MediaInfo, report: Report, config: DecodeConfig, hook: Hook) -> bytes | None:
-    span_s = report.scores.grid.span.end_s
+    # The page lays the picture over its whole timeline.
+    span_s = report.span_s
     drawn = Spectrogram(span_s, config.sample_rate)
     with Decoder.audio(info, config) as stream:
         for batch in stream:

@@ -161,6 +161,22 @@ def test_the_preview_plays_the_clip_on_the_clock_of_the_report(gathered: Picture
     assert len(gathered.preview) < 200_000
 
 
+def test_the_spectrogram_of_a_clip_that_ends_early_keeps_the_clock_of_the_page(clip: Path) -> None:
+    """A container that announces 18 s of which 6 s could be decoded: two thirds of the picture are empty."""
+    report = report_on(clip, factory.authentic())
+    cut = replace(report, input=replace(report.input, duration_s=18.0))
+    found = gather(clip, cut, CONFIG)
+    assert found.spectrogram is not None
+    image = decoded(found.spectrogram)
+    assert image.shape[1] == 1800  # 10 ms each
+    assert f'data-view-end="{image.shape[1] / 100}"' in page_html(cut, found, None)
+    sound = np.flatnonzero(image[..., 3].any(axis=0))
+    assert (sound[0], sound[-1]) == (0, pytest.approx(599, abs=5))
+    # The first tone of the clip lies at 0.25 s.
+    energy = image[..., :3].astype(np.float64).sum(axis=(0, 2))[:50]
+    assert float(np.average(np.arange(50), weights=energy - energy.min())) == pytest.approx(25, abs=8)
+
+
 def test_the_same_clip_gives_the_same_bytes(clip: Path, gathered: Pictures) -> None:
     assert gather(clip, report_on(clip, factory.forged()), CONFIG, embed_video=True) == gathered
 
