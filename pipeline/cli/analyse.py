@@ -175,7 +175,7 @@ def report(
     from pipeline.progress import progress
     from pipeline.report.folder import table
     from pipeline.report.json import ErrorEntry, find_reports, load
-    from pipeline.report.media import find_media
+    from pipeline.report.media import earlier_page, find_media
     from pipeline.report.outputs import Outputs
     from pipeline.report.pictures import gather
 
@@ -199,10 +199,12 @@ def report(
                         raise InputError(what, input, printable(found.fix))
                     outputs.render_error(name, found)
                     continue
-                folder = (base / file).parent
-                places = (
-                    (folder, base / ".." / file.parent) if media is None else (media / file.parent, media)
-                )
+                if media is not None:
+                    places = [media / file.parent, media]
+                else:
+                    page = earlier_page((base / file).with_suffix(".html"), found)
+                    places = [(base / file).parent, base / ".." / file.parent]
+                    places += [page.clip] if page is not None and page.clip is not None else []
                 path = find_media(found, places)
                 with progress() as bar:
                     bar.begin(printable(str(file)))

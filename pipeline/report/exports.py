@@ -11,13 +11,11 @@ import html
 import io
 import json
 import math
-import os
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, fields
 from fractions import Fraction
 from typing import Any, Literal
-from urllib.parse import quote
 
 from data.text import printable
 from pipeline.report.model import NOTE, Report
@@ -36,11 +34,11 @@ _TITLE_LENGTH = 70
 def export_text(report: Report, form: Form, media: str | None = None) -> str:
     """The report's intervals in one form.
 
-    `media` is the URL of the analysed file relative to the export; without it, the file is taken to lie beside it.
-    Only "otio" uses it.
+    `media` is the URL of the analysed file relative to the export; only "otio" uses it, and without it says that the
+    media is missing.
     """
     if form == "otio":
-        return _otio(report, media if media is not None else quote(os.fsencode(report.input.name)))
+        return _otio(report, media)
     return _WRITERS[form](report)
 
 
@@ -117,7 +115,7 @@ def _frame_code(frame: int) -> str:
     return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}:{rest:02d}"
 
 
-def _otio(report: Report, media: str) -> str:
+def _otio(report: Report, media: str | None) -> str:
     found = rows(report)
     end_s = max(report.input.duration_s or 0.0, report.scores.grid.span.end_s)
     stop = max([math.ceil(Fraction(str(round(end_s, 3))) * FPS), *(frames(row)[1] for row in found)])
@@ -140,13 +138,13 @@ def _otio(report: Report, media: str) -> str:
     return json.dumps(timeline, indent=1) + "\n"
 
 
-def _track(report: Report, kind: str, stop: int, media: str, found: list[Row]) -> dict[str, Any]:
+def _track(report: Report, kind: str, stop: int, media: str | None, found: list[Row]) -> dict[str, Any]:
     reference = {
-        "OTIO_SCHEMA": "ExternalReference.1",
+        "OTIO_SCHEMA": "MissingReference.1" if media is None else "ExternalReference.1",
         "name": "",
-        "target_url": media,
         "available_range": _range(0, stop),
         "metadata": {},
+        **({"target_url": media} if media is not None else {}),
     }
     clip = _item(
         "Clip.2",

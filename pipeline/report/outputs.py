@@ -8,6 +8,7 @@ import os
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO, get_args
@@ -15,6 +16,7 @@ from urllib.parse import quote
 
 from data.errors import ForensicError, UsageError
 from data.files import replacing
+from data.text import printable
 from pipeline.report.exports import Form, export_text, suffix
 from pipeline.report.folder import Outcome, index_csv, index_html, ranked
 from pipeline.report.json import ErrorEntry, dumps, error_text, loads, write_text
@@ -119,7 +121,8 @@ class Outputs:
     ) -> None:
         """Write all but the JSON. Pages and exports point to `media`, the analysed file, by its relative path.
 
-        `gather` makes the pictures; it is called last and only for a page.
+        `gather` makes the pictures; it is called last and only for a page. Without it an earlier page of the same
+        report that has pictures stays as it is, and a preview in it goes into the new one that brings none.
         """
         file, page = beside(name, report.input.name), None
         if self._out is None:
@@ -135,10 +138,7 @@ class Outputs:
 
                 self._write(_with(stem, f".{self._figure}"), figure(report, self._figure))
             if self._html:
-                from pipeline.report.page import page_html
-
-                pictures = gather() if gather is not None else None
-                self._write(_with(stem, ".html"), page_html(report, pictures, url))
+                self._write_page(_with(stem, ".html"), report, url, gather)
         finally:
             if self._html and _with(stem, ".html").is_file():
                 page = relative_url(_with(stem, ".html"), self._out)
@@ -158,6 +158,28 @@ class Outputs:
     def add_failure(self, name: str, reason: str) -> None:
         """Give a file a row with its reason and nothing else."""
         self.outcomes.append(Outcome.failed(name, reason))
+
+    def _write_page(
+        self, path: Path, report: Report, url: str | None, gather: Callable[[], Pictures] | None
+    ) -> None:
+        from pipeline.report.media import earlier_page
+        from pipeline.report.page import page_html
+
+        earlier = earlier_page(path, report)
+        if gather is not None:
+            pictures = gather()
+            if pictures.preview is None and earlier is not None and earlier.preview is not None:
+                notes = tuple(note for note in pictures.notes if not note.startswith("No preview:"))
+                pictures = replace(pictures, preview=earlier.preview, notes=notes)
+        elif earlier is not None and (earlier.pictures or earlier.preview is not None):
+            what = "stays as it was: the analysed file, from which its pictures come, was not found"
+            _LOG.warning("the page %s %s; name it with --media", printable(str(path)), what)
+            return
+        else:
+            pictures, name = None, printable(report.input.name)
+            what = "has no pictures: the analysed file was not found"
+            _LOG.warning("the page of '%s' %s; name it with --media", name, what)
+        self._write(path, page_html(report, pictures, url))
 
     def _clear(self, name: Path) -> None:
         if self._out is None:

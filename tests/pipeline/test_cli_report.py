@@ -14,7 +14,7 @@ from typing import Any
 
 import media_factory
 import pytest
-from report_factory import authentic, forged
+from report_factory import authentic, forged, pictures
 from report_readers import Markup, edl_events, read_vtt
 
 from data.errors import InputError
@@ -22,6 +22,7 @@ from data.files import file_sha256
 from pipeline.report.json import dumps, error_text, loads
 from pipeline.report.model import Report
 from pipeline.report.outputs import relative_url
+from pipeline.report.page import page_html
 from pipeline.report.pictures import Pictures
 
 
@@ -187,6 +188,63 @@ def test_report_finds_the_media_near_the_json(
     Path("reports/clip.mp4.json").write_text(dumps(of(clip, forged())))
     assert cli("report", "--input", "reports/clip.mp4.json", "--embed-video").code == 0
     assert looked == [(Path(found), True)]
+
+
+def test_report_finds_the_media_where_the_page_of_the_run_has_it(
+    cli: Callable[..., Any], run: Callable[..., Any], clip: Path, looked: list[Any]
+) -> None:
+    """The clip lies neither beside the JSON nor above it: only the page knows."""
+    run()
+    before = Path("pipeline-out/clip.mp4.html").read_bytes()
+    looked.clear()
+    assert cli("report", "--input", "pipeline-out/clip.mp4.json").code == 0
+    assert [path.resolve() for path, _ in looked] == [clip.resolve()]
+    assert Path("pipeline-out/clip.mp4.html").read_bytes() == before
+
+
+def test_a_page_with_pictures_stays_when_the_clip_is_not_found(
+    cli: Callable[..., Any], clip: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    report = of(clip, forged())
+    Path("clip.mp4.json").write_text(dumps(report))
+    page = page_html(report, pictures(report), "elsewhere/clip.mp4")
+    Path("clip.mp4.html").write_text(page)
+    assert cli("report", "--input", "clip.mp4.json", "--export", "otio").code == 0
+    assert Path("clip.mp4.html").read_text() == page
+    assert "the page clip.mp4.html stays as it was" in caplog.text
+    assert "MissingReference" in Path("clip.mp4.otio").read_text()
+    # A page of another analysis would contradict the JSON, and one without pictures has nothing to lose.
+    for other in (
+        page_html(replace(report, clock=replace(report.clock, started_at="1999")), pictures(report), None),
+        page_html(report, None, "elsewhere/clip.mp4"),
+    ):
+        Path("clip.mp4.html").write_text(other)
+        assert cli("report", "--input", "clip.mp4.json").code == 0
+        assert Path("clip.mp4.html").read_text() == page_html(report, None, None)
+
+
+def test_a_preview_inside_a_page_stays_unless_a_new_one_is_made(
+    cli: Callable[..., Any], clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: dict[bool, Pictures] = {
+        False: Pictures(notes=("seen",)),
+        True: Pictures(notes=("seen", "No preview: refused.")),
+    }
+
+    def gather(path: Path, report: Report, config: Any, embed_video: bool, hook: Any) -> Pictures:
+        return made[embed_video]
+
+    monkeypatch.setattr("pipeline.report.pictures.gather", gather)
+    report = of(clip, forged())
+    Path("clip.mp4.json").write_text(dumps(report))
+    kept, url = Pictures(preview=b"\x00mp4\xff", notes=("seen",)), relative_url(clip, Path())
+    Path("clip.mp4.html").write_text(page_html(report, Pictures(preview=b"\x00mp4\xff"), url))
+    for more in ([], ["--embed-video"]):
+        assert cli("report", "--input", "clip.mp4.json", "--media", clip, *more).code == 0
+        assert Path("clip.mp4.html").read_text() == page_html(report, kept, url)
+    made[True] = Pictures(preview=b"new", notes=("seen",))
+    assert cli("report", "--input", "clip.mp4.json", "--media", clip, "--embed-video").code == 0
+    assert Path("clip.mp4.html").read_text() == page_html(report, made[True], url)
 
 
 def test_report_looks_for_the_media_of_a_folder_in_a_folder(

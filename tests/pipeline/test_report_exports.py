@@ -102,7 +102,7 @@ def test_edl_fields_stand_in_the_columns_of_cmx_3600() -> None:
 
 
 def test_otio_is_read_by_its_library() -> None:
-    whole = timeline(export_text(forged(), "otio"))
+    whole = timeline(export_text(forged(), "otio", "forged.mp4"))
     assert isinstance(whole, otio.schema.Timeline)
     assert [(track.name, track.kind) for track in whole.tracks] == [("Video", "Video"), ("Audio", "Audio")]
     assert whole.duration() == otio.opentime.RationalTime(150, 25)
@@ -142,6 +142,14 @@ def test_otio_has_the_tracks_that_the_clip_has(track: str, kind: str) -> None:
 def test_otio_points_to_the_media_by_the_url_given() -> None:
     whole = timeline(export_text(forged(), "otio", "../in/a%20b.mp4"))
     assert whole.tracks[0][0].media_reference.target_url == "../in/a%20b.mp4"
+
+
+def test_otio_links_to_no_file_that_was_not_found() -> None:
+    text = export_text(forged(), "otio")
+    (clip,) = timeline(text).tracks[0]
+    assert isinstance(clip.media_reference, otio.schema.MissingReference)
+    assert clip.available_range() == clip.source_range
+    assert "target_url" not in text
 
 
 def test_otio_is_as_long_as_the_clip_is_known_to_be() -> None:

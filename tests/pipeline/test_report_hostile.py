@@ -9,7 +9,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
 import opentimelineio as otio
 import pytest
@@ -67,7 +67,7 @@ def hostile(name: str) -> Report:
 def check_exports(report: Report) -> None:
     """Every export holds the report's three intervals and nothing else, on lines without unseen characters."""
     texts: dict[str, str] = {
-        form: export_text(report, form)  # type: ignore[arg-type]
+        form: export_text(report, form, quote(os.fsencode(report.input.name)))  # type: ignore[arg-type]
         for form in ("csv", "vtt", "audacity", "edl", "otio")
     }
     table = list(csv.DictReader(io.StringIO(texts["csv"])))
