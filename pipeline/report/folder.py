@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
-from importlib import resources
 
 from data.text import printable
 from pipeline.report.exports import csv_table
+from pipeline.report.html import asset, page
 from pipeline.report.model import NOTE, Report
 from pipeline.report.rows import VERDICTS
 
@@ -87,20 +85,12 @@ def index_csv(outcomes: Sequence[Outcome]) -> str:
 
 def index_html(outcomes: Sequence[Outcome]) -> str:
     """A page that lists the files in the order given; its script, if it may run, sorts and filters them."""
-    import jinja2
-
-    assets = resources.files("pipeline.report") / "assets"
-    style, script, template = (
-        (assets / name).read_text(encoding="utf-8") for name in ("base.css", "index.js", "index.html")
-    )
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(template).render(
+    return page(
+        "index.html",
+        asset("base.css") + asset("index.css"),
+        asset("index.js"),
         outcomes=outcomes,
         failed=sum(outcome.verdict == FAILED for outcome in outcomes),
         words=VERDICTS | {FAILED: "could not be analysed"},
         note=NOTE,
-        style=style,
-        script=script,
-        # Only this script may run, whatever a name should smuggle in.
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )

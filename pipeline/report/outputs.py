@@ -60,6 +60,7 @@ class Outputs:
         self._out, self._json_path, self._stream, self._many = out, json_path, stream, many
         self._html, self._figure = html, figure
         self._exports: tuple[Form, ...] = tuple(dict.fromkeys(("csv", *exports)))
+        self._index = out / "index.html" if out is not None and many else None
         self._stack = ExitStack()
         self._separator = "[\n"
         self.written: list[Path] = []
@@ -166,6 +167,7 @@ class Outputs:
         from pipeline.report.page import page_html
 
         earlier = earlier_page(path, report)
+        index = relative_url(self._index, path.parent) if self._index is not None else None
         if gather is not None:
             pictures = gather()
             if pictures.preview is None and earlier is not None and earlier.preview is not None:
@@ -179,7 +181,7 @@ class Outputs:
             pictures, name = None, printable(report.input.name)
             what = "has no pictures: the analysed file was not found"
             _LOG.warning("the page of '%s' %s; name it with --media", name, what)
-        self._write(path, page_html(report, pictures, url))
+        self._write(path, page_html(report, pictures, url, index))
 
     def _clear(self, name: Path) -> None:
         if self._out is None:

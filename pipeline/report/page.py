@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
 
-from data.media import StreamCoverage
-from data.text import printable
-from data.timeline import Interval, total_s
+from data.timeline import Interval, merge, total_s
 from pipeline.report import curves
+from pipeline.report.html import asset, page
 from pipeline.report.model import NOTE, Report
 from pipeline.report.pictures import Pictures, Still
 from pipeline.report.provenance import provenance
-from pipeline.report.rows import VERDICTS, Row, rows, timecode
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
-
-ASSETS = Path(__file__).parent / "assets"
+from pipeline.report.rows import VERDICTS, Row, percent, rows, timecode
 
 WORDS = {"visual": "picture", "audio": "sound", "both": "picture and sound"}
 """What people call a modality."""
@@ -36,18 +25,24 @@ WIDTH, HEIGHT = 1000, 100
 """Size of a lane's drawing in its own units."""
 
 _CURVES = (
-    ("visual", "Picture score", "visual", ("visual",)),
-    ("audio", "Sound score", "audio", ("audio",)),
-    ("joint", "Joint score", "both", ("visual", "audio")),
-    ("visual_error", "Picture reconstruction error", "visual", ("visual",)),
-    ("audio_error", "Sound reconstruction error", "audio", ("audio",)),
+    ("visual", "Picture score", "visual"),
+    ("audio", "Sound score", "audio"),
+    ("joint", "Joint score", "both"),
+    ("visual_error", "Picture reconstruction error", "visual"),
+    ("audio_error", "Sound reconstruction error", "audio"),
 )
-"""Name, label, modality of the marks behind it, and the tracks whose gaps concern it."""
+"""Name, label, and modality of the marks and gaps behind it."""
+
+_TRACKS = {"visual": ("visual",), "audio": ("audio",), "both": ("visual", "audio")}
+"""The tracks whose gaps concern a lane of that modality."""
 
 
 @dataclass(frozen=True)
 class Lane:
-    """One row of the timeline: a drawing of `kind` "frames", "marks", "curve" or "spectrogram"."""
+    """One row of the timeline: a drawing of `kind` "frames", "marks", "curve" or "spectrogram".
+
+    `modality` says which marks and gaps lie behind it.
+    """
 
     name: str
     kind: str
@@ -55,16 +50,16 @@ class Lane:
     hint: str = ""
     described: str = ""
     modality: str = ""
-    tracks: tuple[str, ...] = ()
     path: str = ""
     top: float = 1.0
     lines: tuple[float, ...] = ()
 
 
-def page_html(report: Report, pictures: Pictures | None, media: str | None) -> str:
+def page_html(report: Report, pictures: Pictures | None, media: str | None, index: str | None = None) -> str:
     """The page as text, the same for the same arguments.
 
     `media` is the URL of the clip relative to the page, or a file: URL; None leaves the clip out of the player.
+    `index` is the URL of the folder's page that this one belongs to.
     Raises ValueError when `media` leads to another machine.
     """
     if media is not None:
@@ -72,34 +67,31 @@ def page_html(report: Report, pictures: Pictures | None, media: str | None) -> s
     shown = pictures if pictures is not None else Pictures()
     report = _as_written(report)
     found, span_s = rows(report), report.span_s
-    style = _asset("base.css") + _asset("report.css")
-    script = _asset("report.js")
-    return (
-        _environment()
-        .get_template("report.html")
-        .render(
-            report=report,
-            note=NOTE,
-            rows=found,
-            finding=finding(report),
-            extent=_extent(report),
-            span_s=span_s,
-            classes=CLASSES,
-            words=WORDS,
-            tracks=[(name, word, report.coverage[name]) for name, word in _tracks()],
-            lanes=_lanes(report, shown, span_s),
-            width=WIDTH,
-            height=HEIGHT,
-            media=media,
-            pictures=shown,
-            strip=[still for still in shown.stills if still.interval is None],
-            groups=_groups(found, shown.stills),
-            provenance=provenance(report),
-            data=_data(report, found, span_s),
-            style=style,
-            script=script,
-            policy=_policy(style, script),
-        )
+    return page(
+        "report.html",
+        asset("base.css") + asset("report.css"),
+        asset("report.js"),
+        media=media is not None or shown.preview is not None,
+        report=report,
+        note=NOTE,
+        rows=found,
+        finding=finding(report),
+        extent=_extent(report),
+        span_s=span_s,
+        classes=CLASSES,
+        words=WORDS,
+        tracks=[(name, word, report.coverage[name]) for name, word in _tracks()],
+        gaps=_gaps(report),
+        lanes=_lanes(report, shown, span_s),
+        width=WIDTH,
+        height=HEIGHT,
+        url=media,
+        index=index,
+        pictures=shown,
+        strip=[still for still in shown.stills if still.interval is None],
+        groups=_groups(found, shown.stills),
+        provenance=provenance(report),
+        data=_data(report, found, span_s),
     )
 
 
@@ -112,36 +104,6 @@ def finding(report: Report) -> str:
     return f"{verdict} in {spans}." if n else f"{verdict}; no single span stands out."
 
 
-def percent(share: float) -> str:
-    """A share as per cent with one digit, rounded down: 100 % is said only of all."""
-    return f"{math.floor(1000 * share) / 10:.1f} %"
-
-
-@lru_cache(maxsize=1)
-def _environment() -> Environment:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(ASSETS),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "printable": printable,
-        "timecode": timecode,
-        "percent": percent,
-        "base64": lambda content: base64.b64encode(content).decode(),
-    }
-    return environment
-
-
-@lru_cache(maxsize=8)
-def _asset(name: str) -> str:
-    return (ASSETS / name).read_text(encoding="utf-8")
-
-
 def _as_written(report: Report) -> Report:
     """`report` with the digits that its JSON has, so that a page made again from that is the same."""
     rounded: dict[str, Any] = {
@@ -150,18 +112,6 @@ def _as_written(report: Report) -> Report:
         if values is not None
     }
     return replace(report, scores=replace(report.scores, **rounded))
-
-
-def _policy(style: str, script: str) -> str:
-    """A policy under which nothing but our own style and script runs and nothing is fetched from elsewhere."""
-
-    def hashed(text: str) -> str:
-        return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
-
-    return (
-        f"default-src 'none'; img-src data:; media-src 'self' data: blob: file:; style-src {hashed(style)}; "
-        f"script-src {hashed(script)}; base-uri 'none'; form-action 'none'"
-    )
 
 
 def _check_local(media: str) -> None:
@@ -186,25 +136,23 @@ def _extent(report: Report) -> str:
 def _lanes(report: Report, pictures: Pictures, span_s: float) -> list[Lane]:
     lanes = []
     if any(still.interval is None for still in pictures.stills):
-        lanes.append(Lane("frames", "frames", "Frames", tracks=("visual",)))
+        lanes.append(Lane("frames", "frames", "Frames"))
     present = {name for name, track in report.coverage.items() if track is not None}
-    for modality, tracks in (("visual", ("visual",)), ("audio", ("audio",)), ("both", ("visual", "audio"))):
+    for modality, tracks in _TRACKS.items():
         if set(tracks) <= present or any(found.modality == modality for found in report.intervals):
             label = f"Forged: {'both' if modality == 'both' else WORDS[modality]}"
-            lanes.append(Lane(f"forged-{modality}", "marks", label, modality=modality, tracks=tracks))
+            lanes.append(Lane(f"forged-{modality}", "marks", label, modality=modality))
     lanes += _curve_lanes(report, span_s)
     if pictures.spectrogram is not None:
         hint = "0 to 8 kHz"
-        lanes.append(
-            Lane("spectrogram", "spectrogram", "Sound spectrogram", hint, "", "audio", tracks=("audio",))
-        )
+        lanes.append(Lane("spectrogram", "spectrogram", "Sound spectrogram", hint, "", "audio"))
     return lanes
 
 
 def _curve_lanes(report: Report, span_s: float) -> list[Lane]:
     grid, lanes = report.scores.grid, []
     marks = (report.thresholds.onset, report.thresholds.offset)
-    for name, label, modality, tracks in _CURVES:
+    for name, label, modality in _CURVES:
         values = report.scores.curves()[name]
         if values is None or (name == "joint" and None in report.coverage.values()):
             continue
@@ -227,7 +175,6 @@ def _curve_lanes(report: Report, span_s: float) -> list[Lane]:
                 f"0 to {top:.3g}",
                 described,
                 modality,
-                tracks,
                 drawn,
                 top,
                 marks if score else (),
@@ -262,7 +209,8 @@ def _data(report: Report, found: Sequence[Row], span_s: float) -> dict[str, Any]
         "start_s": float(report.scores.grid.start),
         "step_s": float(report.scores.grid.step),
         "intervals": [[row.start_s, row.end_s, row.modality, row.score] for row in found],
-        "gaps": {name: _gaps(track) for name, track in report.coverage.items()},
+        "words": WORDS,
+        "gaps": _gaps(report),
         "curves": {
             name: {"top": lanes[name].top, **curves.packed(values)}
             for name, values in report.scores.curves().items()
@@ -271,5 +219,13 @@ def _data(report: Report, found: Sequence[Row], span_s: float) -> dict[str, Any]
     }
 
 
-def _gaps(track: StreamCoverage | None) -> list[list[float]]:
-    return [[round(gap.start_s, 3), round(gap.end_s, 3)] for gap in track.gaps] if track is not None else []
+def _gaps(report: Report) -> dict[str, list[list[float]]]:
+    """What was not decoded of the tracks of each modality, in seconds; gaps that overlap are one."""
+    of = {name: track.gaps if track is not None else () for name, track in report.coverage.items()}
+    return {
+        modality: [
+            [round(gap.start_s, 3), round(gap.end_s, 3)]
+            for gap in merge(g for name in names for g in of[name])
+        ]
+        for modality, names in _TRACKS.items()
+    }

@@ -37,6 +37,11 @@ def timecode(time_s: float) -> str:
     return f"{sign}{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}.{rest:03d}"
 
 
+def percent(share: float) -> str:
+    """A share as per cent with one digit, rounded down: 100 % is said only of all."""
+    return f"{math.floor(1000 * share) / 10:.1f} %"
+
+
 def rows(report: Report) -> tuple[Row, ...]:
     """The report's intervals in order of time."""
     return tuple(
@@ -84,7 +89,5 @@ def _analysed(report: Report) -> list[str]:
             parts.append(f"{name} not present")
         else:
             gaps = f" with {len(coverage.gaps)} gap(s)" if coverage.gaps else ""
-            # Rounded down: 100 % is said only of all.
-            percent = math.floor(1000 * coverage.fraction) / 10
-            parts.append(f"{name} {percent:.1f} % of {coverage.expected_s:.2f} s{gaps}")
+            parts.append(f"{name} {percent(coverage.fraction)} of {coverage.expected_s:.2f} s{gaps}")
     return parts

@@ -158,7 +158,8 @@ def test_space_plays_and_pauses(player: Any) -> None:
     page = player
     page.keyboard.press(" ")
     page.wait_for_function("() => !player.paused && player.currentTime > 0.05")
-    assert (page.inner_text("#play"), page.get_attribute("#play", "aria-pressed")) == ("Pause", "true")
+    # The text says what the button does; a pressed "Pause" would be heard as paused.
+    assert (page.inner_text("#play"), page.get_attribute("#play", "aria-pressed")) == ("Pause", None)
     page.keyboard.press(" ")
     page.wait_for_function("() => player.paused")
     assert page.inner_text("#play") == "Play"
@@ -169,6 +170,30 @@ def test_the_playhead_follows_the_players_own_controls(player: Any) -> None:
     page = player
     page.evaluate("() => { player.currentTime = 3.5; }")
     page.wait_for_function("() => Math.abs(Number(timeline.dataset.time) - 3.5) < 0.001")
+
+
+@pytest.mark.parametrize("target_s", [5.0, 0.2])
+def test_who_seeks_out_of_an_interval_that_plays_is_not_brought_back(player: Any, target_s: float) -> None:
+    page = player
+    page.locator('[data-play="2"]').click()  # 4.0 to 4.8 s
+    page.wait_for_function("() => !player.paused && player.currentTime > 4.05")
+    page.evaluate("target => { window.heard = []; player.currentTime = target; }", target_s)
+    page.wait_for_function("target => player.currentTime > target + 0.3", arg=target_s)
+    assert "pause" not in [kind for kind, _ in page.evaluate("() => window.heard")]
+    # Nor is the end of the interval kept for later.
+    page.evaluate("() => { window.heard = []; player.currentTime = 4.7; }")
+    page.wait_for_function("() => player.currentTime > 5")
+    assert "pause" not in [kind for kind, _ in page.evaluate("() => window.heard")]
+    page.evaluate("() => player.pause()")
+
+
+def test_a_seek_inside_the_interval_keeps_its_end(player: Any) -> None:
+    page = player
+    page.locator('[data-play="2"]').click()
+    page.wait_for_function("() => !player.paused && player.currentTime > 4.02")
+    page.evaluate("() => { player.currentTime = 4.5; }")
+    page.wait_for_function("() => window.heard.some(([type]) => type === 'pause')")
+    page.wait_for_function("() => Math.abs(player.currentTime - 4.8) < 0.001")
 
 
 def test_without_a_clip_the_timeline_works_and_says_so(page: Any) -> None:

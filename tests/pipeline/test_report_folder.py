@@ -98,6 +98,7 @@ def test_index_html_says_how_many_failed_and_that_it_is_no_proof() -> None:
     page = index_html([Outcome.of("a.mp4", authentic()), Outcome.failed("b.mp4", "is empty")])
     assert "<h1>2 clips, 1 of them could not be analysed</h1>" in page
     assert "An indication, not proof." in page
+    assert "<h1>1 clip</h1>" in index_html([Outcome.of("a.mp4", authentic())])
     assert "could not be analysed</h1>" not in index_html([Outcome.of("a.mp4", authentic())])
 
 
@@ -112,15 +113,21 @@ def test_a_name_is_one_cell_and_never_markup(name: str) -> None:
     assert len(read(index_csv([Outcome.of(name, authentic(name)), Outcome.failed(name, name)]))) == 2
 
 
-def test_only_the_pages_own_script_may_run() -> None:
+def test_only_the_pages_own_script_and_style_may_run() -> None:
     import base64
     import hashlib
+    import html
     import re
 
     page = index_html([Outcome.of("a.mp4", authentic())])
-    (script,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    assert f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}';" in page
+    digests = []
+    for tag in ("style", "script"):
+        (text,) = re.findall(f"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
+        digests.append(base64.b64encode(hashlib.sha256(text.encode()).digest()).decode())
+    assert f"style-src 'sha256-{digests[0]}'; script-src 'sha256-{digests[1]}';" in html.unescape(page)
+    assert "default-src 'none'; img-src data:; style-src" in html.unescape(page)
+    assert "unsafe" not in page
+    assert "style=" not in page
     assert "http" not in re.sub(r"http-equiv", "", page)
 
 
@@ -135,6 +142,8 @@ def test_outputs_leave_an_index_whose_links_lead_to_the_pages(tmp_path: Path) ->
     from urllib.parse import unquote
 
     assert all((tmp_path / unquote(link)).is_file() for link in page.links)
+    back = [Markup((tmp_path / unquote(link)).read_text()).links[1] for link in page.links]
+    assert back == ["../index.html", "../index.html"]
     assert [row["file"] for row in read((tmp_path / "index.csv").read_text())] == [
         "a/clip 1.mp4",
         "b#?%/:x.mp4",

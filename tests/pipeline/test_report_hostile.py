@@ -133,7 +133,7 @@ def test_everything_is_written_below_the_folder_and_read_back(name: str, tmp_pat
     assert entry == ErrorEntry(name, f"no {name}", "", 3)
     page = Markup((out / f"{short(Path(name))}.html").read_text())
     plain_out = tmp_path / "plain"
-    with Outputs(plain_out, html=True) as outputs:
+    with Outputs(plain_out, many=True, html=True) as outputs:
         outputs.add(Path("a.mp4"), hostile("a.mp4"), tmp_path / "a.mp4")
     assert page.tags == Markup((plain_out / "a.mp4.html").read_text()).tags
     assert page.handlers == []

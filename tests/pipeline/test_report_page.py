@@ -13,12 +13,14 @@ import pytest
 import report_factory as factory
 from report_page import KINDS, Page, shown
 
-from data.timeline import TimeGrid
+from data.media import StreamCoverage
+from data.timeline import Interval, TimeGrid
+from pipeline.report.html import ASSETS
 from pipeline.report.json import dumps, loads
 from pipeline.report.model import Report, StepScores
-from pipeline.report.page import ASSETS, finding, page_html, percent
+from pipeline.report.page import finding, page_html
 from pipeline.report.pictures import Pictures
-from pipeline.report.rows import rows, timecode
+from pipeline.report.rows import percent, rows, timecode
 
 
 def lane_names(page: Page) -> list[str]:
@@ -152,6 +154,29 @@ def test_gaps_are_drawn_said_and_listed() -> None:
     assert whole.all("rect", **{"class": "gap"}) == []
 
 
+def test_a_lane_of_both_tracks_hatches_their_gaps_once() -> None:
+    # The picture lacks 2.0 to 3.0 and 5.5 to 6.0 s, the sound 2.5 to 3.2 s: together 2.0 to 3.2 s.
+    report = factory.gaps()
+    sound = StreamCoverage(6.0, 5.3, (Interval(2.5, 3.2),))
+    page = shown(replace(report, coverage={**report.coverage, "audio": sound}))
+    assert page.data["gaps"] == {
+        "visual": [[2.0, 3.0], [5.5, 6.0]],
+        "audio": [[2.5, 3.2]],
+        "both": [[2.0, 3.2], [5.5, 6.0]],
+    }
+    drawn = [
+        (each.attributes["x"], each.attributes["width"]) for each in page.all("rect", **{"class": "gap"})
+    ]
+    assert drawn.count(("333.33", "200.00")) == 2  # the marks of both and the joint curve
+    assert len(drawn) == 3 * 2 + 3 * 1 + 2 * 2
+
+
+def test_a_page_of_a_folder_leads_back_to_its_index() -> None:
+    link = Page(page_html(factory.forged(), None, None, "../index.html")).one(id="index")
+    assert (link.attributes["href"], link.text) == ("../index.html", "All clips of the folder")
+    assert shown(factory.forged()).all(id="index") == []
+
+
 def test_a_missing_track_is_said() -> None:
     page = shown(factory.one_track("audio"))
     assert "Picture: no such track, not analysed" in page.one(id="verdict").words
@@ -258,7 +283,7 @@ def test_the_page_is_well_formed_for_readers(report: Report) -> None:
     assert len(ids) == len(set(ids))
     for key in ("aria-labelledby", "aria-controls", "for"):
         assert {each.attributes[key] for each in page.has(key)} <= set(ids)
-    assert {each.attributes["href"][1:] for each in page.has("href")} <= set(ids)
+    assert {each.attributes["href"][1:] for each in page.all("a")} <= set(ids)
     levels = [int(each.tag[1]) for each in page.elements if re.fullmatch("h[1-6]", each.tag)]
     assert levels[0] == 1
     assert levels.count(1) == 1

@@ -4,11 +4,9 @@
   const data = JSON.parse($("data").textContent);
   const root = document.documentElement, timeline = $("timeline"), player = $("player");
   const span = data.span_s, step = data.step_s, intervals = data.intervals;
-  const WORDS = { visual: "picture", audio: "sound", both: "picture and sound" };
-  const TRACKS = { visual: ["visual"], audio: ["audio"], both: ["visual", "audio"] };
   const NARROWEST = Math.min(span, Math.max(10 * step, 0.2));
   const view = { start: 0, end: span };
-  let time = 0, stopAt = null, dirty = false, curves = {};
+  let time = 0, playing = null, dirty = false, curves = {};
 
   const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
   const length = () => view.end - view.start;
@@ -31,7 +29,7 @@
   const say = text => { $("status").textContent = text; };
   const describe = k => {
     const [start, end, modality, score] = intervals[k];
-    return `Interval ${k + 1} of ${intervals.length}, ${WORDS[modality]}, ${timecode(start)} to ${timecode(end)}, score ${score.toFixed(2)}`;
+    return `Interval ${k + 1} of ${intervals.length}, ${data.words[modality]}, ${timecode(start)} to ${timecode(end)}, score ${score.toFixed(2)}`;
   };
 
   /* Curves: one value per point, NaN where there was no media. */
@@ -96,9 +94,7 @@
       thumbs.push(...shots.map(shot => ({ shot, at: Number(shot.dataset.time), ratio: shot.getAttribute("width") / shot.getAttribute("height") })));
     }
     if (lane.kind === "marks" || lane.kind === "frames") {
-      for (const track of TRACKS[lane.modality]) {
-        for (const [start, end] of data.gaps[track] || []) voids.push({ mark: make("div", "void", lane.track), start, end });
-      }
+      for (const [start, end] of data.gaps[lane.modality]) voids.push({ mark: make("div", "void", lane.track), start, end });
     }
   }
   const position = (mark, start, end) => {
@@ -142,19 +138,17 @@
   function hatch(pen, width, height, lane) {
     pen.strokeStyle = colour("hatch");
     pen.lineWidth = 1.5;
-    for (const track of TRACKS[lane.modality]) {
-      for (const [start, end] of data.gaps[track] || []) {
-        const left = clamp(place(start), 0, 1) * width, right = clamp(place(end), 0, 1) * width;
-        if (right <= left) continue;
-        pen.save();
-        pen.beginPath();
-        pen.rect(left, 0, right - left, height);
-        pen.clip();
-        pen.beginPath();
-        for (let x = left - height; x < right; x += 7) { pen.moveTo(x, height); pen.lineTo(x + height, 0); }
-        pen.stroke();
-        pen.restore();
-      }
+    for (const [start, end] of data.gaps[lane.modality]) {
+      const left = clamp(place(start), 0, 1) * width, right = clamp(place(end), 0, 1) * width;
+      if (right <= left) continue;
+      pen.save();
+      pen.beginPath();
+      pen.rect(left, 0, right - left, height);
+      pen.clip();
+      pen.beginPath();
+      for (let x = left - height; x < right; x += 7) { pen.moveTo(x, height); pen.lineTo(x + height, 0); }
+      pen.stroke();
+      pen.restore();
     }
   }
   function trace(pen, width, height, curve, start, end, ink) {
@@ -314,7 +308,7 @@
   const playable = () => player && !player.hidden;
   function seek(t, announce = true) {
     time = clamp(t, 0, span);
-    stopAt = null;
+    playing = null;
     /* A hair later, so that rounding never shows the picture before. */
     if (playable()) player.currentTime = time + 0.0005;
     reveal(time);
@@ -330,9 +324,9 @@
     seek(start, false);
     say(describe(k));
     if (!playable()) return;
-    stopAt = end;
+    const now = playing = { start, end };
     /* Its first picture is seen before playback goes on. */
-    const play = () => { if (stopAt === end) player.play().catch(() => {}); };
+    const play = () => { if (playing === now) player.play().catch(() => {}); };
     if (player.seeking && player.readyState > 0) player.addEventListener("seeked", play, { once: true });
     else play();
   }
@@ -347,11 +341,10 @@
   function follow() {
     if (player.paused) return;
     time = clamp(player.currentTime, 0, span);
-    if (stopAt !== null && time >= stopAt) {
+    if (playing && !player.seeking && time >= playing.end) {
       player.pause();
-      time = stopAt;
-      player.currentTime = stopAt;
-      stopAt = null;
+      player.currentTime = time = playing.end;
+      playing = null;
     }
     reveal(time);
     drawPlayhead();
@@ -376,9 +369,12 @@
     player.addEventListener("loadedmetadata", loaded);
     /* So may the metadata, above all those of a preview inside the page. */
     if (player.readyState >= HTMLMediaElement.HAVE_METADATA) loaded();
-    player.addEventListener("play", () => { $("play").textContent = "Pause"; $("play").setAttribute("aria-pressed", "true"); requestAnimationFrame(follow); });
-    player.addEventListener("pause", () => { $("play").textContent = "Play"; $("play").setAttribute("aria-pressed", "false"); });
-    /* The player's own controls seek too. */
+    player.addEventListener("play", () => { $("play").textContent = "Pause"; requestAnimationFrame(follow); });
+    player.addEventListener("pause", () => { $("play").textContent = "Play"; });
+    /* The player's own controls seek too; whoever leaves an interval is not brought back to its end. */
+    player.addEventListener("seeking", () => {
+      if (playing && (player.currentTime < playing.start - 0.05 || player.currentTime > playing.end + 0.05)) playing = null;
+    });
     player.addEventListener("seeked", () => {
       if (Math.abs(player.currentTime - time) > 0.002) { time = clamp(player.currentTime, 0, span); reveal(time); drawPlayhead(); }
     });
