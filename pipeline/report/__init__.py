@@ -1,1 +1,1 @@
-"""What is said about a clip, and its forms: a typed report, JSON, CSV and a short text."""
+"""What is said about a clip: a typed report, its JSON, a page with pictures, a folder's index, exports and figures."""

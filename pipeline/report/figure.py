@@ -35,6 +35,15 @@ _STYLE = {
 _SIZE_INCHES, _DPI = (7.0, 3.6), 300
 
 
+def check() -> None:
+    """Raises UsageError when figures cannot be drawn, because matplotlib is not installed."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        fix = "install it with `pip install 'rt-deeploc[figures]'`"
+        raise UsageError("figures need matplotlib, which is not installed", fix=fix) from None
+
+
 def figure(report: Report, kind: Kind) -> bytes:
     """An SVG or PNG file: two panels over time in seconds, found intervals shaded, thresholds as lines.
 
@@ -42,13 +51,10 @@ def figure(report: Report, kind: Kind) -> bytes:
 
     Raises UsageError when matplotlib is not installed.
     """
-    try:
-        from matplotlib import style
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        fix = "install it with `pip install 'rt-deeploc[figures]'`"
-        raise UsageError("figures need matplotlib, which is not installed", fix=fix) from None
+    check()
+    from matplotlib import style
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
     with style.context(["default", _STYLE]):
         drawing = Figure(figsize=_SIZE_INCHES, dpi=_DPI, layout="constrained")
@@ -56,7 +62,8 @@ def figure(report: Report, kind: Kind) -> bytes:
         scores, errors = drawing.subplots(2, 1, sharex=True)
         _draw(scores, report, _SCORES)
         scores.set(ylabel="forged probability", ylim=(0, 1.02))
-        for height in (report.thresholds.onset, report.thresholds.offset):
+        at = report.thresholds
+        for height in (at.onset, at.offset) if at is not None else ():
             scores.axhline(height, color="0.4", linewidth=0.6, linestyle=":")
         _draw(errors, report, _ERRORS)
         span = report.scores.grid.span

@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import NoneType, UnionType
@@ -38,14 +38,20 @@ from pipeline.report.model import (
 ERROR_SCHEMA = "rt-deeploc/error@1"
 """Name and version of the entry that stands for a file that could not be analysed."""
 
+_OURS = tuple(each.partition("@")[0] for each in (SCHEMA, ERROR_SCHEMA))
 _TIME_DIGITS, _SCORE_DIGITS = 3, 4
 _LARGEST = 1e12
+_NAME_BYTES = 255
 _FRACTION = re.compile(r"-?[0-9]{1,12}(/[0-9]{1,12})?")
 _BAD = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError)
 _AGAIN = "write it again with `pipeline run`"
 
 _Label = Literal["real", "visual", "audio", "both"]
 _Branch = Literal["visual", "audio", "joint"]
+
+
+class ForeignError(InputError):
+    """A JSON document of somebody else: it does not claim to be a report or the entry of a failed file."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,7 @@ def dumps(report: Report) -> str:
                 },
                 **{name: _curve(values) for name, values in report.scores.curves().items()},
             },
-            "thresholds": asdict(report.thresholds),
+            "thresholds": asdict(report.thresholds) if report.thresholds is not None else None,
             "provenance": asdict(report.provenance),
             "clock": _rounded(asdict(report.clock)),
         }
@@ -99,7 +105,8 @@ def dumps(report: Report) -> str:
 def loads(text: str) -> Report:
     """The report that `dumps` wrote, with the rounded numbers.
 
-    Raises InputError when the text is not a report of this schema version.
+    Fields that it does not know are passed over. Raises InputError when the text is not a report of this schema
+    version, or names no possible file.
     """
     return _report(_document(text))
 
@@ -124,7 +131,8 @@ def find_reports(source: Path) -> tuple[list[Path], Path]:
 def load(path: Path) -> Report | ErrorEntry:
     """What a JSON file of `pipeline run` holds: a report, or the entry of a file that could not be analysed.
 
-    Raises InputError that names the file when it cannot be read or holds neither.
+    Raises InputError that names the file when it cannot be read or holds neither: ForeignError when it holds whole
+    JSON that does not say that it is one of them.
     """
     try:
         document = _document(path.read_text(encoding="utf-8"))
@@ -138,18 +146,31 @@ def load(path: Path) -> Report | ErrorEntry:
         raise InputError("not a report (no UTF-8 text)", path, _AGAIN) from None
 
 
-def _document(text: str) -> Any:
+def _document(text: str) -> dict[str, Any]:
+    what = "not a report (no JSON object with a schema of ours)"
     try:
         document = json.loads(text)
-        document["schema"]
     except _BAD:
-        raise InputError("not a report (no JSON object with a schema)", fix=_AGAIN) from None
-    return document
+        raise InputError(what, fix=_AGAIN) from None
+    schema = document.get("schema") if isinstance(document, dict) else None
+    if not isinstance(schema, str) or schema.partition("@")[0] not in _OURS:
+        raise ForeignError(what, fix=_AGAIN)
+    return dict(document)
+
+
+def _name(name: Any) -> str:
+    """`name` if a file can have it, wherever it comes from; ValueError if not."""
+    if type(name) is not str or name in ("", ".", "..") or not {"/", "\0"}.isdisjoint(name):
+        raise ValueError("input.name is no name of a file")
+    # Lone surrogates stand for bytes that are no UTF-8; others cannot be encoded, which is a ValueError too.
+    if len(name.encode("utf-8", "surrogateescape")) > _NAME_BYTES:
+        raise ValueError(f"input.name is longer than {_NAME_BYTES} bytes")
+    return name
 
 
 def _error(document: dict[str, Any]) -> ErrorEntry:
     try:
-        return _fit({"name": document["input"]["name"], **document["error"]}, ErrorEntry)
+        return _fit({**document["error"], "name": _name(document["input"]["name"])}, ErrorEntry)
     except _BAD as error:
         raise InputError(f"not an entry of a failed file ({error})", fix=_AGAIN) from None
 
@@ -162,13 +183,16 @@ def _report(document: dict[str, Any]) -> Report:
         if not all(_FRACTION.fullmatch(grid[name]) for name in ("start", "step")):
             raise ValueError("scores.grid needs fractions")
         curves: dict[str, Any] = {
-            name: _read_curve(values) for name, values in document["scores"].items() if name != "grid"
+            field.name: _read_curve(document["scores"][field.name])
+            for field in fields(StepScores)
+            if field.name != "grid"
         }
         if curves["joint"] is None:
             raise ValueError("scores.joint is missing")
         shares = _fit(document["probabilities"], Mapping[_Label, float])
         if shares.keys() != set(get_args(_Label)):
             raise ValueError("probabilities are incomplete")
+        _name(document["input"]["name"])
         coverage = document["coverage"]
         intervals = tuple(_fit(found, ForgedInterval) for found in document["intervals"])
         for found in intervals:
@@ -189,7 +213,8 @@ def _report(document: dict[str, Any]) -> Report:
                 grid=TimeGrid(Fraction(grid["start"]), Fraction(grid["step"]), _fit(grid["n"], int)),
                 **curves,
             ),
-            thresholds=_fit(document["thresholds"], Thresholds),
+            # The first reports of this schema had none.
+            thresholds=_fit(document.get("thresholds"), Thresholds | None),
             provenance=_fit(document["provenance"], Provenance),
             clock=_fit(document["clock"], RunClock),
         )
@@ -291,10 +316,11 @@ def _fit(value: Any, kind: Any) -> Any:
     if origin is UnionType:
         return None if value is None else _fit(value, parts[0])
     if isinstance(kind, type) and is_dataclass(kind) and isinstance(value, dict):
+        # Fields of a later program are passed over, as the schema promises; none may be missing.
         hints = get_type_hints(kind)
-        if hints.keys() != value.keys():
-            raise ValueError(f"{kind.__name__} has the fields {', '.join(map(repr, value))}")
-        return kind(**{name: _fit(part, hints[name]) for name, part in value.items()})
+        if missing := hints.keys() - value.keys():
+            raise ValueError(f"{kind.__name__} lacks {', '.join(sorted(missing))}")
+        return kind(**{name: _fit(value[name], part) for name, part in hints.items()})
     if kind is float and type(value) in (int, float) and abs(value) <= _LARGEST:
         return float(value)
     if kind in (str, int, bool) and type(value) is kind:

@@ -117,7 +117,8 @@ class Report:
     `label` is the most probable of `probabilities` (real, visual, audio, both). `route` is the one asked for and
     `branches` are those that it led to: with "auto" the branches of the predicted classes, none for a real clip.
     `coverage` maps "visual" and "audio" to what was decoded of that track, None when there is none; `complete` says
-    that the tracks present were decoded as far as the settings demand.
+    that the tracks present were decoded as far as the settings demand. `thresholds` is None in a report that was
+    written before they were part of it.
     """
 
     input: InputFacts
@@ -130,7 +131,7 @@ class Report:
     warnings: tuple[str, ...]
     complete: bool
     scores: StepScores
-    thresholds: Thresholds
+    thresholds: Thresholds | None
     provenance: Provenance
     clock: RunClock
 

@@ -44,7 +44,7 @@ class Outputs:
     at the end. `stream` or `json_path` gets one JSON document: the report, or with `many` an array of them. A file
     that failed is an entry with its error. `written` lists the files, `outcomes` has a row for each input.
 
-    Raises UsageError when a place cannot be written, before anything is analysed.
+    Raises UsageError when a place cannot be written or figures cannot be drawn, before anything is analysed.
     """
 
     def __init__(
@@ -65,6 +65,10 @@ class Outputs:
         self._separator = "[\n"
         self.written: list[Path] = []
         self.outcomes: list[Outcome] = []
+        if figure is not None:
+            from pipeline.report.figure import check
+
+            check()
         if out is not None:
             check_folder(out, "--out")
         if json_path is not None:

@@ -151,7 +151,8 @@ def _lanes(report: Report, pictures: Pictures, span_s: float) -> list[Lane]:
 
 def _curve_lanes(report: Report, span_s: float) -> list[Lane]:
     grid, lanes = report.scores.grid, []
-    marks = (report.thresholds.onset, report.thresholds.offset)
+    at = report.thresholds
+    marks = (at.onset, at.offset) if at is not None else ()
     for name, label, modality in _CURVES:
         values = report.scores.curves()[name]
         if values is None or (name == "joint" and None in report.coverage.values()):

@@ -52,6 +52,7 @@ def provenance(report: Report) -> list[tuple[str, list[tuple[str, str]]]]:
                 ],
             )
         )
+    at = report.thresholds
     branches = ", ".join(report.branches) if report.branches else "none"
     groups.append(
         (
@@ -60,7 +61,10 @@ def provenance(report: Report) -> list[tuple[str, list[tuple[str, str]]]]:
                 ("Preset", made.preset),
                 ("Settings digest", made.config_digest),
                 ("Route", f"{report.route}, branches: {branches}"),
-                ("Thresholds", f"onset {report.thresholds.onset:g}, offset {report.thresholds.offset:g}"),
+                (
+                    "Thresholds",
+                    f"onset {at.onset:g}, offset {at.offset:g}" if at is not None else "not recorded",
+                ),
                 ("Device", f"{made.device}, {made.dtype}"),
                 ("Seed", str(made.seed)),
                 ("Started", clock.started_at),

@@ -120,9 +120,9 @@ def test_the_report_calls_itself_an_indication() -> None:
         lambda document: document["scores"]["visual"].append(0.5),
         lambda document: document["scores"]["grid"].update(step="1/0"),
         lambda document: document["intervals"][0].pop("score"),
-        lambda document: document["input"].update(colour="green"),
+        lambda document: document["input"].pop("container"),
     ],
-    ids=["other schema", "no scores", "curve too long", "no step", "no score", "unknown field"],
+    ids=["other schema", "no scores", "curve too long", "no step", "no score", "missing field"],
 )
 def test_what_is_no_report_is_refused(damage: Any) -> None:
     document = json.loads(dumps(report()))

@@ -18,8 +18,17 @@ from report_factory import authentic, build, forged, gaps, hostile, one_track
 from data.errors import ForensicError, InputError
 from data.timeline import TimeGrid
 from pipeline.report.exports import export_text
+from pipeline.report.figure import figure
 from pipeline.report.folder import Outcome
-from pipeline.report.json import ErrorEntry, dumps, error_text, find_reports, load, loads
+from pipeline.report.json import (
+    ErrorEntry,
+    ForeignError,
+    dumps,
+    error_text,
+    find_reports,
+    load,
+    loads,
+)
 from pipeline.report.model import StepScores
 from pipeline.report.page import page_html
 
@@ -60,6 +69,8 @@ def test_what_is_written_is_valid(make: Callable[[], Any]) -> None:
 
 def test_hostile_text_is_valid_too() -> None:
     for report in hostile():
+        if "/" in report.input.name:  # no file is called so
+            continue
         VALIDATOR.validate(json.loads(dumps(report)))
 
 
@@ -88,7 +99,12 @@ def put(value: Any, *path: Any) -> Callable[[dict[str, Any]], None]:
 DAMAGE = {
     "no scores": without("scores"),
     "no joint curve": put(None, "scores", "joint"),
-    "no thresholds": without("thresholds"),
+    "half the thresholds": without("thresholds", "offset"),
+    "name with a folder": put("../../etc/x.mp4", "input", "name"),
+    "name of another machine": put("//evil.example/x.mp4", "input", "name"),
+    "name with NUL": put("a\0.mp4", "input", "name"),
+    "endless name": put("n" * 256, "input", "name"),
+    "no name": put("", "input", "name"),
     "other schema": put("rt-deeploc/report@2", "schema"),
     "no schema": without("schema"),
     "other label": put("fake", "label"),
@@ -107,7 +123,6 @@ DAMAGE = {
     "probability missing": without("probabilities", "real"),
     "probability of more": put(0.5, "probabilities", "maybe"),
     "sha256 as number": put(5, "input", "sha256"),
-    "unknown field": put(1, "input", "colour"),
     "complete as number": put(1, "complete"),
     "warning as number": put([1], "warnings"),
     "route elsewhere": put("sideways", "route"),
@@ -126,6 +141,53 @@ def test_damage_is_refused_by_the_schema_and_by_the_reader(damage: Callable[[Any
         loads(json.dumps(document))
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        (),
+        ("input",),
+        ("input", "video"),
+        ("intervals", 0),
+        ("coverage", "visual"),
+        ("scores",),
+        ("scores", "grid"),
+        ("thresholds",),
+        ("provenance",),
+        ("clock",),
+    ],
+    ids=lambda path: "/".join(map(str, path)) or "top",
+)
+def test_a_field_of_a_later_program_is_passed_over(path: tuple[Any, ...]) -> None:
+    document = json.loads(dumps(forged()))
+    put({"any": ["thing"]}, *path, "added")(document)
+    VALIDATOR.validate(document)
+    assert dumps(loads(json.dumps(document))) == dumps(forged())
+
+
+def test_a_report_without_thresholds_is_read_and_shown_without_their_lines() -> None:
+    document = json.loads(dumps(forged()))
+    del document["thresholds"]
+    VALIDATOR.validate(document)
+    report = loads(json.dumps(document))
+    assert report.thresholds is None
+    VALIDATOR.validate(json.loads(dumps(report)))
+    assert dumps(loads(dumps(report))) == dumps(report)
+    page = page_html(report, None, None)
+    assert 'class="threshold"' in page_html(forged(), None, None)
+    assert 'class="threshold"' not in page
+    assert "counts if it reaches" not in page
+    assert "not recorded" in page
+    assert figure(report, "svg") != figure(forged(), "svg")
+
+
+def test_the_name_of_a_failed_file_is_one_too(tmp_path: Path) -> None:
+    text = error_text("../x.mp4", InputError("is empty"))
+    assert not VALIDATOR.is_valid(json.loads(text))
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(InputError, match=r"not an entry of a failed file \(input.name is no name"):
+        load(tmp_path / "a.json")
+
+
 def test_what_only_the_reader_can_see_is_refused_too() -> None:
     for damage in (
         put([0.5], "scores", "visual"),
@@ -133,6 +195,9 @@ def test_what_only_the_reader_can_see_is_refused_too() -> None:
         put("0", "scores", "grid", "step"),
         put(0.0, "intervals", 0, "end_s"),
         put([[2.0, 1.0]], "coverage", "visual", "gaps"),
+        put("..", "input", "name"),
+        put("ß" * 128, "input", "name"),  # 256 bytes
+        put("\ud800.mp4", "input", "name"),  # a surrogate that stands for no byte
     ):
         document = json.loads(dumps(forged()))
         damage(document)
@@ -201,6 +266,25 @@ def test_an_error_names_the_file(content: bytes, what: str, tmp_path: Path) -> N
     with pytest.raises(InputError, match=what) as caught:
         load(path)
     assert caught.value.path == path
+
+
+@pytest.mark.parametrize(
+    ("content", "foreign"),
+    [
+        ("{}", True),
+        ("[1]", True),
+        ('{"schema": "elsewhere/report@1"}', True),
+        ('{"schema": "rt-deeploc/report@9"}', False),
+        ('{"schema": "rt-deeploc/rep', False),
+    ],
+)
+def test_documents_of_others_are_told_from_damaged_reports(
+    content: str, foreign: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "a.json").write_text(content)
+    with pytest.raises(InputError, match="not a report") as caught:
+        load(tmp_path / "a.json")
+    assert isinstance(caught.value, ForeignError) is foreign
 
 
 def test_a_file_that_is_not_there_is_an_input_error(tmp_path: Path) -> None:
