@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import sys
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
-from data.errors import ForensicError, InputError
+from data.errors import ForensicError, InputError, UsageError
 from data.text import printable
 from pipeline.cli.options import (
     EXIT_PARTIAL,
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pipeline.report.exports import Form
 
 _FORMS = ("vtt", "audacity", "edl", "otio")
+"""Of `pipeline.report.exports.Form`, which would take a second to import, all but the CSV, which is always written."""
 
 
 def _form(text: str) -> str:
@@ -90,6 +91,8 @@ def run(
       pipeline run --input clip.mp4 --json - | jq .intervals
       pipeline run --input folder/ --out reports/ --store features/
     """
+    from functools import partial
+
     from pipeline.extract import find_clips
     from pipeline.report.outputs import Outputs, check_folder
 
@@ -97,7 +100,12 @@ def run(
     target = out if out is not None or json is not None else Path("pipeline-out")
     # With --json - standard output belongs to the JSON alone.
     people = sys.stderr if json == "-" else sys.stdout
-    html = html and target is not None
+    if export and target is None:
+        raise UsageError("--export needs a folder to write to", fix="name it with --out")
+    if embed_video and not (html and target is not None):
+        raise UsageError(
+            "--embed-video needs a page to put the video into", fix="leave out --no-html and give --out"
+        )
     outputs = Outputs(
         target,
         json_path=Path(json) if json is not None and json != "-" else None,
@@ -171,15 +179,21 @@ def report(
       pipeline report --input pipeline-out/clip.mp4.json --media clip.mp4
       pipeline report --input pipeline-out/ --export edl --figure svg
     """
+    from functools import partial
+
     from configs.schema import DecodeConfig
     from pipeline.progress import progress
     from pipeline.report.folder import table
-    from pipeline.report.json import ErrorEntry, find_reports, load
+    from pipeline.report.json import ErrorEntry, ForeignError, find_reports, load
     from pipeline.report.media import earlier_page, find_media
     from pipeline.report.outputs import Outputs
     from pipeline.report.pictures import gather
 
     files, base = find_reports(input)
+    if media is not None and not media.exists():
+        raise UsageError(
+            "no such file or folder", media, "name the analysed file, or its folder, with --media"
+        )
     outputs = Outputs(
         out if out is not None else base,
         many=input.is_dir(),
@@ -206,16 +220,26 @@ def report(
                     places = [(base / file).parent, base / ".." / file.parent]
                     places += [page.clip] if page is not None and page.clip is not None else []
                 path = find_media(found, places)
+                if path is None and media is not None and not input.is_dir():
+                    what = (
+                        "is not the analysed file" if media.is_file() else "does not hold the analysed file"
+                    )
+                    raise UsageError(what, media, "name that file, or leave --media out")
                 with progress() as bar:
                     bar.begin(printable(str(file)))
                     drawn = partial(gather, path, found, DecodeConfig(), embed_video, bar) if path else None
                     outputs.render(name, found, path, drawn)
             except InputError as error:
+                if isinstance(error, ForeignError) and input.is_dir():
+                    logging.getLogger(__name__).warning("%s is passed over: %s", base / file, error.what)
+                    continue
                 outputs.add_failure(str(name), error.what)
                 complain(error, debug)
                 codes.append(error.exit_code)
             else:
                 codes.append(0)
+        if not outputs.outcomes:
+            raise InputError("holds no report", input, "give a folder that `pipeline run` wrote")
     if input.is_dir():
         print("\n".join(table(outputs.outcomes)))
     if outputs.written:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import media_factory
 import pytest
@@ -19,6 +19,8 @@ from report_readers import Markup, edl_events, read_vtt
 
 from data.errors import InputError
 from data.files import file_sha256
+from pipeline.cli import analyse
+from pipeline.report.exports import Form
 from pipeline.report.json import dumps, error_text, loads
 from pipeline.report.model import Report
 from pipeline.report.outputs import relative_url
@@ -111,6 +113,7 @@ def test_pictures_that_are_interrupted_do_not_cost_the_analysis(
 
 
 def test_an_unknown_export_is_wrong_usage(run: Callable[..., Any]) -> None:
+    assert {"csv", *analyse._FORMS} == set(get_args(Form))
     answer = run("--export", "pdf")
     assert answer.code == 2
     assert "vtt, audacity, edl, otio" in answer.err
@@ -300,13 +303,76 @@ def test_a_folder_of_reports_gets_its_index_and_bad_json_a_named_error(cli: Call
     assert not list(Path("in").rglob("*.html"))
 
 
-def test_a_name_that_no_file_can_have_does_not_end_the_folder(cli: Callable[..., Any]) -> None:
+def test_documents_of_others_in_a_folder_are_passed_over(
+    cli: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
     Path("in").mkdir()
-    Path("in/a.json").write_text(dumps(forged("n" * 300)))
-    Path("in/b.mp4.json").write_text(dumps(forged("b.mp4")))
-    cli("report", "--input", "in")
-    assert Path("in/b.mp4.html").is_file()
-    assert Path("in/index.html").is_file()
+    Path("in/forged.mp4.json").write_text(dumps(forged()))
+    Path("in/package.json").write_text('{"name": "theirs"}')
+    answer = cli("report", "--input", "in")
+    assert answer.code == 0, answer.err
+    assert "in/package.json is passed over: not a report" in caplog.text
+    assert "1 of 1 file(s) analysed" in answer.out
+    assert not list(Path("in").glob("package.*[!n]"))
+    Path("in/forged.mp4.json").unlink()
+    Path("in/index.html").unlink()
+    answer = cli("report", "--input", "in")
+    assert answer.code == 3
+    assert "error: in: holds no report" in answer.err
+    assert not Path("in/index.html").exists()
+
+
+def test_names_that_no_file_can_have_do_not_end_the_folder(cli: Callable[..., Any]) -> None:
+    Path("in").mkdir()
+    for key, name in (("a", "n" * 300), ("b", "../../etc/passwd"), ("c", "good.mp4")):
+        Path(f"in/{key}.json").write_text(dumps(forged(name)))
+    answer = cli("report", "--input", "in", "--export", "otio")
+    assert answer.code == 4
+    assert answer.err.count("not a report (input.name is") == 2
+    assert {path.name for path in Path("in").glob("*.otio")} == {"c.otio"}
+    assert "c.html" in Path("in/index.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        (["--json", "-", "--export", "vtt"], "--export needs a folder"),
+        (["--no-html", "--embed-video"], "--embed-video needs a page"),
+        (["--json", "-", "--embed-video"], "--embed-video needs a page"),
+    ],
+)
+def test_an_option_that_could_do_nothing_is_wrong_usage(
+    run: Callable[..., Any], options: list[str], what: str, looked: list[Any]
+) -> None:
+    answer = run(*options)
+    assert (answer.code, answer.out, looked) == (2, "", [])
+    assert what in answer.err
+
+
+def test_a_wrong_place_for_the_media_is_wrong_usage(cli: Callable[..., Any]) -> None:
+    Path("a.mp4.json").write_text(dumps(forged("a.mp4")))
+    Path("other.mp4").write_bytes(b"other")
+    Path("folder").mkdir()
+    for media, what in (
+        ("gone.mp4", "gone.mp4: no such file or folder"),
+        ("other.mp4", "other.mp4: is not the analysed file"),
+        ("folder", "folder: does not hold the analysed file"),
+    ):
+        answer = cli("report", "--input", "a.mp4.json", "--media", media)
+        assert answer.code == 2
+        assert what in answer.err
+    assert not list(Path().glob("*.html"))
+
+
+def test_a_figure_that_cannot_be_drawn_is_said_before_any_work(
+    cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("a.mp4.json").write_text(dumps(forged("a.mp4")))
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    answer = cli("report", "--input", "a.mp4.json", "--figure", "svg")
+    assert answer.code == 2
+    assert "figures need matplotlib" in answer.err
+    assert [path.name for path in Path().glob("a.mp4*")] == ["a.mp4.json"]
 
 
 @pytest.mark.parametrize(
