@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import logging
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +15,10 @@ from data.errors import ForensicError, InputError, UsageError
 from data.manifest import AUDIO_SUFFIXES, SPLITS, Manifest
 from data.media import MediaInfo
 from data.text import printable
+from pipeline.decode.whole import read_sound
 from pipeline.probe import inspect
 from pipeline.progress import Hook, silent
+from pipeline.recordings import Contour, contour, repeats
 
 _LOG = logging.getLogger(__name__)
 
@@ -67,7 +70,8 @@ def find_material(
     Identities come from a CSV in `root` (columns `clip` or `file`; `identity` or `speaker`; optional `group` and
     `split`), else from the folder that a file lies in, else from its name. Each group is spread over the splits.
     Files that by their ending hold sound only lend their voices; where there is nothing else, or with
-    `config.forge_voices`, they are forged too.
+    `config.forge_voices`, they are forged too. One that holds the sound of a clip lends nothing: it is that person
+    under another name.
 
     Raises InputError when there is no media file, UsageError when a person is put into two splits.
     """
@@ -90,10 +94,37 @@ def find_material(
             _LOG.warning("left out: %s", printable(str(error)))
             left_out[file.as_posix()] = error.what
         hook("look at the clips", done, len(forged))
+    lending = sorted(set(sound_only) - set(forged))
+    repeated = _repeats(root, lending, forged, decode, hook)
+    for voice, clip in repeated.items():
+        left_out[voice] = f"the same recording as {clip}"
+        _LOG.info("%s lends no voice: the same recording as %s", printable(voice), printable(clip))
     voices = tuple(
-        Voice(root / file, named[file].identity, split[named[file].identity]) for file in sound_only
+        Voice(root / file, named[file].identity, split[named[file].identity])
+        for file in sound_only
+        if file.as_posix() not in repeated
     )
     return Material(root, tuple(clips), voices, left_out)
+
+
+def _repeats(
+    root: Path, voices: Sequence[Path], clips: Sequence[Path], decode: DecodeConfig, hook: Hook
+) -> dict[str, str]:
+    """Files that hold the sound of a clip under another name, which would lend a person their own words."""
+    if not voices or not clips:
+        return {}
+    heard: dict[str, Contour] = {}
+    files = [*voices, *clips]
+    for done, file in enumerate(files, start=1):
+        try:
+            samples = read_sound(root / file, decode)
+        except ForensicError:
+            samples = None  # said elsewhere, where the file is used
+        if samples is not None:
+            heard[file.as_posix()] = contour(samples)
+        hook("listen for repeats", done, len(files))
+    spoken, shown = ({name.as_posix() for name in names} & heard.keys() for names in (voices, clips))
+    return repeats({k: heard[k] for k in sorted(spoken)}, {k: heard[k] for k in sorted(shown)}, hook)
 
 
 def _source(
@@ -171,4 +202,4 @@ def _splits(people: Iterable[_Person], config: SynthesizeConfig, seed: int) -> d
 
 
 def _hash(seed: int, name: str) -> bytes:
-    return hashlib.sha256(f"{seed}:{name}".encode()).digest()
+    return hashlib.sha256(os.fsencode(f"{seed}:{name}")).digest()

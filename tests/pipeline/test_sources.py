@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from forged_set import CONFIG, texture, voice, write_authentic
+from numpy.typing import NDArray
 
 from configs.schema import DecodeConfig, SynthesizeConfig
 from data.errors import UsageError
@@ -23,6 +25,13 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     path = tmp_path_factory.mktemp("clip") / "clip.mp4"
     write_clip(path, texture(60, 0), voice(2.4, 120))
     return path.read_bytes()
+
+
+def speech(seconds: float, seed: int) -> NDArray[np.float32]:
+    """Noise whose level wanders as that of speech does."""
+    rng = np.random.default_rng(seed)
+    level = np.repeat(10 ** rng.uniform(-2.5, -0.5, round(seconds * 20)), 800)
+    return (level * rng.standard_normal(len(level)).clip(-3, 3) / 3).astype(np.float32)
 
 
 def people(root: Path, clip: bytes, groups: dict[str, int], table: bool = True) -> Path:
@@ -100,7 +109,7 @@ def test_a_table_that_contradicts_itself_is_refused(
 def test_sound_files_lend_their_voices_in_a_split_of_their_own(tmp_path: Path, clip: bytes) -> None:
     root = people(tmp_path, clip, {"a": 2})
     for k in range(4):
-        write_clip(root / "voices" / f"v{k}.m4a", None, voice(2.4, 100 + 20 * k))
+        write_clip(root / "voices" / f"v{k}.m4a", None, speech(2.4, k))
     (root / "voices.csv").write_text(
         "file,speaker\n" + "".join(f"voices/v{k}.m4a,speaker{k // 2}\n" for k in range(4))
     )
@@ -118,3 +127,17 @@ def test_large_pictures_count_as_they_will_be_scaled(tmp_path: Path, clip: bytes
     root = people(tmp_path, clip, {"a": 1})
     assert {c.pixels for c in find(root).clips} == {96 * 96}
     assert {c.pixels for c in find(root, CONFIG.model_copy(update={"short_side": 48})).clips} == {48 * 48}
+
+
+def test_the_sound_of_a_clip_under_another_name_lends_no_voice(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_clip(tmp_path / "anna.mp4", texture(75, 0), speech(3.0, 1))
+    write_clip(tmp_path / "silent.mp4", texture(75, 0), None)
+    write_clip(tmp_path / "s1.m4a", None, 0.4 * speech(3.0, 1)[4003:44_003], audio_bit_rate=32_000)
+    write_clip(tmp_path / "s2.m4a", None, speech(3.0, 2))
+    with caplog.at_level("INFO"):
+        found = find(tmp_path)
+    assert [lent.path.name for lent in found.voices] == ["s2.m4a"]
+    assert found.left_out == {"s1.m4a": "the same recording as anna.mp4"}
+    assert "s1.m4a lends no voice" in caplog.text
