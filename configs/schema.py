@@ -196,10 +196,7 @@ class SynthesizeConfig(Settings):
     segment_s: tuple[Seconds, Seconds] = (0.16, 1.6)
     second_segment: Share = 0.1  # of the forged clips have two; LAV-DF has 1.14 a clip
     extra_sham: Share = 0.5  # of the clips have one more span that is edited without forging
-    editor_scale: tuple[Share, Share] = (
-        0.85,
-        1.0,
-    )  # working size of the editing program, for every clip alike
+    editor_scale: tuple[Share, Share] = (0.85, 1.0)  # working size of the editing program, for all clips
     editor_noise_db: tuple[float, float] = (-75.0, -60.0)  # its noise floor, likewise
     editor_gain_db: tuple[float, float] = (-3.0, 3.0)  # its level, likewise
     crf: tuple[Positive, Positive] = (18, 30)  # drawn per clip, whatever its class
@@ -207,9 +204,18 @@ class SynthesizeConfig(Settings):
     audio_kbps: tuple[Positive, Positive] = (32, 96)  # likewise
     train_share: Share = 0.6  # of the identities
     dev_share: Share = 0.15  # the rest is the test split
-    forge_voices: bool = (
-        False  # make clips of files without picture too, instead of lending their voices only
-    )
+    forge_voices: bool = False  # make clips of sound files too, instead of lending their voices only
+
+    @model_validator(mode="after")
+    def _check_ranges(self) -> Self:
+        for name, value in self:
+            if isinstance(value, tuple) and value and not isinstance(value[0], str) and value[0] > value[1]:
+                raise ValueError(f"{name}: {value[0]} must not exceed {value[1]}")
+        if self.train_share + self.dev_share > 1:
+            raise ValueError(
+                f"train_share and dev_share add up to {self.train_share + self.dev_share:g}, over 1"
+            )
+        return self
 
 
 class PretrainConfig(Settings):

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from configs.schema import SynthesizeConfig
-from pipeline import synthesize
+from pipeline import dataset_files, dataset_plan, synthesize
 from pipeline.encode import write_clip
 
 RATE = 16_000
@@ -73,12 +73,12 @@ def stand_in_face(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def forge(
     authentic: Path, out: Path, k: int | None = 0, seed: int = 5, config: SynthesizeConfig = CONFIG
-) -> list[synthesize.SynthesizedClip]:
+) -> list[dataset_files.SynthesizedClip]:
     """Forge source `k`, or all, in this process; the rows of all clips in `out`, by piece and variant."""
-    plan = synthesize.plan(authentic, config, seed)
+    plan = dataset_plan.plan(authentic, config, seed)
     for source in plan.sources if k is None else [k]:
         synthesize.forge_source(plan, source, out)
-    rows = {Path(clip.file).stem: clip for clip in synthesize.read_rows(out)}
+    rows = {Path(clip.file).stem: clip for clip in dataset_files.read_rows(out)}
     return [rows[name] for name in plan.names if name in rows]
 
 
@@ -86,5 +86,5 @@ def write_forged_set(authentic: Path, out: Path) -> Path:
     """All four clips in all four classes, every person in the train split; returns `out`."""
     config = CONFIG.model_copy(update={"train_share": 1.0, "dev_share": 0.0})
     forge(authentic, out, None, config=config)
-    synthesize.finish(synthesize.plan(authentic, config, 5), out, {})
+    synthesize.finish(dataset_plan.plan(authentic, config, 5), out, {})
     return out

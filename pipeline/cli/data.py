@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pipeline.cli.datasets import Seed, Workers, make
-from pipeline.cli.options import Debug, Input
+from pipeline.cli.datasets import Authentic, Seed, Workers, make
+from pipeline.cli.options import Debug
 
 if TYPE_CHECKING:
     from pipeline.check import Check
@@ -57,7 +57,7 @@ def check(
 
 @app.command()
 def benchmark(
-    input: Input,
+    input: Authentic,
     out: Annotated[Path, typer.Option(help="Folder that gets known/, heldout/ and cross/.")],
     seed: Seed = 0,
     workers: Workers = 2,
@@ -69,9 +69,12 @@ def benchmark(
     Example:
       pipeline data benchmark --input authentic/ --out benchmark/
     """
-    make(input, out / "known", "benchmark_known", seed, workers, [])
-    make(input, out / "heldout", "benchmark_heldout", seed, workers, [], splits=("test",))
-    make(input, out / "cross", "benchmark_cross", seed, workers, [])
+    codes = [
+        make(input, out / "known", "benchmark_known", seed, workers, []),
+        make(input, out / "heldout", "benchmark_heldout", seed, workers, [], splits=("test",)),
+        make(input, out / "cross", "benchmark_cross", seed, workers, []),
+    ]
+    raise typer.Exit(max(codes))
 
 
 @app.command()

@@ -7,15 +7,19 @@ from typing import Annotated, Literal
 
 import typer
 
-from pipeline.cli.options import Debug, Input, Overrides
+from pipeline.cli.options import EXIT_PARTIAL, Debug, Overrides
 
+Authentic = Annotated[
+    Path,
+    typer.Option("--input", "-i", help="A folder of authentic clips, and of speech that lends its words."),
+]
 Out = Annotated[Path, typer.Option(help="Folder of the new data set, in LAV-DF's layout.")]
-Seed = Annotated[int, typer.Option(help="The same seed makes the same bytes.")]
+Seed = Annotated[int, typer.Option(min=0, help="The same seed makes the same bytes.")]
 Workers = Annotated[int, typer.Option(min=1, help="Processes that work side by side.")]
 
 
 def synthesize(
-    input: Input,
+    input: Authentic,
     out: Out,
     preset: Annotated[
         Literal["lavdf", "avdeepfake1m"],
@@ -35,7 +39,7 @@ def synthesize(
     Example:
       pipeline synthesize --input authentic/ --out dataset/ --seed 1
     """
-    make(input, out, preset, seed, workers, overrides or [])
+    raise typer.Exit(make(input, out, preset, seed, workers, overrides or []))
 
 
 def make(
@@ -46,20 +50,28 @@ def make(
     workers: int,
     overrides: list[str],
     splits: tuple[str, ...] = ("train", "dev", "test"),
-) -> None:
-    """Make the data set that the settings called `name` describe, and say what it consists of."""
+) -> int:
+    """Make the data set that the settings called `name` describe, and say what it consists of.
+
+    Returns the exit code: 4 when something of the input was left out.
+    """
+    import json
+
     from configs.loader import ConfigError, load_dataset
     from data.errors import UsageError
+    from pipeline.dataset_files import LEFT_OUT
+    from pipeline.dataset_plan import estimate, plan
     from pipeline.describe import describe as look
     from pipeline.progress import progress
     from pipeline.report.outputs import check_folder
-    from pipeline.synthesize import estimate, plan
     from pipeline.synthesize import synthesize as write
 
     try:
         config = load_dataset(name, overrides).synthesize
     except ConfigError as error:
         raise UsageError(str(error)) from None
+    if out.resolve().is_relative_to(source.resolve()):
+        raise UsageError("lies inside --input", out, "choose a folder elsewhere with --out")
     check_folder(out, "--out")
     with progress() as bar:
         bar.begin(str(out))
@@ -73,4 +85,8 @@ def make(
         bar.begin(str(out))
         path = write(made, out, workers, bar)
     print("\n".join(look(out).text()))
+    left_out = json.loads((out / LEFT_OUT).read_text(encoding="utf-8"))
+    if left_out:
+        print(f"{len(left_out)} clip(s) or files were left out: {out / LEFT_OUT} says why")
     print(f"wrote {path}")
+    return EXIT_PARTIAL if left_out else 0

@@ -62,4 +62,6 @@ def read_pieces(
     shrink = short_side if min(info.video.width, info.video.height) > short_side else None
     frames = backend("pyav").frames(info, shrink)
     for k, piece in enumerate(sample_frames(frames, config.fps, batch=round(piece_s * config.fps))):
-        yield piece.images, samples[k * length : (k + 1) * length] if samples is not None else None
+        heard = samples[k * length : (k + 1) * length] if samples is not None else None
+        # Sound that ends before this piece is no sound here.
+        yield piece.images, heard if heard is not None and len(heard) else None

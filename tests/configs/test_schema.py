@@ -12,7 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from configs.loader import dump, load_config, preset_names, validate
-from configs.schema import PipelineConfig, Settings
+from configs.schema import PipelineConfig, Settings, SynthesizeConfig
 
 
 def leaves(settings: Settings, prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
@@ -130,3 +130,18 @@ def test_defaults_are_the_paper_s_numbers() -> None:
 def test_values_out_of_range_are_refused(path: str, value: Any) -> None:
     with pytest.raises(ValidationError):
         replaced(PipelineConfig(), tuple(path.split(".")), value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"crf": [30, 18]}, "crf: 30 must not exceed 18"),
+        ({"segment_s": [3.0, 1.0]}, "segment_s: 3.0 must not exceed 1.0"),
+        ({"train_share": 0.9, "dev_share": 0.9}, "add up to 1.8"),
+    ],
+)
+def test_a_forger_s_settings_that_contradict_each_other_are_refused(
+    settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        SynthesizeConfig(**settings)

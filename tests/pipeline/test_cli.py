@@ -297,9 +297,12 @@ def test_the_benchmark_is_three_data_sets_of_the_same_people(
     cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(
-        "pipeline.cli.data.make", lambda *a, **more: made.append((*a[1:4], more.get("splits")))
-    )
+
+    def make(*arguments: Any, splits: tuple[str, ...] | None = None) -> int:
+        made.append((*arguments[1:4], splits))
+        return 0
+
+    monkeypatch.setattr("pipeline.cli.data.make", make)
     answer = cli("data", "benchmark", "--input", "in", "--out", "bench", "--seed", "4")
     assert answer.code == 0
     assert made == [

@@ -14,7 +14,7 @@ from forged_set import CONFIG, RATE, stand_in_face, texture, voice
 from numpy.typing import NDArray
 
 from data.errors import InputError
-from pipeline import synthesize
+from pipeline import dataset_files, dataset_plan, synthesize
 from pipeline.encode import write_clip
 from pipeline.forger import EditedClip, Forger, Piece
 from pipeline.shortcuts import FEATURES, auc, clip_features, find_shortcuts, judge
@@ -48,7 +48,7 @@ def authentic_people(root: Path) -> Path:
 
 
 def make(authentic: Path, out: Path) -> Path:
-    plan = synthesize.plan(authentic, SETTINGS, seed=3)
+    plan = dataset_plan.plan(authentic, SETTINGS, seed=3)
     for k in plan.sources:
         synthesize.forge_source(plan, k, out)
     synthesize.finish(plan, out, {})
@@ -70,10 +70,10 @@ def careful(authentic: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def without_authentic_clips(careful: Path, out: Path) -> Path:
     """The data set with its forged clips only; the authentic ones are to be made again in another way."""
     shutil.copytree(careful, out, dirs_exist_ok=True)
-    for clip in synthesize.read_rows(out):
+    for clip in dataset_files.read_rows(out):
         if clip.label == 0:
             (out / clip.file).unlink()
-            (out / synthesize.ROWS / f"{Path(clip.file).stem}.json").unlink()
+            (out / dataset_plan.ROWS / f"{Path(clip.file).stem}.json").unlink()
     return out
 
 

@@ -1,0 +1,149 @@
+"""The files of a data set in the making: a row per finished clip, the recipe, and a lock."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from data.errors import UsageError
+from data.files import replacing
+from data.manifest import SPLITS, Sample
+from data.timeline import Interval
+from pipeline.dataset_plan import ROWS, Plan
+from pipeline.forger import FPS, RATE, EditedSegment
+from pipeline.voices import available
+
+RECIPE = "recipe.json"
+"""What the data set was made with; a run with other settings does not go on with it."""
+
+SIDECAR = "forgeries.json"
+"""What was done to each clip, span by span."""
+
+LEFT_OUT = "left_out.json"
+"""What of the input could not be used, and why."""
+
+
+@dataclass(frozen=True)
+class SynthesizedClip:
+    """What is known of a written clip; `original` is the authentic clip made of the same piece of `source`.
+
+    A clip whose file has not `size_bytes` is made again.
+    """
+
+    file: str
+    identity: str
+    group: str
+    split: str
+    label: int
+    segments: tuple[EditedSegment, ...]
+    shams: tuple[EditedSegment, ...]
+    original: str | None
+    source: str
+    source_start_s: float
+    video_frames: int
+    audio_samples: int
+    size_bytes: int
+
+
+def read_rows(out: Path) -> list[SynthesizedClip]:
+    """The finished clips of `out`, in the order of their names."""
+    paths = sorted((out / ROWS).glob("*.json"))
+    return [clip for clip in (finished(out, path.stem) for path in paths) if clip is not None]
+
+
+def finished(out: Path, name: str) -> SynthesizedClip | None:
+    """The clip's row, if there is one and the file is what it says: a power failure may spare one of the two."""
+    try:
+        row: dict[str, Any] = json.loads(row_path(out, name).read_text(encoding="utf-8"))
+        for key in ("segments", "shams"):
+            row[key] = tuple(EditedSegment(**segment) for segment in row[key])
+        clip = SynthesizedClip(**row)
+        return clip if (out / clip.file).stat().st_size == clip.size_bytes else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def sample_of(clip: SynthesizedClip) -> Sample:
+    """The clip as LAV-DF's metadata has it: one list of forged intervals for both tracks."""
+    periods = sorted({(segment.start_s, segment.end_s) for segment in clip.segments})
+    return Sample(
+        file=Path(clip.file),
+        label=clip.label,
+        split=clip.split,
+        fake_periods=tuple(Interval(a, b) for a, b in periods),
+        duration_s=max(clip.video_frames / FPS, clip.audio_samples / RATE),
+        original=Path(clip.original) if clip.original is not None else None,
+        video_frames=clip.video_frames,
+        audio_frames=clip.audio_samples,
+    )
+
+
+def row_path(out: Path, name: str) -> Path:
+    """Where the row of the clip called `name` lies."""
+    return out / ROWS / f"{name}.json"
+
+
+def below(plan: Plan, path: Path) -> str:
+    """`path` as the sidecar names it: below the folder of the authentic clips."""
+    return path.relative_to(plan.material.root).as_posix()
+
+
+@contextmanager
+def alone_in(out: Path) -> Iterator[None]:
+    """Keep a second run out of the same folder: it would clear away what this one is writing."""
+    out.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(out / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UsageError(
+            "is being written by another run", out, "wait for it, or choose another --out"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def keep_recipe(plan: Plan, out: Path) -> None:
+    """Refuse to mix two data sets in one folder, and clear away what a killed run left half-written."""
+    recipe = {
+        "seed": plan.seed,
+        "splits": list(plan.splits),
+        "settings": plan.config.model_dump(mode="json"),
+        "sources": [
+            [
+                below(plan, clip.path),
+                clip.identity,
+                clip.group,
+                clip.split,
+                clip.pieces,
+                clip.path.stat().st_size,
+            ]
+            for clip in plan.material.clips
+        ],
+        "voices": [[below(plan, voice.path), voice.identity, voice.split] for voice in plan.material.voices],
+        # Without one of these, others take its place.
+        "engines": [*available(), *(["pyworld"] if find_spec("pyworld") is not None else [])],
+    }
+    text = json.dumps(recipe, indent=1) + "\n"
+    path = out / RECIPE
+    if path.is_file() and path.read_text(encoding="utf-8") != text:
+        raise UsageError(
+            "holds a data set of another seed, other settings, clips or voices",
+            out,
+            "choose an empty folder with --out",
+        )
+    if not path.is_file():
+        with replacing(path) as partial:
+            partial.write_text(text, encoding="utf-8")
+    for split in SPLITS:
+        for unfinished in (out / split).glob(".*.mp4.*"):
+            unfinished.unlink()
