@@ -166,17 +166,22 @@ def _times(stream: Any, origin_s: float) -> tuple[float, float | None]:
     start_s = stream.start_time * base - origin_s if stream.start_time is not None else 0.0
     if stream.duration is not None:
         return start_s, stream.duration * base
-    return start_s, _tagged_duration_s(stream.metadata)
+    return start_s, _tagged_duration_s(stream.metadata, start_s + origin_s)
 
 
-def _tagged_duration_s(tags: dict[str, str]) -> float | None:
-    """Matroska keeps a track's duration in a tag, written as 00:00:05.120000000."""
+def _tagged_duration_s(tags: dict[str, str], start_s: float) -> float | None:
+    """Matroska keeps a track's duration in a tag, written as 00:00:05.120000000.
+
+    FFmpeg writes the time at which the track ends (libavformat/matroskaenc.c), so `start_s` is taken off; mkvmerge,
+    whose tags come with `_STATISTICS_` ones, writes the length.
+    """
     parts = next((value for key, value in tags.items() if key.upper().startswith("DURATION")), "").split(":")
     try:
         hours, minutes, seconds = (float(part) for part in parts)
     except ValueError:
         return None
-    return 3600 * hours + 60 * minutes + seconds
+    tagged_s = 3600 * hours + 60 * minutes + seconds
+    return tagged_s if any(key.startswith("_STATISTICS_") for key in tags) else max(0.0, tagged_s - start_s)
 
 
 def _not_opened(path: Path, reason: str) -> InputError:

@@ -70,6 +70,19 @@ def test_the_starts_of_tracks_are_kept_apart(folder):
     assert (info.origin_s, info.video.start_s, info.audio.start_s) == (0.0, 1.0, 0.0)
 
 
+@pytest.mark.parametrize(("tags", "length_s"), [((), 2.0), (("_STATISTICS_WRITING_APP=mkvmerge",), 7.0)])
+def test_a_matroska_track_that_starts_late_is_as_long_as_it_lasts(folder, tmp_path, tags, length_s):
+    # FFmpeg tags 2 s of pictures that start at 5 s with DURATION 7 s, their end; mkvmerge would tag their length.
+    path = tmp_path / "late.mkv"
+    source = media_factory.make("cfr25", folder).path
+    options = [part for tag in tags for part in ("-metadata:s:v", tag)]
+    media_factory.ffmpeg("-i", source, "-c", "copy", *options, "-output_ts_offset", "5", path)
+    info = inspect(path, LARGE, LONG)
+    assert info.video is not None
+    assert (info.origin_s, info.video.start_s) == (0.0, 5.0)
+    assert info.video.duration_s == pytest.approx(length_s, abs=0.001)
+
+
 def test_the_clock_of_a_transport_stream_begins_with_its_first_track(folder):
     # The muxer starts at 10 s and AAC begins 64 ms before time 0; the probe counts from there on.
     path = media_factory.make("transport", folder).path
