@@ -6,9 +6,9 @@ import csv
 import hashlib
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from configs.schema import DecodeConfig, SynthesizeConfig
 from data.errors import ForensicError, InputError, UsageError
@@ -21,6 +21,8 @@ from pipeline.progress import Hook, silent
 from pipeline.recordings import Contour, contour, repeats
 
 _LOG = logging.getLogger(__name__)
+
+_MADE_HERE = ("recipe.json", "forgeries.json")
 
 
 @dataclass(frozen=True)
@@ -73,10 +75,13 @@ def find_material(
     `config.forge_voices`, they are forged too. One that holds the sound of a clip lends nothing: it is that person
     under another name.
 
-    Raises InputError when there is no media file, UsageError when a person is put into two splits.
+    Files of sets that were forged here are passed over.
+
+    Raises InputError when there is no authentic media file, UsageError when a table cannot be read or puts a person
+    into two splits.
     """
-    people = _people(root)
-    files = [sample.file for sample in Manifest.folder(root).samples]
+    files = _authentic(root)
+    people = _people(root, files)
     named = {file: people.get(file.as_posix(), _Person(_identity_of(file))) for file in files}
     split = _splits(named.values(), config, seed)
     sound_only = [file for file in files if file.suffix.lower() in AUDIO_SUFFIXES]
@@ -157,21 +162,69 @@ def _source(
     )
 
 
-def _people(root: Path) -> dict[str, _Person]:
+def _authentic(root: Path) -> list[Path]:
+    """Media files below `root`, without those of sets that were forged here: they would pass for authentic."""
+    files = [sample.file for sample in Manifest.folder(root).samples]
+    folders = {folder for file in files for folder in file.parents}
+    forged = {folder for folder in folders if any((root / folder / name).is_file() for name in _MADE_HERE)}
+    kept = [file for file in files if forged.isdisjoint(file.parents)]
+    if not kept:
+        raise InputError("holds only clips that were forged", root, "give the folder of the authentic clips")
+    if forged:
+        where = ", ".join(sorted(printable((root / folder).as_posix()) for folder in forged))
+        _LOG.warning("%d files of forged data sets are no authentic clips: %s", len(files) - len(kept), where)
+    return kept
+
+
+def _people(root: Path, files: Sequence[Path]) -> dict[str, _Person]:
+    there = {file.as_posix() for file in files}
     found: dict[str, _Person] = {}
     for table in sorted(root.glob("*.csv")):
-        with table.open(newline="", encoding="utf-8") as lines:
-            for row in csv.DictReader(lines):
-                name = row.get("clip") or row.get("file")
-                person = row.get("identity") or row.get("speaker")
-                if not name or not person:
-                    continue
-                split = row.get("split") or ""
-                if split and split not in SPLITS:
-                    fix = f"name {', '.join(SPLITS)}, or leave the column out"
-                    raise UsageError(f"unknown split {split!r} of {name}", table, fix)
-                found[name] = _Person(person, row.get("group") or "", split)
+        named: dict[str, _Person] = {}
+        for row in _rows(table):
+            name = row.get("clip") or row.get("file")
+            person = row.get("identity") or row.get("speaker")
+            if not name or not person:
+                continue
+            split = row.get("split") or ""
+            if split and split not in SPLITS:
+                fix = f"name {', '.join(SPLITS)}, or leave the column out"
+                raise UsageError(f"unknown split {split!r} of {name}", table, fix)
+            if name not in there:
+                # Written on Windows, or by a program that starts from the folder itself.
+                name = PurePosixPath(name.replace("\\", "/")).as_posix()
+            named[name] = _Person(person, row.get("group") or "", split)
+        if named and there.isdisjoint(named):
+            _LOG.warning(
+                "%s: names no file that is there, such as %s; names count from the folder of the table",
+                printable(str(table)),
+                printable(next(iter(named))),
+            )
+        found.update(named)
+    unnamed = sorted(there - found.keys())
+    if unnamed and len(unnamed) < len(there):
+        _LOG.warning(
+            "%d files stand in no table, such as %s; their folder or name tells who they are",
+            len(unnamed),
+            printable(unnamed[0]),
+        )
     return found
+
+
+def _rows(table: Path) -> Iterator[dict[str, str]]:
+    """Rows by column in lower case; spreadsheets write a mark before the text, and semicolons or tabs in it."""
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as lines:
+            header = lines.readline()
+            delimiter = max(",;\t", key=header.count)
+            lines.seek(0)
+            reader = csv.reader(lines, delimiter=delimiter)
+            columns = [name.strip().lower() for name in next(reader, [])]
+            for row in reader:
+                yield dict(zip(columns, (value.strip() for value in row), strict=False))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        fix = "save it as CSV in UTF-8, or move it out of the folder"
+        raise UsageError(f"cannot be read as a table ({error})", table, fix) from error
 
 
 def _identity_of(file: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from forged_set import CONFIG, texture, voice, write_authentic
 from numpy.typing import NDArray
 
 from configs.schema import DecodeConfig, SynthesizeConfig
-from data.errors import UsageError
+from data.errors import InputError, UsageError
 from pipeline.encode import write_clip
 from pipeline.sources import Material, find_material
 
@@ -141,3 +142,80 @@ def test_the_sound_of_a_clip_under_another_name_lends_no_voice(
     assert [lent.path.name for lent in found.voices] == ["s2.m4a"]
     assert found.left_out == {"s1.m4a": "the same recording as anna.mp4"}
     assert "s1.m4a lends no voice" in caplog.text
+
+
+@pytest.mark.parametrize("sign", ["recipe.json", "forgeries.json"])
+def test_clips_that_were_forged_here_are_no_authentic_material(
+    tmp_path: Path, clip: bytes, sign: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    people(tmp_path, clip, {"a": 1})
+    (tmp_path / "made" / "test").mkdir(parents=True)
+    for name in ("made/x.mp4", "made/test/y.mp4"):
+        (tmp_path / name).write_bytes(clip)
+    (tmp_path / "made" / sign).write_text("{}")
+    assert {source.path.name for source in find(tmp_path).clips} == {"a0_0.mp4", "a0_1.mp4"}
+    assert "2 files of forged data sets" in caplog.text
+    with pytest.raises(InputError, match="only clips that were forged"):
+        find(tmp_path / "made")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\ufeffClip;Identity\r\nsub/x.mp4;zoe\r\n",
+        "clip\tidentity\nsub/x.mp4\tzoe\n",
+        " Clip , IDENTITY \n sub/x.mp4 , zoe \n",
+        "clip,identity\nsub\\x.mp4,zoe,one,too,many\n",
+        "file,speaker\n./sub/x.mp4,zoe\n\nshort\n",
+    ],
+)
+def test_tables_of_spreadsheets_and_other_systems_are_understood(
+    tmp_path: Path, clip: bytes, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "x.mp4").write_bytes(clip)
+    (tmp_path / "who.csv").write_bytes(text.encode())
+    assert [source.identity for source in find(tmp_path).clips] == ["zoe"]
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    "content", ["clip,identity\nä.mp4,x\n".encode("latin-1"), b"clip,identity\n" + b"x" * 200_000, None]
+)
+def test_a_table_that_cannot_be_read_is_named(tmp_path: Path, clip: bytes, content: bytes | None) -> None:
+    (tmp_path / "x.mp4").write_bytes(clip)
+    table = tmp_path / "who.csv"
+    if content is None:
+        table.mkdir()
+    else:
+        table.write_bytes(content)
+    with pytest.raises(UsageError, match=r"cannot be read as a table.*save it as CSV in UTF-8") as refused:
+        find(tmp_path)
+    assert refused.value.path == table
+
+
+def test_a_table_that_does_not_fit_the_files_is_warned_of(
+    tmp_path: Path, clip: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("a.mp4", "b.mp4", "c.mp4"):
+        (tmp_path / name).write_bytes(clip)
+    (tmp_path / "unrelated.csv").write_text("colour,size\nred,3\n")
+    table = tmp_path / "who.csv"
+    table.write_text("clip,identity\nelsewhere/a.mp4,zoe\n")
+    find(tmp_path)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "who.csv: names no file that is there, such as elsewhere/a.mp4" in caplog.text
+    caplog.clear()
+    table.write_text("clip,identity\na.mp4,zoe\n")
+    find(tmp_path)
+    (record,) = caplog.records
+    assert "2 files stand in no table, such as b.mp4" in record.getMessage()
+
+
+def test_a_name_that_is_no_unicode_is_material_like_any_other(tmp_path: Path, clip: bytes) -> None:
+    name = os.fsdecode(b"caf\xe9.mp4")
+    try:
+        (tmp_path / name).write_bytes(clip)
+    except OSError:
+        pytest.skip("this file system takes Unicode names only")
+    assert [source.identity for source in find(tmp_path).clips] == [os.fsdecode(b"caf\xe9")]
