@@ -66,9 +66,9 @@ def test_silence_and_scraps_are_like_nothing() -> None:
 
 def test_the_likeness_is_the_greatest_correlation_over_the_shifts() -> None:
     rng = np.random.default_rng(3)
-    one = rng.normal(0, 3, 120).astype(np.float32)
-    others = [rng.normal(0, 3, length).astype(np.float32) for length in (110, 150, 700)]
-    others[2][400:520] += one
+    one = rng.normal(0, 3, 150).astype(np.float32)
+    others = [rng.normal(0, 3, length).astype(np.float32) for length in (140, 180, 700)]
+    others[2][400:550] += one
     for other, found in zip(others, likeness([one], others)[0], strict=True):
         least = 0.9 * min(len(one), len(other))
         by_hand = []
