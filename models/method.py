@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -45,7 +46,7 @@ class VideoLogits(Protocol):
 O_contra = TypeVar("O_contra", bound=VideoLogits)
 
 
-class Method(nn.Module, Generic[O_contra]):
+class Method(nn.Module, ABC, Generic[O_contra]):
     """Base of all methods; each is one file, and one case in `models.weights.build`.
 
     None of them can see an interval: a Batch has no field for them.
@@ -53,17 +54,17 @@ class Method(nn.Module, Generic[O_contra]):
 
     config: ModelConfig
 
+    @abstractmethod
     def forward(self, batch: Batch, generator: torch.Generator | None = None) -> O_contra:
         """One pass as in training; all that is random but dropout is drawn from `generator`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def losses(self, outputs: O_contra, batch: Batch) -> dict[str, Tensor]:
         """Every term of the objective by name, scalars; `total` is the one to minimise."""
-        raise NotImplementedError
 
+    @abstractmethod
     def score(self, batch: Batch, seed: int = 0) -> Scores:
         """Step scores and video probabilities, the same for the same video and seed whatever the batch."""
-        raise NotImplementedError
 
 
 @contextmanager

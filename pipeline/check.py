@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from data.errors import InputError
-from data.manifest import CLASSES, DatasetName, Sample, read_metadata
+from data.manifest import CLASSES, SIDECAR, DatasetName, Sample, read_metadata
 from data.manifest.disk import Listing, compare, refuse_half_unpacked
 from pipeline.archives import find_leftovers
 from pipeline.mp4 import Mp4Facts, look_into
@@ -31,9 +31,6 @@ PUBLISHED: Mapping[DatasetName, Mapping[str, int]] = {
 LAVDF_REAL = 36_431
 LAVDF_UNLISTED = 1_706
 """Files of LAV-DF without metadata, which its users ignore (https://github.com/ControlNet/LAV-DF/issues/1)."""
-
-SIDECAR = "forgeries.json"
-"""Written by `pipeline synthesize`: such a set has LAV-DF's layout, but not its figures."""
 
 SAMPLE = 1000
 BEYOND_S = 0.2
@@ -134,6 +131,7 @@ def check(dataset: DatasetName, root: Path, sample: int = SAMPLE, hook: Hook = s
     hook("compare with files")
     listing = compare(root, rows) if dataset != "folder" else Listing(tuple(rows.values()), (), ())
     broken, looked, apart = _look(root, listing.samples, sample, hook)
+    # A set that the forger made has LAV-DF's layout, but not its figures.
     own = dataset == "lavdf" and (root / SIDECAR).is_file()
     published = {} if own else PUBLISHED.get(dataset, {})
     counts = Counter(

@@ -14,17 +14,11 @@ from filelock import FileLock, Timeout
 
 from data.errors import UsageError
 from data.files import replacing
-from data.manifest import SPLITS, Sample
+from data.manifest import RECIPE, SPLITS, Sample
 from data.timeline import Interval
 from pipeline.dataset_plan import ROWS, Plan
 from pipeline.forger import FPS, RATE, EditedSegment
 from pipeline.voices import available
-
-RECIPE = "recipe.json"
-"""What the data set was made with; a run with other settings does not go on with it."""
-
-SIDECAR = "forgeries.json"
-"""What was done to each clip, span by span."""
 
 LEFT_OUT = "left_out.json"
 """What of the input could not be used, and why."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from data.manifest import CLASSES, SPLITS, Manifest, Sample
+from data.manifest import CLASSES, SIDECAR, SPLITS, Manifest, Sample
 
 LAVDF = {
     "clips": "136,304",
@@ -65,7 +65,7 @@ def describe(root: Path) -> Description:
     Raises InputError as `Manifest.lavdf` does.
     """
     manifest = Manifest.lavdf(root)
-    sidecar = root / "forgeries.json"
+    sidecar = root / SIDECAR
     rows: list[dict[str, Any]] = json.loads(sidecar.read_text(encoding="utf-8")) if sidecar.is_file() else []
     people = {row["file"]: row["identity"] for row in rows}
     counts = Counter(segment["manipulation"] for row in rows for segment in row["segments"])

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import InputError, UsageError
-from data.manifest import CLASSES, Manifest, Sample
+from data.manifest import CLASSES, SIDECAR, Manifest, Sample
 from pipeline.evaluation import Evaluation, Row
 from pipeline.metrics import (
     PROTOCOLS,
@@ -266,7 +266,7 @@ def _notes(
 
 def _sidecar(root: Path) -> dict[str, Any]:
     """Rows of forgeries.json by file; empty for data sets that `pipeline synthesize` did not make."""
-    path = root / "forgeries.json"
+    path = root / SIDECAR
     if not path.is_file():
         return {}
     try:

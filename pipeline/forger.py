@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import cv2
@@ -61,10 +62,15 @@ class Piece:
     samples: Samples | None
     boxes: NDArray[np.float64] | None
 
+    @cached_property
+    def activity(self) -> NDArray[np.bool_]:
+        """Whether each frame holds speech (L // FRAME_SAMPLES,); empty without sound."""
+        return speech_activity(self.samples) if self.samples is not None else np.zeros(0, bool)
+
     @property
     def spoken(self) -> bool:
         """Whether there are words to forge."""
-        return self.samples is not None and bool(speech_activity(self.samples).any())
+        return bool(self.activity.any())
 
 
 @dataclass(frozen=True)
@@ -169,9 +175,9 @@ class _Edit:
             lengths.append(len(self._frames))
         if self._samples is not None:
             lengths.append(len(self._samples) // FRAME_SAMPLES)
-        if self._piece.samples is None or not self._piece.spoken:
+        if not self._piece.spoken:
             return np.ones(min(lengths), bool)
-        return speech_activity(self._piece.samples)[: min(lengths)]
+        return self._piece.activity[: min(lengths)]
 
     def visual(self, span: Span, forgeries: list[VisualForgery], donors: Donors) -> None:
         """Forge the picture of `span` by one of `forgeries`, or touch it up when there is none."""

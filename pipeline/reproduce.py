@@ -20,7 +20,7 @@ from configs.loader import apply_overrides, validate
 from configs.schema import PipelineConfig
 from data.errors import ForensicError, UsageError
 from data.files import replacing
-from data.manifest import Manifest
+from data.manifest import SIDECAR, Manifest
 from pipeline import published
 from pipeline.experiment import Bench, Run
 from pipeline.extract import extract_missing
@@ -238,7 +238,7 @@ class Study:
     def comparable(self) -> bool:
         """Whether the clips are the paper's: a set made by `pipeline synthesize` has a file forgeries.json."""
         roots = (self.bench.manifest.root, self.bench.target.root)
-        if any((root / "forgeries.json").exists() for root in roots):
+        if any((root / SIDECAR).exists() for root in roots):
             return False
         crossed = self.bench.manifest.root != self.bench.target.root
         if self.subject == "table2":

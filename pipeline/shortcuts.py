@@ -20,7 +20,10 @@ from numpy.typing import NDArray
 from configs.schema import DecodeConfig
 from data.errors import InputError
 from data.forgery.placement import FRAME_SAMPLES
+from data.manifest import SIDECAR
+from pipeline import metrics
 from pipeline.decode.whole import read_frames, read_sound
+from pipeline.forger import FPS
 from pipeline.progress import Hook, silent
 
 FEATURES = (
@@ -43,7 +46,6 @@ FEATURES = (
 )
 """What the classifiers may look at; packets, luma, sharpness and sound outside the edited spans only."""
 
-FPS = 25
 FOLDS = 5
 RIDGE = 0.1
 """Penalty of the linear classifier, per clip, on standardised features."""
@@ -72,7 +74,7 @@ def find_shortcuts(root: Path, seed: int = 0, hook: Hook = silent) -> tuple[Find
 
     Raises InputError when there is no sidecar, or too few clips or people to say anything.
     """
-    sidecar = root / "forgeries.json"
+    sidecar = root / SIDECAR
     if not sidecar.is_file():
         raise InputError("no forgeries.json", root, "give a data set made by `pipeline synthesize`")
     rows = json.loads(sidecar.read_text(encoding="utf-8"))
@@ -156,17 +158,7 @@ def auc(scores: NDArray[np.float64], answers: NDArray[np.bool_]) -> NDArray[np.f
 
     Source: Mann and Whitney, "On a test of whether one of two random variables is stochastically larger" (1947).
     """
-    ordered = np.sort(scores, axis=0)
-    below = np.stack(
-        [np.searchsorted(ordered[:, d], scores[:, d], "left") for d in range(scores.shape[1])], axis=1
-    )
-    up_to = np.stack(
-        [np.searchsorted(ordered[:, d], scores[:, d], "right") for d in range(scores.shape[1])], axis=1
-    )
-    ranks = (below + up_to + 1) / 2
-    positives = answers.sum(axis=0)
-    negatives = len(answers) - positives
-    return ((ranks * answers).sum(axis=0) - positives * (positives + 1) / 2) / (positives * negatives)
+    return np.array([metrics.auc(scores[:, d], answers[:, d]) for d in range(scores.shape[1])])
 
 
 def _finding(name: str, values: NDArray[np.float64]) -> Finding:

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from configs.schema import DecodeConfig, SynthesizeConfig
 from data.errors import ForensicError, InputError, UsageError
-from data.manifest import AUDIO_SUFFIXES, SPLITS, Manifest
+from data.manifest import AUDIO_SUFFIXES, RECIPE, SIDECAR, SPLITS, Manifest
 from data.media import MediaInfo
 from data.text import printable
 from pipeline.decode.whole import read_sound
@@ -22,7 +22,7 @@ from pipeline.recordings import Contour, contour, repeats
 
 _LOG = logging.getLogger(__name__)
 
-_MADE_HERE = ("recipe.json", "forgeries.json")
+_MADE_HERE = (RECIPE, SIDECAR)
 
 
 @dataclass(frozen=True)

@@ -24,11 +24,10 @@ from configs.schema import DecodeConfig
 from data.errors import ForensicError, InputError, UsageError
 from data.files import replacing
 from data.forgery import FaceClip
-from data.manifest import write_lavdf
+from data.manifest import SIDECAR, write_lavdf
 from data.text import printable
 from pipeline.dataset_files import (
     LEFT_OUT,
-    SIDECAR,
     SynthesizedClip,
     alone_in,
     below,

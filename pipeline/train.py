@@ -32,6 +32,7 @@ from models.batch import REAL, Batch
 from models.method import Method
 from models.weights import build
 from pipeline.detector import choose_device
+from pipeline.metrics import auc
 from pipeline.progress import Hook, silent
 from pipeline.training_run import Metrics, RunFolder
 
@@ -258,10 +259,9 @@ def video_scores(probabilities: NDArray[np.floating], labels: NDArray[np.integer
     """
     right = probabilities.argmax(axis=1) == labels
     row = {"video_accuracy": float(right.mean()), "clips": float(len(labels))}
-    forged, authentic = (1 - probabilities[chosen, REAL] for chosen in (labels != REAL, labels == REAL))
-    if len(forged) and len(authentic):
-        above, equal = forged[:, None] > authentic, forged[:, None] == authentic
-        row["video_auc"] = float(above.mean() + equal.mean() / 2)
+    forged = labels != REAL
+    if forged.any() and not forged.all():
+        row["video_auc"] = auc(1 - probabilities[:, REAL], forged)
     return row
 
 

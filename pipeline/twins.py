@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from configs.schema import PipelineConfig
 from data.errors import InputError
 from data.forgery import AUDIO, VISUAL
+from data.manifest import SIDECAR
 from extractors.wav2vec2 import HOP, RECEPTIVE, step_count
 from pipeline.decode.whole import read_frames, read_sound
 from pipeline.progress import Hook
@@ -98,7 +99,7 @@ def sound_twins(dataset: Path, config: PipelineConfig, hook: Hook) -> SoundTwins
 
 
 def _tracks(dataset: Path, modality: str, classes: tuple[str, ...]) -> list[_Track]:
-    path = dataset / "forgeries.json"
+    path = dataset / SIDECAR
     if not path.is_file():
         raise InputError("no forgeries.json", dataset, "give a data set made by `pipeline synthesize`")
     tracks = []

@@ -15,12 +15,23 @@ from data.errors import InputError, UsageError
 from data.manifest.avdeepfake1m import read_avdeepfake1m
 from data.manifest.disk import compare, media_below, refuse_half_unpacked
 from data.manifest.lavdf import read_lavdf, write_lavdf
-from data.manifest.samples import AUDIO_SUFFIXES, CLASSES, MEDIA_SUFFIXES, SPLITS, Sample, WeakSample
+from data.manifest.samples import (
+    AUDIO_SUFFIXES,
+    CLASSES,
+    MEDIA_SUFFIXES,
+    RECIPE,
+    SIDECAR,
+    SPLITS,
+    Sample,
+    WeakSample,
+)
 
 __all__ = [
     "AUDIO_SUFFIXES",
     "CLASSES",
     "MEDIA_SUFFIXES",
+    "RECIPE",
+    "SIDECAR",
     "SPLITS",
     "DatasetName",
     "Manifest",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.errors import InputError
-from data.manifest.samples import AVDEEPFAKE1M_FILES, LAVDF_FILES, Sample, is_media
+from data.manifest.samples import AVDEEPFAKE1M_FILES, LAVDF_FILES, RECIPE, Sample, is_media
 
 UNPACK = "unpack every volume of the archive (7z x NAME.zip.001)"
 
@@ -81,7 +81,7 @@ def media_below(root: Path, top: str = "", links: bool = True) -> Iterator[str]:
 def way_out(root: Path, wanted: Iterable[str]) -> str | None:
     """Where a root that lacks all the files `wanted` may have been meant instead, as advice; None for no idea."""
     wanted = tuple(wanted)
-    if (root / "recipe.json").is_file():
+    if (root / RECIPE).is_file():
         return "it is a data set in the making: let the same `pipeline synthesize` command finish it"
     parent = Path(os.path.abspath(root)).parent
     if _holds(parent, wanted):

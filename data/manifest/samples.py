@@ -14,6 +14,12 @@ _AUDIO = "wav mp3 m4a aac flac ogg opus wma"
 AUDIO_SUFFIXES = frozenset(f".{name}" for name in _AUDIO.split())
 """Those of files that hold sound only."""
 
+SIDECAR = "forgeries.json"
+"""File of a set that the forger made: what was done to each clip, span by span."""
+
+RECIPE = "recipe.json"
+"""File of such a set: what it was made with, from its first clip on."""
+
 MEDIA_SUFFIXES = frozenset(f".{name}" for name in f"{_VIDEO} {_AUDIO}".split())
 """File name endings that a folder of media is searched for."""
 
