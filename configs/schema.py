@@ -235,6 +235,16 @@ class PretrainConfig(Settings):
     seed: int = 3407
 
 
+class BatchConfig(Settings):
+    """Limits of one file, and of the workers, when many files are extracted; none of them shapes a feature."""
+
+    file_s: Annotated[float, Field(gt=0)] = 300.0  # a file may take this long ...
+    file_factor: Annotated[float, Field(ge=0)] = 30.0  # ... plus this many times its duration
+    memory_mb: Positive = 8192  # resident memory of a worker; one that exceeds it is stopped
+    clips_per_worker: Positive = 1000  # then it is replaced by a fresh one
+    ahead: Positive = 4  # files that a worker has been handed and not answered
+
+
 class PipelineConfig(Settings):
     """All settings of one pipeline, from file to intervals."""
 
@@ -247,3 +257,4 @@ class PipelineConfig(Settings):
     localize: LocalizeConfig = LocalizeConfig()
     synthesize: SynthesizeConfig = SynthesizeConfig()
     pretrain: PretrainConfig = PretrainConfig()
+    batch: BatchConfig = BatchConfig()

@@ -18,11 +18,11 @@ from configs.loader import ConfigError, load_config, preset_names
 from configs.schema import PipelineConfig
 from data.errors import ForensicError, UsageError, WeightsError
 from data.store import FeatureStore, StoreKey
-from pipeline.extract import ClipFeatures, Extractors, extract_clip, store_keys
+from pipeline.extract import ClipFeatures, extract_clip
 from pipeline.localize import MODALITY, Route, localize
-from pipeline.probe import probe
 from pipeline.progress import Hook, silent
 from pipeline.report.model import InputFacts, Provenance, Report, RunClock, StepScores, Thresholds
+from pipeline.tracks import Extractors, setup_digest, store_keys
 
 if TYPE_CHECKING:
     from models.method import Method
@@ -110,24 +110,25 @@ class Pipeline:
         started_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         started_s = time.perf_counter()
         path = Path(path)
-        info = probe(path, self.config.decode)
         try:
             if store is not None:
                 scores, clip = self._analyse(
-                    extract_clip(info, self.extractors, store, self.config, hook), hook
+                    extract_clip(path, self.extractors, store, self.config, hook), hook
                 )
             else:
                 with tempfile.TemporaryDirectory(prefix="rt-deeploc-") as folder:
                     kept = FeatureStore(Path(folder))
                     scores, clip = self._analyse(
-                        extract_clip(info, self.extractors, kept, self.config, hook), hook
+                        extract_clip(path, self.extractors, kept, self.config, hook), hook
                     )
         except ForensicError as error:
             if error.path is None:
                 error.path = path
             raise
         elapsed_s = time.perf_counter() - started_s
-        clock = RunClock(started_at, elapsed_s, elapsed_s / info.duration_s if info.duration_s else None)
+        clock = RunClock(
+            started_at, elapsed_s, elapsed_s / clip.info.duration_s if clip.info.duration_s else None
+        )
         return self._report(clip, scores, route, clock)
 
     def map(
@@ -284,13 +285,42 @@ def extraction(
 
     Raises WeightsError when the extractors' weights are missing or do not fit, UsageError for bad settings.
     """
-    if str(source) in preset_names() and not (SHIPPED / str(source)).is_dir():
-        config, bundle = settings(source, overrides), None
-    else:
-        bundle = weights_folder(source)
-        config = bundle_config(bundle, overrides)
+    config, bundle = _settings_of(source, overrides)
     extractors, _ = load_extractors(config, bundle, choose_device(device), hook)
     return Extraction(config, extractors, bundle)
+
+
+class Description(NamedTuple):
+    """What names the features of an extraction without loading its networks: settings, and the two digests as one."""
+
+    config: PipelineConfig
+    setup: str
+
+
+def describe(
+    source: str | Path, device: str = "auto", overrides: Iterable[str] = (), hook: Hook = silent
+) -> Description:
+    """What `extraction` would load; weights that have to be fetched are fetched here, once for all workers.
+
+    Raises WeightsError when the extractors' weights are missing, UsageError for bad settings.
+    """
+    from extractors.tsn import tsn_digest
+    from extractors.wav2vec2 import wav2vec2_digest
+    from extractors.weights import resolve
+
+    config, bundle = _settings_of(source, overrides)
+    chosen = choose_device(device)
+    visual = tsn_digest(config.visual, resolve(config.visual.weights, bundle, hook=hook), chosen)
+    audio = wav2vec2_digest(config.audio, resolve(config.audio.weights, bundle, hook=hook), chosen)
+    return Description(config, setup_digest(visual, audio, config))
+
+
+def _settings_of(source: str | Path, overrides: Iterable[str]) -> tuple[PipelineConfig, Path | None]:
+    """Settings of a preset or a weights folder, and that folder; None for a preset without weights of its own."""
+    if str(source) in preset_names() and not (SHIPPED / str(source)).is_dir():
+        return settings(source, overrides), None
+    bundle = weights_folder(source)
+    return bundle_config(bundle, overrides), bundle
 
 
 def versions() -> dict[str, str]:

@@ -14,11 +14,12 @@ from data.manifest import Manifest, Sample
 from data.store import FeatureStore
 from pipeline.detector import Pipeline
 from pipeline.evaluate import samples_of
-from pipeline.extract import extract_missing, store_keys
+from pipeline.extract import extract_missing
 from pipeline.localize import proposals
 from pipeline.predictions import StepCurves, VideoPrediction
 from pipeline.progress import Hook, silent
 from pipeline.score import ClipScores, score_clip
+from pipeline.tracks import store_keys
 
 _LOG = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from data.errors import ForensicError
-from pipeline.cli import analyse, data, datasets, learn, measure
+from pipeline.cli import analyse, data, datasets, extract, learn, measure
 from pipeline.cli.options import EXIT_INTERRUPTED, OneLine, complain, trace
 
 EXIT_CODES = """
@@ -48,7 +48,7 @@ def root(
 for _command in (
     analyse.run,
     analyse.report,
-    analyse.extract,
+    extract.extract,
     learn.train,
     measure.evaluate,
     measure.tune,

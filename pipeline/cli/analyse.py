@@ -1,4 +1,4 @@
-"""`pipeline run`, `report`, `extract` and `doctor`: from media to reports and features."""
+"""`pipeline run`, `report` and `doctor`: from media to reports."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from pipeline.cli.options import (
     Input,
     Overrides,
     Preset,
-    Store,
     Weights,
     combine,
     complain,
@@ -245,54 +244,6 @@ def report(
     if outputs.written:
         print(_written(outputs.written, out if out is not None else base))
     raise typer.Exit(combine(codes or [0]))
-
-
-def extract(
-    input: Input,
-    store: Store,
-    preset: Preset = None,
-    weights: Weights = None,
-    device: Device = "auto",
-    overrides: Overrides = None,
-    debug: Debug = False,
-) -> None:
-    """Put the features of a file or folder into a store; what is there already is not computed again.
-
-    \b
-    Example:
-      pipeline extract --input videos/ --store features/
-    """
-    from data.store import FeatureStore
-    from pipeline.detector import extraction
-    from pipeline.extract import extract_clip, find_clips
-    from pipeline.probe import probe
-    from pipeline.progress import progress
-    from pipeline.report.outputs import check_folder
-
-    files, base = find_clips(input)
-    check_folder(store, "--store")
-    kept, codes = FeatureStore(store), list[int]()
-    with progress() as bar:
-        bar.begin("weights")
-        setup = extraction(weights_source(weights, preset), device, overrides or (), bar)
-    for name in files:
-        try:
-            with progress() as bar:
-                bar.begin(printable(str(name)))
-                clip = extract_clip(
-                    probe(base / name, setup.config.decode), setup.extractors, kept, setup.config, bar
-                )
-        except ForensicError as error:
-            complain(error, debug)
-            codes.append(error.exit_code)
-        else:
-            print(f"{printable(str(name))}: {'extracted' if clip.fresh else 'already in the store'}")
-            for warning in clip.warnings:
-                print(f"  warning: {printable(warning)}")
-            codes.append(0 if clip.complete else EXIT_PARTIAL)
-    done = sum(code in (0, EXIT_PARTIAL) for code in codes)
-    print(f"features of {done} of {len(codes)} file(s) are in {printable(str(store))}")
-    raise typer.Exit(combine(codes))
 
 
 def doctor(debug: Debug = False) -> None:

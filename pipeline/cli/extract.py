@@ -1,0 +1,181 @@
+"""`pipeline extract`: features of one file, a folder or a whole data set into a store."""
+
+from __future__ import annotations
+
+import re
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, TextIO, cast
+
+import typer
+
+from data.errors import UsageError
+from data.text import printable
+from pipeline.cli.options import (
+    EXIT_PARTIAL,
+    Debug,
+    Device,
+    Input,
+    Overrides,
+    Preset,
+    Weights,
+    weights_source,
+)
+
+if TYPE_CHECKING:
+    from pipeline.batch.plan import Plan, Shard
+    from pipeline.batch.slots import Engine
+
+_SHOWN = 20
+
+
+def _shard(text: str) -> tuple[int, int]:
+    parts = re.fullmatch(r"(\d+)/(\d+)", text)
+    if parts is None or not 1 <= int(parts[1]) <= int(parts[2]):
+        raise typer.BadParameter(f"{text!r} is not of the form I/N with I from 1 to N")
+    return int(parts[1]), int(parts[2])
+
+
+def extract(
+    input: Input,
+    store: Annotated[
+        str, typer.Option(help="Folder that keeps features, or a URL such as s3://bucket/features.")
+    ],
+    dataset: Annotated[
+        Literal["folder", "lavdf", "avdeepfake1m", "avdeepfake1m++"],
+        typer.Option(help="How --input lists its clips; folder takes every media file below it."),
+    ] = "folder",
+    split: Annotated[
+        list[str] | None, typer.Option(help="Only this split of the data set. Repeatable.")
+    ] = None,
+    preset: Preset = None,
+    weights: Weights = None,
+    device: Device = "auto",
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="Where workers run: on this machine, or on a Ray cluster.")
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(help="Ray cluster, HOST:PORT or auto [default: one is started on this machine]."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Workers [default: one a core, or one a GPU].")
+    ] = None,
+    shard: Annotated[
+        tuple[int, int] | None,
+        typer.Option(parser=_shard, metavar="I/N", help="Only part I of N, for schedulers such as SLURM."),
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try files again that failed in an earlier run.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is to do, and do nothing.")] = False,
+    events: Annotated[
+        str | None,
+        typer.Option(metavar="PATH|-", help="Write what happens as lines of JSON; - is standard output."),
+    ] = None,
+    overrides: Overrides = None,
+    debug: Debug = False,
+) -> None:
+    """Put features into a store; what is there already is not computed again, and a killed run goes on.
+
+    Exit code 4 means that some files failed; the ledger in the store says which, and why.
+
+    \b
+    Examples:
+      pipeline extract --input videos/ --store features/
+      pipeline extract --input LAV-DF/ --dataset lavdf --store s3://bucket/features --shard 3/8
+      pipeline extract --input videos/ --store features/ --engine ray --address auto
+    """
+    from data.store import FeatureStore
+    from pipeline.batch.plan import Shard
+    from pipeline.batch.run import execute, plan_run
+    from pipeline.batch.show import show
+    from pipeline.batch.tally import failure_line
+    from pipeline.batch.worker import WorkOrder
+    from pipeline.detector import choose_device, describe
+    from pipeline.progress import progress
+    from pipeline.report.outputs import check_folder
+
+    if address is not None and engine != "ray":
+        raise UsageError("--address names a Ray cluster", fix="add --engine ray, or leave it out")
+    if split and dataset == "folder":
+        raise UsageError(
+            "a folder has no splits", fix="name the data set's layout with --dataset, or leave --split out"
+        )
+    if "://" not in store:
+        check_folder(Path(store), "--store")
+        store = str(Path(store).resolve())
+    source, changes = weights_source(weights, preset), tuple(overrides or ())
+    # The nodes of a cluster may have devices that this machine lacks.
+    chosen = choose_device(device) if engine == "local" or device == "auto" else device
+    with progress() as bar:
+        bar.begin("weights")
+        described = describe(source, chosen, changes, bar)
+    root, files = _files(input, dataset, split or [])
+    kept = FeatureStore(store)
+    part = Shard(*shard) if shard is not None else None
+    plan = plan_run(root, files, kept, described.setup, part, retry_failed)
+    if dry_run:
+        print("\n".join(_planned(plan, part)))
+        raise typer.Exit(0)
+    order = WorkOrder(str(source.resolve() if isinstance(source, Path) else source), changes, store, chosen)
+    # With --events - standard output belongs to the events alone.
+    people = sys.stderr if events == "-" else sys.stdout
+    with ExitStack() as stack:
+        lines = sys.stdout if events == "-" else None
+        if events is not None and events != "-":
+            lines = stack.enter_context(_opened(Path(events)))
+        shown = stack.enter_context(show(sys.stderr))
+        outcome = execute(plan, _engine(engine, address), order, workers, described, kept, shown, lines)
+    for failed in outcome.failed[:_SHOWN]:
+        print(f"error: {failure_line(failed)}", file=sys.stderr)
+    if len(outcome.failed) > _SHOWN:
+        print(f"error: and {len(outcome.failed) - _SHOWN} more; the ledger names them", file=sys.stderr)
+    print("\n".join(outcome.summary.lines()), file=people)
+    print(f"features and ledger are in {printable(store)}", file=people)
+    summary = outcome.summary
+    raise typer.Exit(EXIT_PARTIAL if summary.failed or summary.failed_before or summary.partial else 0)
+
+
+def _files(source: Path, dataset: str, splits: list[str]) -> tuple[Path, list[Path]]:
+    from data.manifest import DatasetName, Manifest
+    from pipeline.extract import find_clips
+
+    if dataset == "folder":
+        files, base = find_clips(source)
+        return base, files
+    samples = Manifest.load(cast(DatasetName, dataset), source).samples
+    known = sorted({sample.split for sample in samples})
+    for split in splits:
+        if split not in known:
+            raise UsageError(f"has no split '{split}'", source, f"it has {', '.join(known)}")
+    return source, [sample.file for sample in samples if not splits or sample.split in splits]
+
+
+def _planned(plan: Plan, shard: Shard | None) -> list[str]:
+    lines = [f"{len(plan.todo)} to extract", f"{plan.done} already in the store"]
+    if plan.failed:
+        lines.append(f"{len(plan.failed)} failed in an earlier run; --retry-failed tries them again")
+    if shard is not None:
+        lines.append(f"{plan.elsewhere} belong to other shards than {shard.index}/{shard.count}")
+    return lines
+
+
+def _engine(name: str, address: str | None) -> Engine:
+    if name == "ray":
+        from pipeline.batch.cluster import RayEngine
+
+        return RayEngine(address)
+    from pipeline.batch.local import LocalEngine
+
+    return LocalEngine()
+
+
+def _opened(path: Path) -> TextIO:
+    try:
+        return path.open("a", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"cannot be written ({error.strerror})", path, "name another file with --events"
+        ) from error

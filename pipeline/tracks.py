@@ -1,0 +1,166 @@
+"""One track of one clip on its way into the store: its key, its steps, and how much of it could be decoded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.schema import PipelineConfig
+from data.media import MediaInfo, StreamCoverage
+from data.store import FeatureReader, FeatureStore, StoreKey
+from data.timeline import Interval
+from pipeline.progress import Hook
+
+if TYPE_CHECKING:
+    from extractors.align import GridPooler
+    from extractors.tsn import TSN
+    from extractors.wav2vec2 import Wav2Vec2
+
+CLOCK_SCHEMA = "1"
+"""Part of every key: raise it when the sampling or placing of media on the grid changes its meaning."""
+
+Modality = Literal["visual", "audio"]
+NAMES: dict[Modality, str] = {"visual": "picture", "audio": "sound"}
+"""What people call the two tracks."""
+
+_COVERAGE = "coverage"
+
+
+@dataclass(frozen=True)
+class Extractors:
+    """The two frozen networks that turn media into features."""
+
+    visual: TSN
+    audio: Wav2Vec2
+
+
+def store_keys(sha256: str, extractors: Extractors, config: PipelineConfig) -> dict[Modality, StoreKey]:
+    """Keys of a clip's features by modality: the media's hash and a digest of all that shapes the values."""
+    digests = key_digests(extractors.visual.digest, extractors.audio.digest, config)
+    return {name: StoreKey(sha256, digest) for name, digest in digests.items()}
+
+
+def key_digests(visual: str, audio: str, config: PipelineConfig) -> dict[Modality, str]:
+    """What `store_keys` adds to the media's hash, from the digests of the two extractors."""
+    decode = config.decode
+    shared = ("clock", CLOCK_SCHEMA, "backend", decode.backend, "fps", str(decode.fps))
+    sound = (*shared, "sample_rate", str(decode.sample_rate))
+    return {"visual": _digest(visual, *shared), "audio": _digest(audio, *sound)}
+
+
+def setup_digest(visual: str, audio: str, config: PipelineConfig) -> str:
+    """What the ledger calls a pair of extractors, from their digests: 16 hex digits."""
+    return hashlib.sha256("".join(key_digests(visual, audio, config).values()).encode()).hexdigest()[:16]
+
+
+class Track:
+    """One unfinished entry: its steps come in order and in pieces, and it appears whole when the last has come.
+
+    `waiting` pieces may still be on their way through a network when decoding has ended and `coverage` is known;
+    `finished` says that none is. `pooler` is what brings sound onto the grid of the pictures.
+    """
+
+    def __init__(
+        self,
+        modality: Modality,
+        info: MediaInfo,
+        dim: int,
+        store: FeatureStore,
+        key: StoreKey,
+        config: PipelineConfig,
+        hook: Hook,
+    ) -> None:
+        self._step, self._hook = NAMES[modality], hook
+        fps = config.decode.fps
+        self._total = math.ceil(info.duration_s * fps) if info.duration_s is not None else None
+        provenance = {"container": info.container, "backend": config.decode.backend, "clock": CLOCK_SCHEMA}
+        self._entry = store.writer(key, dim, fps, provenance)
+        self._writer = self._entry.__enter__()
+        self._done = self._valid = 0
+        self.dim, self.waiting = dim, 0
+        self.pooler: GridPooler | None = None
+        self.coverage: StreamCoverage | None = None
+        self.closed = False
+        hook(self._step, 0, self._total)
+
+    def append(self, values: NDArray[np.floating], valid: NDArray[np.bool_]) -> None:
+        """Add steps: `values` (N, C), `valid` (N,). Raises StoreError when the disk is full."""
+        self._writer.append(values, valid)
+        self._done, self._valid = self._done + len(valid), self._valid + int(valid.sum())
+        self._hook(self._step, min(self._done, self._total or self._done), self._total)
+
+    @property
+    def finished(self) -> bool:
+        """Whether decoding has ended and no piece is on its way any more."""
+        return self.coverage is not None and self.waiting == 0
+
+    def publish(self) -> StreamCoverage:
+        """Finish the entry, unless it has no valid step: then nothing is kept. Returns what counts as decoded.
+
+        Raises StoreError when the disk is full, UsageError when the store cannot be written.
+        """
+        assert self.coverage is not None
+        coverage = self.coverage
+        for pooled in self.pooler.finish() if self.pooler is not None else ():
+            self.append(pooled.values, pooled.valid)
+        if self._valid:
+            self.closed = True
+            self._writer.note(_COVERAGE, json.dumps(asdict(coverage)))
+            self._entry.__exit__(None, None, None)
+        else:
+            self.discard()
+            coverage = StreamCoverage(coverage.expected_s, 0.0, coverage.gaps, coverage.errors)
+        total = self._total if self._total is not None else self._done
+        self._hook(self._step, total, total)
+        return coverage
+
+    def discard(self) -> None:
+        """Leave nothing behind; does nothing after `publish`."""
+        if not self.closed:
+            self.closed = True
+            self._entry.__exit__(_Discarded, _Discarded(), None)
+
+
+class _Discarded(BaseException):
+    """What an entry is told that is not to be kept."""
+
+
+def stored_coverage(reader: FeatureReader) -> StreamCoverage:
+    """How much of its track a stored entry holds."""
+    values = json.loads(reader.notes[_COVERAGE])
+    values["gaps"] = tuple(Interval(**gap) for gap in values["gaps"])
+    return StreamCoverage(**values)
+
+
+def judge(coverage: dict[Modality, StreamCoverage | None], minimum: float) -> tuple[tuple[str, ...], bool]:
+    """Warnings about what was not analysed, and whether the present tracks were decoded far enough."""
+    warnings, complete = [], True
+    other = {"visual": "sound", "audio": "picture"}
+    for name, track in coverage.items():
+        what = NAMES[name]
+        if track is None:
+            kind = name if name == "audio" else "video"
+            warnings.append(f"no {kind} track: only the {other[name]} was analysed")
+        elif track.decoded_s <= 0:
+            complete = False
+            warnings.append(f"nothing of the {what} could be decoded: only the {other[name]} was analysed")
+        else:
+            if track.fraction < minimum:
+                complete = False
+                percent = math.floor(1000 * track.fraction) / 10
+                warnings.append(
+                    f"only {percent:.1f} % of the {what} could be decoded; what lies in the gaps was not analysed"
+                )
+            if track.errors:
+                warnings.append(f"{track.errors} damaged piece(s) of the {what} were left out")
+    return tuple(warnings), complete
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
