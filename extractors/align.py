@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from extractors.wav2vec2 import HOP, RECEPTIVE, SAMPLE_RATE, AudioSteps
+from extractors.windows import HOP, RECEPTIVE, SAMPLE_RATE, AudioSteps
 
 
 @dataclass(frozen=True)
@@ -24,45 +24,72 @@ class GridSteps:
     valid: NDArray[np.bool_]
 
 
-def pool_to_grid(steps: Iterable[AudioSteps], fps: Fraction | int = 25) -> Iterator[GridSteps]:
+class GridPooler:
     """Averages, for each grid step, the valid audio steps whose centres fall into it.
 
     Audio step k is centred on sample 320k + 200; grid step j covers [j/fps, (j+1)/fps) seconds. Where both sequences
     start at 0 and span the same time this equals `torch.nn.AdaptiveAvgPool1d`, as earlier work of
     the paper's authors pools. Memory does not grow with the number of steps, and the result does not depend on how
     the input is cut.
+    """
+
+    def __init__(self, fps: Fraction | int = 25) -> None:
+        self._fps = fps
+        self._first = 0  # of the audio steps held, whose grid step may still receive more
+        self._values: NDArray[np.float32] | None = None
+        self._valid = np.empty(0, np.bool_)
+
+    def push(self, batch: AudioSteps) -> list[GridSteps]:
+        """The grid steps that `batch` completes, in at most one piece.
+
+        Raises ValueError when `batch` does not continue the one before it.
+        """
+        if self._values is None:
+            self._first, self._values, self._valid = batch.first, batch.values, batch.valid
+        else:
+            expected = self._first + len(self._values)
+            if batch.first != expected:
+                raise ValueError(
+                    f"audio steps must be consecutive: expected step {expected}, got {batch.first}"
+                )
+            self._values = np.concatenate([self._values, batch.values])
+            self._valid = np.concatenate([self._valid, batch.valid])
+        targets = self._targets()
+        closed = int(np.searchsorted(targets, targets[-1])) if len(targets) else 0
+        return [self._release(targets, closed, int(targets[closed]))] if closed else []
+
+    def finish(self) -> list[GridSteps]:
+        """The grid step that the last audio steps belong to; none where there were none."""
+        targets = self._targets()
+        return [self._release(targets, len(targets), int(targets[-1]) + 1)] if len(targets) else []
+
+    def _targets(self) -> NDArray[np.int64]:
+        """Grid step of each audio step held."""
+        held = len(self._values) if self._values is not None else 0
+        return _grid_index(np.arange(self._first, self._first + held), self._fps)
+
+    def _release(self, targets: NDArray[np.int64], count: int, stop: int) -> GridSteps:
+        """Means of the first `count` audio steps held, up to grid step `stop`."""
+        assert self._values is not None
+        start = 0 if self._first == 0 else int(targets[0])
+        steps = _average(self._values[:count], self._valid[:count], targets[:count], start, stop)
+        self._values, self._valid, self._first = (
+            self._values[count:],
+            self._valid[count:],
+            self._first + count,
+        )
+        return steps
+
+
+def pool_to_grid(steps: Iterable[AudioSteps], fps: Fraction | int = 25) -> Iterator[GridSteps]:
+    """`GridPooler` over a whole sequence.
 
     Raises ValueError when a batch does not continue the one before it.
     """
-    expected: int | None = None
-    open_values: NDArray[np.float32] | None = None  # audio steps of the grid step that may still receive more
-    open_valid = np.empty(0, np.bool_)
-    open_first = 0
+    pooler = GridPooler(fps)
     for batch in steps:
-        if expected is not None and batch.first != expected:
-            raise ValueError(f"audio steps must be consecutive: expected step {expected}, got {batch.first}")
-        expected = batch.first + len(batch.values)
-        if open_values is None:
-            open_values, open_valid, open_first = batch.values, batch.valid, batch.first
-        else:
-            open_values = np.concatenate([open_values, batch.values])
-            open_valid = np.concatenate([open_valid, batch.valid])
-        targets = _grid_index(np.arange(open_first, expected), fps)
-        closed = int(np.searchsorted(targets, targets[-1])) if len(targets) else 0
-        if closed:
-            start = 0 if open_first == 0 else int(targets[0])
-            yield _average(
-                open_values[:closed], open_valid[:closed], targets[:closed], start, int(targets[closed])
-            )
-            open_values, open_valid, open_first = (
-                open_values[closed:],
-                open_valid[closed:],
-                open_first + closed,
-            )
-    if open_values is not None and len(open_values):
-        targets = _grid_index(np.arange(open_first, open_first + len(open_values)), fps)
-        start = 0 if open_first == 0 else int(targets[0])
-        yield _average(open_values, open_valid, targets, start, int(targets[-1]) + 1)
+        yield from pooler.push(batch)
+    yield from pooler.finish()
 
 
 def pool_array(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from configs.schema import VisualConfig
 from data.errors import MemoryLimitError, WeightsError
+from extractors.packing import Packer
 from extractors.resnet import fuse_batch_norm, load_trunk, trunk_dim
 from extractors.runtime import Precision, cache_digest, choose_dtype, inference, is_out_of_memory
 from extractors.weights import weights_sha256
@@ -60,31 +62,39 @@ class TSN:
         Raises ValueError for other shapes or types, MemoryLimitError when a single frame does not fit into memory,
         WeightsError when the weights give values that are not finite.
         """
-        if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8:
-            raise ValueError(f"frames must be (N, H, W, 3) uint8, got {images.shape} {images.dtype}")
-        features = np.empty((len(images), self.dim), np.float16)
-        first = 0
-        while first < len(images):
-            frames = images[first : first + self._batch]
-            try:
-                features[first : first + len(frames)] = self._forward(frames)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                self._shrink_batch(error)
-                continue
-            first += len(frames)
-        if not np.isfinite(features).all():
-            raise WeightsError(
-                "features are not finite", self._weights, "check the weights, or use dtype fp32"
-            )
+        packer: Packer[None] = self.packer()
+        (_, features), *_ = packer.push(None, images) + packer.flush()
         return features
+
+    def packer(self) -> Packer[Any]:
+        """Something that fills passes with the frames of many pushes. See `Packer`."""
+        return Packer(self._batch, self.dim, self._vectors)
 
     def normalise(self, images: NDArray[np.uint8]) -> torch.Tensor:
         """Frames (N, H, W, 3) uint8 to the network's input (N, 3, H, W) float32: subtract mean, divide by std."""
         own = np.array(images)  # frames may be a read-only or mirrored view, which PyTorch does not take
         pixels = torch.from_numpy(own).to(self.device).permute(0, 3, 1, 2).float()
         return (pixels - self._mean) / self._std
+
+    def _vectors(self, frames: NDArray[np.uint8]) -> NDArray[np.float16]:
+        """Vectors (N, C) of frames (N, H, W, 3), pass by pass."""
+        vectors = np.empty((len(frames), self.dim), np.float16)
+        first = 0
+        while first < len(frames):
+            some = frames[first : first + self._batch]
+            try:
+                vectors[first : first + len(some)] = self._forward(some)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._shrink_batch(error)
+                continue
+            first += len(some)
+        if not np.isfinite(vectors).all():
+            raise WeightsError(
+                "features are not finite", self._weights, "check the weights, or use dtype fp32"
+            )
+        return vectors
 
     def _forward(self, frames: NDArray[np.uint8]) -> NDArray[np.float16]:
         padded = frames

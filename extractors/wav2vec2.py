@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,34 +13,17 @@ from numpy.typing import NDArray
 
 from configs.schema import AudioConfig
 from data.errors import MemoryLimitError, WeightsError
+from extractors.packing import Batcher
 from extractors.runtime import Precision, cache_digest, choose_dtype, inference, is_out_of_memory
 from extractors.weights import weights_sha256
+from extractors.windows import HOP, RECEPTIVE, SAMPLE_RATE, AudioSteps, Window, cut_windows, samples_through
+from extractors.windows import step_count as step_count  # part of this module's interface
 
 SCHEMA_VERSION = 1  # raise it whenever the same settings and weights begin to give other features
 
-SAMPLE_RATE = 16_000
-HOP = 320  # samples from one step to the next: 20 ms
-RECEPTIVE = 400  # samples that one step of the convolutional encoder sees: 25 ms
+_CUDA_BATCH = 4  # windows of a full chunk in one pass; not measured, no such device was at hand
 
-
-@dataclass(frozen=True)
-class AudioSteps:
-    """Consecutive 50 Hz steps from step `first`: values (N, C) float32, valid (N,) bool.
-
-    Step k sees samples ``[320k, 320k + 400)``. It is invalid when fewer than half of those that exist are valid;
-    its vector is then zero.
-    """
-
-    first: int
-    values: NDArray[np.float32]
-    valid: NDArray[np.bool_]
-
-
-def step_count(samples: int) -> int:
-    """Steps T of a clip of L samples: ``floor((L - 400) / 320) + 1``; one for shorter clips, none for an empty one."""
-    if samples <= 0:
-        return 0
-    return max(0, samples - RECEPTIVE) // HOP + 1
+log = logging.getLogger(__name__)
 
 
 class Wav2Vec2:
@@ -77,40 +61,36 @@ class Wav2Vec2:
             weights=weights_sha256(weights),
             dtype=str(self.dtype),
         )
+        self._together = self.device.type == "cuda"
+        self._batch = _CUDA_BATCH
         self._core = max(1, round(config.chunk_s * SAMPLE_RATE / HOP))
         self._context = round(config.context_s * SAMPLE_RATE / HOP)
+
+    def windows(self, batches: Iterable[tuple[NDArray[np.float32], NDArray[np.bool_]]]) -> Iterator[Window]:
+        """Windows of one clip's waveform, for a `batcher`. See `cut_windows`."""
+        return cut_windows(batches, self._core, self._context)
+
+    def batcher(self) -> Batcher[Any]:
+        """Something that runs windows of any clips. See `Batcher`."""
+        return Batcher(self.dim, self._pass_size, self._hidden)
 
     def stream(
         self, batches: Iterable[tuple[NDArray[np.float32], NDArray[np.bool_]]]
     ) -> Iterator[AudioSteps]:
         """Steps of a waveform that arrives in consecutive pieces: samples (N,) float32 and their validity (N,) bool.
 
-        The result is the same, bit by bit, however the waveform is cut; at most one chunk with its context and one
-        incoming piece are held in memory.
+        The result is the same, bit by bit, however the waveform is cut; a few windows and one incoming piece are held
+        in memory.
 
         Raises ValueError for pieces of other shapes, MemoryLimitError when a chunk does not fit into memory,
         WeightsError when the weights give values that are not finite.
         """
-        samples, valid = np.empty(0, np.float32), np.empty(0, np.bool_)
-        held_from = 0  # step at which the held samples begin
-        core_first = 0
-        for piece, flags in batches:
-            if piece.ndim != 1 or piece.shape != flags.shape:
-                raise ValueError(f"samples and flags must both be (N,), got {piece.shape} and {flags.shape}")
-            samples = np.concatenate([samples, piece.astype(np.float32, copy=False)])
-            valid = np.concatenate([valid, flags.astype(np.bool_, copy=False)])
-            # One sample more than the chunk needs, so that a last, complete chunk is left for the end of the stream.
-            while len(samples) > self._samples_through(core_first + self._core + self._context - held_from):
-                core_stop = core_first + self._core
-                window = self._samples_through(core_stop + self._context - held_from)
-                yield self._chunk(samples[:window], valid[:window], held_from, core_first, core_stop)
-                core_first = core_stop
-                drop = max(0, core_first - self._context - held_from)
-                samples, valid = samples[drop * HOP :], valid[drop * HOP :]
-                held_from += drop
-        total = held_from + step_count(len(samples))
-        if total > core_first:
-            yield self._chunk(samples, valid, held_from, core_first, total)
+        batcher: Batcher[None] = self.batcher()
+        for window in self.windows(batches):
+            for _, steps in batcher.push(None, window):
+                yield steps
+        for _, steps in batcher.flush():
+            yield steps
 
     def __call__(self, samples: NDArray[np.float32], valid: NDArray[np.bool_] | None = None) -> AudioSteps:
         """All steps of a whole waveform (N,); `valid` (N,) defaults to all. See `stream`."""
@@ -122,56 +102,51 @@ class Wav2Vec2:
             0, np.concatenate([p.values for p in parts]), np.concatenate([p.valid for p in parts])
         )
 
-    @staticmethod
-    def _samples_through(steps: int) -> int:
-        """Samples that `steps` steps see."""
-        return (steps - 1) * HOP + RECEPTIVE
+    def _pass_size(self, samples: int) -> int:
+        """How many windows of `samples` samples make up a pass: a function of the length and the device alone.
 
-    def _chunk(
-        self,
-        samples: NDArray[np.float32],
-        valid: NDArray[np.bool_],
-        first: int,
-        core_first: int,
-        core_stop: int,
-    ) -> AudioSteps:
-        """Steps ``core_first .. core_stop - 1`` from a window of samples whose first step is `first`."""
-        core = slice(core_first - first, core_stop - first)
-        flags = _step_validity(valid)[core]
-        values = np.zeros((core_stop - core_first, self.dim), np.float32)
-        if flags.any():
-            values[flags] = self._forward(samples)[core][flags]
-        return AudioSteps(core_first, values, flags)
+        On CUDA, windows of a full chunk run together. Other lengths hardly meet their like, and padding them with empty
+        windows would cost more than it saves. On a processor one window keeps all units busy.
+        """
+        full = (self._core + self._context, self._core + 2 * self._context)
+        return self._batch if self._together and samples in map(samples_through, full) else 1
 
-    def _forward(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Last hidden states (T, C) of one window; windows below one receptive field are zero-padded to it."""
-        padded = np.zeros(max(len(samples), RECEPTIVE), np.float32)
-        padded[: len(samples)] = samples
-        try:
-            with inference(self.device, self.dtype):
-                waveform = torch.from_numpy(padded)[None].to(self.device)
-                hidden = self._model(waveform).last_hidden_state[0].float().cpu().numpy()
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            seconds = len(padded) / SAMPLE_RATE
+    def _hidden(self, windows: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+        """Last hidden states (T, C) of each of some windows of one length."""
+        found: list[NDArray[np.float32]] = []
+        while len(found) < len(windows):
+            size = self._pass_size(len(windows[0]))
+            some = windows[len(found) : len(found) + size]
+            batch = np.zeros((size, len(some[0])), np.float32)
+            batch[: len(some)] = some
+            try:
+                found.extend(self._forward(batch)[: len(some)])
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._shrink_batch(size, batch.shape[1] / SAMPLE_RATE, error)
+        if not all(np.isfinite(hidden).all() for hidden in found):
+            raise WeightsError(
+                "features are not finite", self._weights, "check the weights, or use dtype fp32"
+            )
+        return found
+
+    def _forward(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Last hidden states (B, T, C) of a batch of windows (B, N)."""
+        with inference(self.device, self.dtype):
+            waveforms = torch.from_numpy(batch).to(self.device)
+            hidden: NDArray[np.float32] = self._model(waveforms).last_hidden_state.float().cpu().numpy()
+        return hidden
+
+    def _shrink_batch(self, size: int, seconds: float, error: BaseException) -> None:
+        if size == 1:
             raise MemoryLimitError(
                 f"not enough memory on {self.device} for {seconds:.0f} s of audio at once",
                 fix="set a smaller audio.chunk_s, or use --device cpu",
             ) from error
-        if not np.isfinite(hidden).all():
-            raise WeightsError(
-                "features are not finite", self._weights, "check the weights, or use dtype fp32"
-            )
-        return hidden
-
-
-def _step_validity(valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Per step, whether at least half of the samples that it sees are valid; (N,) samples to (T,) steps."""
-    running = np.concatenate([[0], np.cumsum(valid, dtype=np.int64)])
-    starts = np.arange(step_count(len(valid))) * HOP
-    stops = np.minimum(starts + RECEPTIVE, len(valid))
-    return (running[stops] - running[starts]) * 2 >= stops - starts
+        self._batch //= 2
+        torch.cuda.empty_cache()
+        log.warning("memory ran out on %s; continuing with %d windows at once", self.device, self._batch)
 
 
 def load_model(folder: Path) -> tuple[torch.nn.Module, int]:

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extractors.align import GridSteps, pool_array, pool_to_grid
+from extractors.align import GridPooler, GridSteps, pool_array, pool_to_grid
 from extractors.wav2vec2 import AudioSteps
 
 
@@ -95,6 +95,20 @@ def test_no_audio_gives_no_steps() -> None:
 def test_batches_that_leave_a_hole_are_refused() -> None:
     with pytest.raises(ValueError, match="expected step 2, got 3"):
         list(pool_to_grid([steps(np.ones((2, 1))), steps(np.ones((2, 1)), first=3)]))
+
+
+def test_a_grid_step_is_given_out_once_later_audio_cannot_change_it() -> None:
+    # Two audio steps a grid step: the second one may always have a successor, except at the end.
+    pooler = GridPooler()
+    assert pooler.push(steps(np.array([[1.0], [2.0]]))) == []
+    (first,) = pooler.push(steps(np.array([[3.0]]), first=2))
+    assert (first.first, first.values.tolist()) == (0, [[1.5]])
+    (last,) = pooler.finish()
+    assert (last.first, last.values.tolist()) == (1, [[3.0]])
+
+
+def test_a_pooler_that_got_nothing_has_nothing_to_finish() -> None:
+    assert GridPooler().finish() == []
 
 
 @given(

@@ -191,9 +191,9 @@ def test_chunks_without_valid_samples_skip_the_model(
     windows: list[int] = []
     forward = model._forward
 
-    def record(samples: np.ndarray) -> np.ndarray:
-        windows.append(len(samples))
-        return forward(samples)
+    def record(batch: np.ndarray) -> np.ndarray:
+        windows.append(batch.shape[1])
+        return forward(batch)
 
     monkeypatch.setattr(model, "_forward", record)
     valid = np.zeros(64_000, bool)
@@ -206,9 +206,9 @@ def test_chunks_without_valid_samples_skip_the_model(
 def test_memory_is_bounded_by_one_chunk(model: Wav2Vec2, monkeypatch: pytest.MonkeyPatch) -> None:
     windows: list[int] = []
 
-    def record(samples: np.ndarray) -> np.ndarray:
-        windows.append(len(samples))
-        return np.zeros((step_count(len(samples)), 32), np.float32)
+    def record(batch: np.ndarray) -> np.ndarray:
+        windows.append(batch.shape[1])
+        return np.zeros((len(batch), step_count(batch.shape[1]), 32), np.float32)
 
     monkeypatch.setattr(model, "_forward", record)
     flags = np.ones(1000, bool)
@@ -234,6 +234,81 @@ def test_running_out_of_memory_gives_advice(model: Wav2Vec2, monkeypatch: pytest
     monkeypatch.setattr(model, "_model", fail)
     with pytest.raises(MemoryLimitError, match=r"audio\.chunk_s"):
         model(noise(4000))
+
+
+def on_cuda(model: Wav2Vec2, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Lets `model` form passes as on CUDA; returns the list to which their shapes (windows, samples) are added."""
+    passes: list[tuple[int, int]] = []
+    forward = model._forward
+
+    def record(batch: np.ndarray) -> np.ndarray:
+        passes.append(batch.shape)
+        return forward(batch)
+
+    monkeypatch.setattr(model, "_forward", record)
+    monkeypatch.setattr(model, "_together", True)
+    monkeypatch.setattr(model, "_batch", 4)
+    return passes
+
+
+def test_on_cuda_full_windows_of_any_clips_share_passes_of_one_size(
+    model: Wav2Vec2, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clips = {name: noise(size, seed=size) for name, size in {"a": 51_000, "b": 70_001, "c": 16_000}.items()}
+    alone = {name: model(clip) for name, clip in clips.items()}
+    passes = on_cuda(model, monkeypatch)
+    batcher = model.batcher()
+    found = []
+    for name, clip in clips.items():
+        for window in model.windows([(clip, np.ones(len(clip), bool))]):
+            found += batcher.push(name, window)
+    found += batcher.flush()
+    # Cores of 50 steps with 10 more on both sides: first windows of 60 steps, middle ones of 70, and last ones of any.
+    assert set(passes) == {(4, 60 * 320 + 80), (4, 70 * 320 + 80), (1, 22_200), (1, 9_201), (1, 16_000)}
+    for name in clips:
+        parts = [steps for tag, steps in found if tag == name]
+        assert [p.first for p in parts] == np.cumsum([0, *(len(p.values) for p in parts)])[:-1].tolist()
+        np.testing.assert_allclose(joined(parts)[0], alone[name].values, rtol=1e-4, atol=1e-5)
+
+
+def test_on_cuda_a_window_has_one_value_whatever_its_company(
+    model: Wav2Vec2, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    windows = [
+        window
+        for seed in range(3)
+        for window in model.windows([(noise(70_001, seed), np.ones(70_001, bool))])
+    ]
+    on_cuda(model, monkeypatch)
+    alone = []
+    for window in windows:
+        batcher = model.batcher()
+        ((_, steps),) = batcher.push(0, window) + batcher.flush()
+        alone.append(steps.values)
+    for seed in range(3):
+        order = np.random.default_rng(seed).permutation(len(windows))
+        batcher = model.batcher()
+        found = [pair for k in order for pair in batcher.push(int(k), windows[k])] + batcher.flush()
+        assert sorted(tag for tag, _ in found) == list(range(len(windows)))
+        assert all(np.array_equal(steps.values, alone[tag]) for tag, steps in found)
+
+
+def test_memory_shortage_on_cuda_halves_the_batch_and_goes_on(
+    model: Wav2Vec2, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waveform = noise(70_001)
+    expected = model(waveform).values
+    passes = on_cuda(model, monkeypatch)
+    recorded = model._forward
+
+    def hungry(batch: np.ndarray) -> np.ndarray:
+        if len(batch) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return recorded(batch)
+
+    monkeypatch.setattr(model, "_forward", hungry)
+    np.testing.assert_allclose(model(waveform).values, expected, rtol=1e-4, atol=1e-5)
+    assert {size for size, _ in passes} == {1}
 
 
 def test_pieces_of_other_shapes_are_refused(model: Wav2Vec2) -> None:
