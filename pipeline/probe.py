@@ -32,7 +32,7 @@ def probe(path: Path, config: DecodeConfig) -> MediaInfo:
     from pipeline.decode.worker import inspect_in_worker
 
     path = Path(path)
-    sha256, size = _digest(path)
+    sha256, size = digest(path)
     info = inspect_in_worker(path, config)
     return MediaInfo(**{**vars(info), "path": path, "sha256": sha256, "size_bytes": size})
 
@@ -75,16 +75,20 @@ def inspect(path: Path, max_pixels: int, max_duration_s: float) -> MediaInfo:
     return MediaInfo(path, "", 0, name, origin_s, duration_s, video, audio)
 
 
-def _digest(path: Path) -> tuple[str, int]:
+def digest(path: Path) -> tuple[str, int]:
+    """SHA-256 (hex) and size in bytes of the local file `path`.
+
+    Raises InputError when it is missing, a folder or no regular file, not readable or empty.
+    """
     if path.is_dir():
         raise InputError("is a folder, not a file", path, "name a media file")
     if path.exists() and not path.is_file():
         raise InputError("is not a regular file", path, "name a media file")
-    digest, size = hashlib.sha256(), 0
+    hashed, size = hashlib.sha256(), 0
     try:
         with open(path, "rb") as file:
             while chunk := file.read(CHUNK):
-                digest.update(chunk)
+                hashed.update(chunk)
                 size += len(chunk)
     except FileNotFoundError:
         raise InputError("does not exist", path, "check the path") from None
@@ -94,7 +98,7 @@ def _digest(path: Path) -> tuple[str, int]:
         raise InputError(f"cannot be read: {error.strerror}", path, "check the disk or the path") from error
     if size == 0:
         raise InputError("is empty (0 bytes)", path, "copy or download it again")
-    return digest.hexdigest(), size
+    return hashed.hexdigest(), size
 
 
 def _video(container: Any, origin_s: float, path: Path) -> VideoStream | None:

@@ -8,21 +8,21 @@ from pipeline.decode.base import AudioBatch, Backend, VideoBatch
 __all__ = ["AudioBatch", "Backend", "VideoBatch", "backend"]
 
 
-def backend(name: str) -> Backend:
-    """A fresh decoder: "pyav" (the reference), "ffmpeg" or "decord".
+def backend(name: str, threads: int = 2) -> Backend:
+    """A fresh decoder that works on `threads` threads: "pyav" (the reference), "ffmpeg" or "decord".
 
     Raises UsageError when the name is unknown or what the decoder needs is not installed.
     """
     if name == "pyav":
         from pipeline.decode.pyav import PyAVBackend
 
-        return PyAVBackend()
+        return PyAVBackend(threads)
     if name == "ffmpeg":
         from pipeline.decode.ffmpeg import FFmpegBackend
 
-        return FFmpegBackend()
+        return FFmpegBackend(threads)
     if name == "decord":
         from pipeline.decode.decord import DecordBackend
 
-        return DecordBackend()
+        return DecordBackend(threads)
     raise UsageError(f"no decoder is called '{name}'", fix="use pyav, ffmpeg or decord")

@@ -1,158 +1,95 @@
-"""The decoding process: reads one task, writes batches to a pipe. Imports nothing heavier than NumPy and PyAV.
-
-It handles untrusted files, so whatever it says is data of a fixed form: a header, JSON and raw arrays, never pickles.
-"""
+"""The decoding process: does task after task and writes what it finds to a pipe. Loads nothing heavier than PyAV."""
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
-import struct
+import queue
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
-from data.errors import ForensicError, InputError, MemoryLimitError, UsageError
-from data.media import AudioBlock, AudioStream, Frame, MediaInfo, StreamCoverage, VideoStream
+from data.errors import ForensicError, InputError, MemoryLimitError
+from data.media import AudioBlock, Frame, MediaInfo, StreamCoverage
+from pipeline.decode.messages import Writer, info_from_json
 
-HEADER = struct.Struct("<cIQ")
-"""One message: kind, bytes of JSON, bytes of array data."""
-PULSE_S = 1.0
-"""A sign of life is sent when nothing else was for this long."""
 T = TypeVar("T", Frame, AudioBlock)
 
 
-def info_to_json(info: MediaInfo) -> dict[str, Any]:
-    """`info` as plain values."""
-    tracks = {"video": info.video and vars(info.video), "audio": info.audio and vars(info.audio)}
-    return {**vars(info), **tracks, "path": str(info.path)}
-
-
-def info_from_json(values: dict[str, Any]) -> MediaInfo:
-    """The inverse of `info_to_json`."""
-    video, audio = values["video"], values["audio"]
-    return MediaInfo(
-        **{
-            **values,
-            "path": Path(values["path"]),
-            "video": VideoStream(**video) if video is not None else None,
-            "audio": AudioStream(**audio) if audio is not None else None,
-        }
-    )
-
-
 def main() -> None:
-    """Read a task from standard input, do it, and write its messages to what was standard output."""
+    """Do the tasks that standard input names, one JSON object a line, in order; never returns.
+
+    Messages go to what was standard output. The process ends with its standard input: the parent holds the other end,
+    so it cannot outlive the parent, however that ends.
+    """
     pipe = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # nothing that a library prints may end up between the messages
-    task = json.loads(sys.stdin.buffer.readline())
     import av  # noqa: F401 - loaded before memory is limited: what fails from there on is the file's doing
 
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-    _limit_memory(task["memory_mb"])
-    writer = _Writer(pipe)
-    try:
-        _TASKS[task["do"]](task, writer)
-    except MemoryError:
-        writer.fail(
-            MemoryLimitError(
-                "needs more memory to decode than is allowed", fix="raise decode.memory_limit_mb"
-            )
-        )
-    except ForensicError as error:
-        writer.fail(error)
-    pipe.close()
+    tasks: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    threading.Thread(target=_take_tasks, args=(tasks,), daemon=True).start()
+    writer = Writer(pipe)
+    while True:
+        task = json.loads(tasks.get())
+        _limit_memory(task["memory_mb"])
+        try:
+            _TASKS[task["do"]](task, writer)
+        except MemoryError:
+            fix = "raise decode.memory_limit_mb"
+            writer.fail(MemoryLimitError("needs more memory to decode than is allowed", fix=fix))
+        except ForensicError as error:
+            writer.fail(error)
+        else:
+            writer.done(_resident_mb())
+        gc.collect()  # what one clip leaves behind is not held against the next
 
 
-class _Writer:
-    """Messages to the parent; blocks while the parent is busy, which bounds what lies in between."""
-
-    def __init__(self, pipe: BinaryIO) -> None:
-        self._pipe = pipe
-        self._last_s = time.monotonic()
-
-    def send(self, kind: bytes, values: dict[str, Any], *arrays: Any) -> None:
-        text = json.dumps(values).encode()
-        views = [memoryview(array).cast("B") for array in arrays]
-        self._write(memoryview(HEADER.pack(kind, len(text), sum(view.nbytes for view in views)) + text))
-        for view in views:
-            self._write(view)
-        self._last_s = time.monotonic()
-
-    def fail(self, error: ForensicError) -> None:
-        kind = (
-            "memory"
-            if isinstance(error, MemoryLimitError)
-            else "usage"
-            if isinstance(error, UsageError)
-            else "input"
-        )
-        self.send(b"E", {"kind": kind, "what": error.what, "fix": error.fix})
-
-    def pulse(self) -> None:
-        if time.monotonic() - self._last_s > PULSE_S:
-            self.send(b"T", {})
-
-    def _write(self, view: memoryview) -> None:
-        while view.nbytes:
-            view = view[self._pipe.write(view) :]
+def _take_tasks(tasks: queue.SimpleQueue[bytes]) -> None:
+    for line in sys.stdin.buffer:
+        tasks.put(line)
+    os._exit(1)
 
 
-def _inspect(task: dict[str, Any], writer: _Writer) -> None:
-    from pipeline.probe import inspect
-
-    info = inspect(Path(task["path"]), task["max_pixels"], task["max_duration_s"])
-    writer.send(b"I", info_to_json(info))
-
-
-def _video(task: dict[str, Any], writer: _Writer) -> None:
-    from pipeline.decode import backend
-    from pipeline.decode.clock import VideoMeter, sample_frames
-
-    info, decoder = info_from_json(task["info"]), backend(task["backend"])
-    meter = VideoMeter(decoder)
-    frames = _watched(decoder.frames(info, task["short_side"]), task["max_duration_s"], writer, meter.add)
-    for batch in sample_frames(frames, task["fps"], task["batch"], task["crop"]):
-        n, height, width, _ = batch.images.shape
-        writer.send(b"V", {"first": batch.first, "shape": [n, height, width, 3]}, batch.images, batch.valid)
-    _finish(meter.coverage(info), writer)
+def _clip(task: dict[str, Any], writer: Writer) -> None:
+    info = _inspected(task)
+    writer.info(info)
+    if "visual" in task["wanted"] and info.video is not None:
+        _pictures(info, task, writer)
+    if "audio" in task["wanted"] and info.audio is not None:
+        _sound(info, task, writer)
 
 
-def _stills(task: dict[str, Any], writer: _Writer) -> None:
+def _inspect(task: dict[str, Any], writer: Writer) -> None:
+    writer.info(_inspected(task))
+
+
+def _video(task: dict[str, Any], writer: Writer) -> None:
+    _pictures(info_from_json(task["info"]), task, writer)
+
+
+def _audio(task: dict[str, Any], writer: Writer) -> None:
+    _sound(info_from_json(task["info"]), task, writer)
+
+
+def _stills(task: dict[str, Any], writer: Writer) -> None:
     from pipeline.decode.stills import Stills
 
     stills = Stills(info_from_json(task["info"]), tuple(task["box"]), writer.pulse)
     for k, time_s in enumerate(task["times_s"]):
         image = stills.at(time_s)
-        shape = [1, *image.shape] if image is not None else [1, 1, 1, 3]
-        pixels = image if image is not None else bytes(3)
-        writer.send(b"V", {"first": k, "shape": shape}, pixels, bytes([image is not None]))
-    _finish(StreamCoverage(0.0, 0.0, errors=stills.errors), writer)
+        if image is not None:
+            writer.video(k, image, b"\1", (1, *image.shape))
+        else:
+            writer.video(k, bytes(3), b"\0", (1, 1, 1, 3))
+    writer.covered("visual", StreamCoverage(0.0, 0.0, errors=stills.errors))
 
 
-def _audio(task: dict[str, Any], writer: _Writer) -> None:
-    from pipeline.decode import backend
-    from pipeline.decode.clock import AudioMeter, place_audio
-
-    info, decoder = info_from_json(task["info"]), backend(task["backend"])
-    rate = task["sample_rate"]
-    meter = AudioMeter(decoder, rate)
-    blocks = _watched(decoder.audio(info, rate), task["max_duration_s"], writer, meter.add)
-    for batch in place_audio(blocks, rate, task["batch_s"]):
-        writer.send(b"A", {"first": batch.first, "n": len(batch.samples)}, batch.samples, batch.valid)
-    _finish(meter.coverage(info), writer)
-
-
-def _finish(coverage: Any, writer: _Writer) -> None:
-    gaps = [[gap.start_s, gap.end_s] for gap in coverage.gaps]
-    writer.send(b"C", {**vars(coverage), "gaps": gaps})
-
-
-_TASKS: dict[str, Callable[[dict[str, Any], _Writer], None]] = {
+_TASKS: dict[str, Callable[[dict[str, Any], Writer], None]] = {
+    "clip": _clip,
     "inspect": _inspect,
     "video": _video,
     "stills": _stills,
@@ -160,7 +97,37 @@ _TASKS: dict[str, Callable[[dict[str, Any], _Writer], None]] = {
 }
 
 
-def _watched(items: Iterator[T], limit_s: float, writer: _Writer, meter: Callable[[T], None]) -> Iterator[T]:
+def _inspected(task: dict[str, Any]) -> MediaInfo:
+    from pipeline.probe import inspect
+
+    return inspect(Path(task["path"]), task["max_pixels"], task["max_duration_s"])
+
+
+def _pictures(info: MediaInfo, task: dict[str, Any], writer: Writer) -> None:
+    from pipeline.decode import backend
+    from pipeline.decode.clock import VideoMeter, sample_frames
+
+    decoder = backend(task["backend"], task["threads"])
+    meter = VideoMeter(decoder)
+    frames = _watched(decoder.frames(info, task["short_side"]), task["max_duration_s"], writer, meter.add)
+    for batch in sample_frames(frames, task["fps"], task["batch"], task["crop"]):
+        writer.video(batch.first, batch.images, batch.valid, batch.images.shape)
+    writer.covered("visual", meter.coverage(info))
+
+
+def _sound(info: MediaInfo, task: dict[str, Any], writer: Writer) -> None:
+    from pipeline.decode import backend
+    from pipeline.decode.clock import AudioMeter, place_audio
+
+    decoder, rate = backend(task["backend"], task["threads"]), task["sample_rate"]
+    meter = AudioMeter(decoder, rate)
+    blocks = _watched(decoder.audio(info, rate), task["max_duration_s"], writer, meter.add)
+    for batch in place_audio(blocks, rate, task["batch_s"]):
+        writer.audio(batch)
+    writer.covered("audio", meter.coverage(info))
+
+
+def _watched(items: Iterator[T], limit_s: float, writer: Writer, meter: Callable[[T], None]) -> Iterator[T]:
     """`items`, metered, with signs of life, and an end at the longest duration allowed."""
     for item in items:
         start_s = item.pts_s if isinstance(item, Frame) else item.start_s
@@ -183,8 +150,9 @@ def _limit_memory(megabytes: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (megabytes * 2**20, megabytes * 2**20))
 
 
-def _die_with_parent() -> None:
-    """The parent holds the other end of standard input: when it ends, however it ends, so does this process."""
-    while os.read(0, 4096):
-        pass
-    os._exit(1)
+def _resident_mb() -> int:
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 2**20
+    except OSError:
+        return 0

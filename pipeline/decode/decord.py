@@ -23,8 +23,9 @@ BLOCK_S = 1.0
 class DecordBackend:
     """Decoder over decord's readers. Raises UsageError on construction when decord is not installed."""
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int = 2) -> None:
         self.errors = 0
+        self._threads = threads
         if importlib.util.find_spec("decord") is None:
             fix = "pip install decord==0.6.0 (Linux and Windows on x86-64 only), or set decode.backend=pyav"
             raise UsageError("the decoder 'decord' is not installed", fix=fix)
@@ -34,7 +35,7 @@ class DecordBackend:
         if info.video is None:
             raise InputError("has no video track", info.path)
         width, height = upright_size(info.video, short_side)
-        reader = _opened("VideoReader", info, num_threads=2, width=width, height=height)
+        reader = _opened("VideoReader", info, num_threads=self._threads, width=width, height=height)
         times_s = reader.get_frame_timestamp(range(len(reader)))
         for start_s, end_s in times_s:
             try:

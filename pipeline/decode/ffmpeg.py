@@ -58,8 +58,9 @@ def program() -> str:
 class FFmpegBackend:
     """Decoder over an ffmpeg process. Raises UsageError on construction when there is none."""
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int = 2) -> None:
         self.errors = 0
+        self._threads = threads
         self._program = program()
 
     def frames(self, info: MediaInfo, short_side: int | None) -> Iterator[Frame]:
@@ -68,7 +69,7 @@ class FFmpegBackend:
             raise InputError("has no video track", info.path)
         width, height = upright_size(info.video, short_side)
         stream = (
-            _source(info.path)["V:0"]
+            _source(info.path, self._threads)["V:0"]
             .filter("scale", width, height, flags=SCALE_FLAGS)
             .filter("format", "rgb24")
             .filter("settb", "AVTB")
@@ -97,7 +98,7 @@ class FFmpegBackend:
             raise InputError("has no audio track", info.path)
         rate = info.audio.sample_rate
         stream = (
-            _source(info.path)["a:0"]
+            _source(info.path, self._threads)["a:0"]
             .filter("aresample", rate, ochl="mono", osf="flt", rematrix_maxval=1.0)
             .filter("asettb", f"1/{rate}")
             .filter("ashowinfo")
@@ -190,12 +191,14 @@ class _Process:
         self._lines.put(None)
 
 
-def _source(path: Path) -> Any:
+def _source(path: Path, threads: int) -> Any:
     import ffmpeg
 
     # `file:` keeps a name with a colon from being read as a protocol.
-    options = {"protocol_whitelist": "file", "format_whitelist": ",".join(sorted(CONTAINERS)), "threads": 2}
-    return ffmpeg.input(f"file:{os.path.abspath(path)}", **options, **{"flags:v": "-output_corrupt"})
+    lists = {"protocol_whitelist": "file", "format_whitelist": ",".join(sorted(CONTAINERS))}
+    return ffmpeg.input(
+        f"file:{os.path.abspath(path)}", threads=threads, **lists, **{"flags:v": "-output_corrupt"}
+    )
 
 
 def _version(binary: str) -> tuple[int, int]:

@@ -41,15 +41,15 @@ def is_picture_track(stream: Any) -> bool:
     return stream.type == "video" and not stream.disposition & still
 
 
-def first_track(container: av.container.InputContainer, kind: str) -> Any:
-    """The stream that is analysed: the first one of `kind` ("video" or "audio") with a decoder; it gets two threads."""
+def first_track(container: av.container.InputContainer, kind: str, threads: int) -> Any:
+    """The stream that is analysed: the first of `kind` ("video" or "audio") with a decoder, on `threads` threads."""
     stream: Any = next(
         s
         for s in container.streams
         if s.type == kind and s.codec_context is not None and (kind != "video" or is_picture_track(s))
     )
     stream.thread_type = "AUTO"
-    stream.codec_context.thread_count = 2
+    stream.codec_context.thread_count = threads
     return stream
 
 
@@ -77,8 +77,9 @@ def upright(image: NDArray[Any], turn: tuple[bool, bool, bool]) -> NDArray[np.ui
 class PyAVBackend:
     """Decoder over FFmpeg's libraries as PyAV carries them."""
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int = 2) -> None:
         self.errors = 0
+        self._threads = threads
 
     def frames(self, info: MediaInfo, short_side: int | None) -> Iterator[Frame]:
         """See `Backend.frames`; damaged pictures are left out and counted."""
@@ -125,7 +126,7 @@ class PyAVBackend:
         except av.error.FFmpegError as error:
             raise InputError(f"cannot be opened: {error.strerror}", info.path, "check the file") from error
         with container:
-            yield from self.decoded(container, first_track(container, kind))
+            yield from self.decoded(container, first_track(container, kind, self._threads))
 
     def decoded(self, container: av.container.InputContainer, stream: Any) -> Iterator[Any]:
         """Undamaged frames of `stream` from where the container stands; the others are counted."""

@@ -93,7 +93,7 @@ class Stills:
             raise InputError(
                 f"cannot be opened: {error.strerror}", self._info.path, "check the file"
             ) from error
-        self._stream = first_track(self._container, "video")
+        self._stream = first_track(self._container, "video", threads=2)
         self._restart()
 
     def _seek(self, time_s: float) -> None:

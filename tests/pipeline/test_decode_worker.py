@@ -19,8 +19,8 @@ from configs.schema import DecodeConfig
 from data.errors import InputError, MemoryLimitError, UsageError
 from data.media import MediaInfo
 from pipeline.decode import backend
-from pipeline.decode.child import info_from_json, info_to_json
 from pipeline.decode.clock import place_audio, sample_frames
+from pipeline.decode.messages import info_from_json, info_to_json
 from pipeline.decode.worker import Decoder, DecodeStream
 from pipeline.probe import inspect
 
@@ -52,7 +52,7 @@ def known(folder: Path, name: str) -> tuple[Clip, MediaInfo]:
 
 
 def process_of(stream: DecodeStream) -> psutil.Process:
-    return psutil.Process(stream._channel._process.pid)
+    return psutil.Process(stream._crew._lanes[0].child.process.pid)
 
 
 def with_settings(**changes: object) -> DecodeConfig:
@@ -146,7 +146,7 @@ def test_reading_on_after_leaving_is_an_error_at_once(long_clips):
 
 def test_a_message_of_absurd_size_ends_the_stream(folder, monkeypatch):
     _, info = known(folder, "cfr25")
-    monkeypatch.setattr("pipeline.decode.worker.MAX_DATA", 1000)
+    monkeypatch.setattr("pipeline.decode.crew.MAX_DATA", 1000)
     with Decoder.video(info, CONFIG, None, None) as stream, pytest.raises(InputError, match="died on it"):
         list(stream)
 
@@ -167,7 +167,7 @@ def test_a_silent_process_is_stopped_after_the_timeout(long_clips):
         next(batches)
         process = process_of(stream)
         process.suspend()
-        stream._stall_s = 0.5  # only now: a busy machine may take longer to start the process
+        stream._crew.stall_s = 0.5  # only now: a busy machine may take longer to start the process
         with pytest.raises(InputError, match=r"gave nothing for 0\.5 s") as caught:
             list(batches)
     assert caught.value.path == long_clips[120]
@@ -243,7 +243,7 @@ from pipeline.decode.worker import Decoder
 from pipeline.probe import inspect
 stream = Decoder.video(inspect(Path({str(long_clips[120])!r}), 10**8, 1e5), DecodeConfig(), None, None)
 next(iter(stream))
-print(stream._channel._process.pid, flush=True)
+print(stream._crew._lanes[0].child.process.pid, flush=True)
 os._exit(1)  # no clean-up of any kind
 """
     parent = subprocess.run(
