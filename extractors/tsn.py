@@ -25,6 +25,17 @@ _CUDA_BATCH = 64
 log = logging.getLogger(__name__)
 
 
+def tsn_digest(config: VisualConfig, weights: Path, device: str = "cpu", dtype: Precision = "auto") -> str:
+    """Name of everything that shapes a vector of `TSN`, without loading the network. Raises as `TSN` does."""
+    return cache_digest(
+        extractor="tsn",
+        schema=SCHEMA_VERSION,
+        settings=config.model_dump(mode="json", exclude={"weights"}),
+        weights=weights_sha256(weights),
+        dtype=str(choose_dtype(torch.device(device), dtype)),
+    )
+
+
 class TSN:
     """Frames of the clock to feature vectors, deterministic and independent of how frames are grouped.
 
@@ -42,13 +53,7 @@ class TSN:
         self.device = torch.device(device)
         self.dtype = choose_dtype(self.device, dtype)
         self.dim = trunk_dim(config.arch)
-        self.digest = cache_digest(
-            extractor="tsn",
-            schema=SCHEMA_VERSION,
-            settings=config.model_dump(mode="json", exclude={"weights"}),
-            weights=weights_sha256(weights),
-            dtype=str(self.dtype),
-        )
+        self.digest = tsn_digest(config, weights, device, dtype)
         trunk = fuse_batch_norm(load_trunk(config.arch, weights))
         self._weights = weights
         self._trunk = trunk.to(self.device).to(memory_format=torch.channels_last)

@@ -26,6 +26,19 @@ _CUDA_BATCH = 4  # windows of a full chunk in one pass; not measured, no such de
 log = logging.getLogger(__name__)
 
 
+def wav2vec2_digest(
+    config: AudioConfig, weights: Path, device: str = "cpu", dtype: Precision = "auto"
+) -> str:
+    """Name of everything that shapes a vector of `Wav2Vec2`, without loading the network. Raises as that does."""
+    return cache_digest(
+        extractor="wav2vec2",
+        schema=SCHEMA_VERSION,
+        settings=config.model_dump(mode="json", exclude={"weights"}),
+        weights=weights_sha256(weights),
+        dtype=str(choose_dtype(torch.device(device), dtype)),
+    )
+
+
 class Wav2Vec2:
     """A 16 kHz waveform to its last hidden states, in chunks on a grid that is anchored at sample 0.
 
@@ -54,13 +67,7 @@ class Wav2Vec2:
         self._weights = weights
         model, self.dim = load_model(weights)
         self._model = model.to(self.device)
-        self.digest = cache_digest(
-            extractor="wav2vec2",
-            schema=SCHEMA_VERSION,
-            settings=config.model_dump(mode="json", exclude={"weights"}),
-            weights=weights_sha256(weights),
-            dtype=str(self.dtype),
-        )
+        self.digest = wav2vec2_digest(config, weights, device, dtype)
         self._together = self.device.type == "cuda"
         self._batch = _CUDA_BATCH
         self._core = max(1, round(config.chunk_s * SAMPLE_RATE / HOP))

@@ -23,16 +23,13 @@ from data.errors import ForensicError, InputError
 from data.media import MediaInfo, StreamCoverage
 from data.store import FeatureStore, StoreKey
 from pipeline.decode.base import AudioBatch, VideoBatch
-from pipeline.decode.pool import ClipStream, DecodePool
+from pipeline.decode.worker import ClipStream, DecodePool
 from pipeline.probe import digest
 from pipeline.progress import Hook, silent
 from pipeline.tracks import Extractors, Modality, Track, judge, store_keys, stored_coverage
 
 if TYPE_CHECKING:
     from extractors.wav2vec2 import AudioSteps
-
-_AHEAD = 2
-"""Clips per decoding process that are handed to it before the networks get to them."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +57,8 @@ class Extracted:
 class ClipExtraction:
     """The stream of clips through one pair of networks.
 
-    With `claim`, a clip is only worked on by the process that owns its content in the store. `began` hears of every
-    clip when the networks get to it.
+    `ahead` clips are handed to the decoders before the networks get to them. With `claim`, a clip is only worked on
+    by the process that owns its content in the store. `began` hears of every clip when the networks get to it.
     """
 
     def __init__(
@@ -71,12 +68,13 @@ class ClipExtraction:
         config: PipelineConfig,
         pool: DecodePool,
         *,
+        ahead: int = 2,
         claim: bool = False,
         hook: Hook = silent,
         began: Callable[[MediaInfo], None] | None = None,
     ) -> None:
         self._extractors, self._store, self._config, self._pool = extractors, store, config, pool
-        self._claim, self._hook, self._began = claim, hook, began
+        self._ahead, self._claim, self._hook, self._began = ahead, claim, hook, began
         self._frames = extractors.visual.packer()
         self._windows = extractors.audio.batcher()
         self._open: deque[_Clip] = deque()  # clips whose last features are still on their way
@@ -96,7 +94,7 @@ class ClipExtraction:
                         yield clip.outcome
                         continue
                     ahead.append(clip)
-                while ahead and (path is None or len(ahead) > _AHEAD * self._pool.children):
+                while ahead and (path is None or len(ahead) > self._ahead):
                     self._consume(ahead.popleft())
                     yield from self._finished()
                 if path is None:

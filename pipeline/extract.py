@@ -14,7 +14,7 @@ from data.manifest import Manifest
 from data.media import MediaInfo, StreamCoverage
 from data.store import FeatureReader, FeatureStore
 from pipeline.clips import ClipExtraction
-from pipeline.decode.pool import DecodePool
+from pipeline.decode.worker import DecodePool
 from pipeline.progress import Hook, silent
 from pipeline.tracks import Extractors, Modality, store_keys
 

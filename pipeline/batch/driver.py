@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from data.ledger import Ledger, LedgerRow, now_iso
+from data.ledger import Ledger, LedgerRow
 
 from configs.schema import BatchConfig
 from data import errors
@@ -205,7 +205,6 @@ class Driver:
             fix=result.fix,
             duration_s=result.duration_s,
             elapsed_s=round(result.elapsed_s, 3),
-            finished_at=now_iso(),
         )
         self._ledger.append(row)
         self._tally.add(result)

@@ -17,7 +17,7 @@ from typing import IO
 from pipeline.batch.messages import Message, from_line, to_line
 from pipeline.batch.slots import Gone, Inbox, Slot
 from pipeline.batch.worker import Worker, WorkOrder
-from pipeline.decode.spawn import bootstrap
+from pipeline.decode.crew import bootstrap
 
 
 class LocalEngine:
@@ -44,7 +44,7 @@ class _Process:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         threads = str(order.threads)
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-c", bootstrap(__name__)],
+            [sys.executable, "-P", "-c", bootstrap("pipeline.batch.local")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,

@@ -57,8 +57,8 @@ def make_plan(
     base = root.resolve()
     todo, done, failed = [], 0, []
     for file, stamp in zip(mine, stamps(base, mine), strict=True):
-        path = str(base / file)
-        row = ledger.status(path, *stamp, setup) if stamp is not None else None
+        path = stamp.file if stamp is not None else str(base / file)
+        row = ledger.status(*stamp, setup) if stamp is not None else None
         if row is None or (row.status == "failed" and retry_failed):
             todo.append(path)
         elif row.status == "failed":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import time
 from collections import Counter
@@ -9,14 +10,11 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, TextIO
 
-from data.ledger import LedgerRow, now_iso
+from data.ledger import LedgerRow
 
 from data.text import printable
 from pipeline.batch.messages import Result
 from pipeline.batch.plan import Plan
-
-_TICK_S = 30.0
-
 
 @dataclass(frozen=True)
 class Summary:
@@ -130,7 +128,7 @@ class Tally:
 
     def _tell(self, event: str, **facts: Any) -> None:
         if self._events is not None:
-            self._events.write(json.dumps({"event": event, "at": now_iso(), **facts}) + "\n")
+            self._events.write(json.dumps({"event": event, "at": _now(), **facts}) + "\n")
             self._events.flush()
 
 
@@ -160,6 +158,10 @@ def failure_line(row: LedgerRow | Result) -> str:
     """One failure for people, on one line whatever its name is."""
     path = row.file if isinstance(row, LedgerRow) else row.path
     return printable(f"{path}: {row.reason}" + (f"; {row.fix}" if row.fix else ""))
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
 
 
 def _duration(seconds: float) -> str:

@@ -83,6 +83,7 @@ class Worker:
                 FeatureStore(order.store),
                 setup.config,
                 pool,
+                ahead=2 * order.decoders,
                 claim=True,
                 began=self._began,
             )

@@ -313,7 +313,7 @@ class _Child:
     def __init__(self) -> None:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-c", _bootstrap()],
+            [sys.executable, "-P", "-c", bootstrap("pipeline.decode.child")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
@@ -381,8 +381,8 @@ class _Child:
         return f"the decoder died on it ({how}{': ' + said.splitlines()[-1] if said else ''})"
 
 
-def _bootstrap() -> str:
-    """Code of the child. A module of ours, never the user's main script: that would run a second time.
+def bootstrap(module: str) -> str:
+    """Code of a child: the function `main` of `module`, never the user's main script: that would run a second time.
 
     `-P` keeps the working directory off the path (it may hold folders called `data` or `models`).
     """
@@ -390,5 +390,5 @@ def _bootstrap() -> str:
         "import sys; own = list(sys.path); "
         f"sys.path += [p for p in {[p for p in sys.path if p]!r} if p not in own]; "
         f"{ROOT!r} in own or sys.path.insert(0, {ROOT!r}); "
-        "from pipeline.decode.child import main; main()"
+        f"from {module} import main; main()"
     )

@@ -219,33 +219,6 @@ def test_the_unexpected_is_one_line_with_a_hint(
     assert "Traceback" in run("--debug").err
 
 
-def test_extract_fills_a_store_that_run_then_uses(
-    cli: Callable[..., Any],
-    run: Callable[..., Any],
-    clip: Path,
-    tiny_bundle: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    extract = ("extract", "--input", clip, "--store", "store", "--weights", tiny_bundle, "--device", "cpu")
-    first, second = cli(*extract), cli(*extract)
-    assert (first.code, second.code) == (0, 0)
-    assert "clip.mp4: extracted" in first.out
-    assert "clip.mp4: already in the store" in second.out
-    assert "features of 1 of 1 file(s) are in store" in second.out
-    monkeypatch.setattr("pipeline.extract.Decoder.video", raising(AssertionError("decoded again")))
-    assert run("--store", "store").code == 0
-
-
-def test_extract_goes_on_after_a_bad_file(cli: Callable[..., Any], clip: Path, tiny_bundle: Path) -> None:
-    Path("in").mkdir()
-    Path("in/a.mp4").touch()
-    Path("in/b.mp4").write_bytes(clip.read_bytes())
-    answer = cli("extract", "--input", "in", "--store", "store", "--weights", tiny_bundle)
-    assert answer.code == 4
-    assert "error: in/a.mp4: is empty" in answer.err
-    assert "features of 1 of 2 file(s) are in store" in answer.out
-
-
 def test_train_extracts_what_is_missing_and_gives_weights_to_run_with(
     cli: Callable[..., Any], clip: Path, tiny_bundle: Path
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,11 @@ from data.errors import InputError
 from data.media import StreamCoverage
 from data.store import FeatureStore
 from data.timeline import Interval
-from pipeline import extract
+from pipeline.decode.base import VideoBatch
+from pipeline.decode.worker import ClipStream, DecodePool
 from pipeline.detector import Extraction, extraction
-from pipeline.extract import extract_clip, extract_missing, store_keys
-from pipeline.probe import probe
+from pipeline.extract import extract_clip, extract_missing
+from pipeline.tracks import store_keys
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +33,24 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def extracted(name: str, clips: Path, store: Path, tiny: Extraction, **changes: Any) -> Any:
-    info = probe(media_factory.make(name, clips).path, tiny.config.decode)
-    return extract_clip(info, tiny.extractors, FeatureStore(store), tiny.config, **changes)
+    path = media_factory.make(name, clips).path
+    return extract_clip(path, tiny.extractors, FeatureStore(store), tiny.config, **changes)
+
+
+class Spy:
+    """Notes which tracks of which files are decoded, and may stand in for what is decoded of them."""
+
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, stand_in: Callable[[Any], Any] = lambda stream: stream
+    ) -> None:
+        self.asked: list[tuple[str, list[str]]] = []
+        submit = DecodePool.submit
+
+        def spy(pool: DecodePool, path: Path, wanted: Any, limit_s: float | None = None) -> Any:
+            self.asked.append((path.name, sorted(wanted)))
+            return stand_in(submit(pool, path, wanted, limit_s))
+
+        monkeypatch.setattr(DecodePool, "submit", spy)
 
 
 def test_both_tracks_lie_on_one_clock(clips: Path, tmp_path: Path, tiny: Extraction) -> None:
@@ -54,12 +71,9 @@ def test_the_second_time_nothing_is_decoded(
 ) -> None:
     first = extracted("corrupt", clips, tmp_path, tiny)
 
-    class Forbidden:
-        def __getattr__(self, name: str) -> Any:
-            raise AssertionError("decoded again")
-
-    monkeypatch.setattr(extract, "Decoder", Forbidden)
+    spy = Spy(monkeypatch)
     second = extracted("corrupt", clips, tmp_path, tiny)
+    assert spy.asked == [("corrupt.mp4", [])]
     assert first.fresh
     assert not second.fresh
     assert (second.coverage, second.warnings, second.complete) == (
@@ -78,17 +92,6 @@ def test_only_the_missing_track_is_decoded_again(clips: Path, tmp_path: Path, ti
     assert second.fresh
     assert second.visual.path.exists()
     assert second.audio.path.stat().st_mtime_ns == audio
-
-
-def test_features_without_their_coverage_are_made_again(
-    clips: Path, tmp_path: Path, tiny: Extraction
-) -> None:
-    first = extracted("cfr25", clips, tmp_path, tiny)
-    for path in tmp_path.rglob("*.coverage.safetensors"):
-        path.unlink()
-    second = extracted("cfr25", clips, tmp_path, tiny)
-    assert second.fresh
-    assert second.coverage == first.coverage
 
 
 def test_two_runs_store_the_same_bytes(clips: Path, tmp_path: Path, tiny: Extraction) -> None:
@@ -120,36 +123,39 @@ def test_one_track_is_enough(
     assert len(clip.warnings) == 1
 
 
-class FakeStream:
-    """A decoded track without a valid step."""
+class Blind:
+    """A clip whose picture track holds no picture that can be decoded."""
 
-    coverage = StreamCoverage(2.0, 0.0, (Interval(0.0, 2.0),), errors=9)
+    coverage_of_picture = StreamCoverage(2.0, 0.0, (Interval(0.0, 2.0),), errors=9)
+
+    def __init__(self, stream: ClipStream) -> None:
+        self._stream, self.info = stream, stream.info
 
     def __iter__(self) -> Iterator[Any]:
-        yield extract.VideoBatch(0, np.zeros((50, 48, 48, 3), np.uint8), np.zeros(50, np.bool_))
+        yield VideoBatch(0, np.zeros((50, 48, 48, 3), np.uint8), np.zeros(50, np.bool_))
+        yield from (batch for batch in self._stream if not isinstance(batch, VideoBatch))
 
-    def __enter__(self) -> FakeStream:
+    @property
+    def coverage(self) -> dict[str, StreamCoverage | None]:
+        return {**self._stream.coverage, "visual": self.coverage_of_picture}
+
+    def __enter__(self) -> Blind:
         return self
 
     def __exit__(self, *_: object) -> None:
-        pass
-
-
-class BlindDecoder(extract.Decoder):
-    def video(self, *_: Any, **__: Any) -> Any:  # type: ignore[override]
-        return FakeStream()
+        self._stream.close()
 
 
 def test_a_picture_track_without_a_picture_counts_as_absent(
     clips: Path, tmp_path: Path, tiny: Extraction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(extract, "Decoder", BlindDecoder)
+    Spy(monkeypatch, Blind)
     clip = extracted("cfr25", clips, tmp_path, tiny)
     assert clip.visual is None
     assert clip.audio is not None
     assert not clip.complete
     assert clip.warnings[0] == "nothing of the picture could be decoded: only the sound was analysed"
-    assert clip.coverage["visual"] == FakeStream.coverage
+    assert clip.coverage["visual"] == Blind.coverage_of_picture
     # Nothing is kept of the picture, so that a mended decoder gets its chance.
     assert not list(
         tmp_path.rglob(f"{store_keys(clip.info.sha256, tiny.extractors, tiny.config)['visual'][1]}*")
@@ -159,7 +165,7 @@ def test_a_picture_track_without_a_picture_counts_as_absent(
 def test_neither_picture_nor_sound_is_an_error(
     clips: Path, tmp_path: Path, tiny: Extraction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(extract, "Decoder", BlindDecoder)
+    Spy(monkeypatch, Blind)
     with pytest.raises(InputError, match="neither picture nor sound"):
         extracted("no_audio", clips, tmp_path, tiny)
 
@@ -167,15 +173,12 @@ def test_neither_picture_nor_sound_is_an_error(
 def test_a_failing_network_leaves_no_entry(
     clips: Path, tmp_path: Path, tiny: Extraction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Broken:
-        dim, digest = tiny.extractors.visual.dim, tiny.extractors.visual.digest
+    def broken(frames: Any) -> Any:
+        raise RuntimeError("out of luck")
 
-        def __call__(self, images: Any) -> Any:
-            raise RuntimeError("out of luck")
-
-    broken = Extraction(tiny.config, extract.Extractors(Broken(), tiny.extractors.audio), None)  # type: ignore[arg-type]
+    monkeypatch.setattr(tiny.extractors.visual, "_vectors", broken)
     with pytest.raises(RuntimeError, match="out of luck"):
-        extracted("cfr25", clips, tmp_path, broken)
+        extracted("cfr25", clips, tmp_path, tiny)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
@@ -217,12 +220,6 @@ def test_a_data_set_is_extracted_once_and_failures_do_not_stop_it(
     store, files = FeatureStore(tmp_path), [Path("bad.mp4"), Path("tenth.mp4")]
     (error,) = extract_missing(clips, files, tiny.extractors, store, tiny.config)
     assert error.path == clips / "bad.mp4"
-    opened: list[Path] = []
-
-    def spy(path: Path, config: Any) -> Any:
-        opened.append(path)
-        return probe(path, config)
-
-    monkeypatch.setattr(extract, "probe", spy)
+    spy = Spy(monkeypatch)
     assert len(list(extract_missing(clips, files, tiny.extractors, store, tiny.config))) == 1
-    assert opened == [clips / "bad.mp4"]
+    assert spy.asked == [("bad.mp4", ["audio", "visual"])]

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from data.ledger import Ledger, LedgerRow
 from fake_engine import SETUP, FakeEngine, FakeSlot, done
 
 from configs.schema import BatchConfig
 from data.errors import StoreError, UsageError, WeightsError
-from data.ledger import Ledger, LedgerRow
 from data.store import FeatureStore
 from pipeline.batch.driver import Driver
 from pipeline.batch.messages import Alive, Fatal
@@ -273,7 +273,9 @@ def test_failures_are_written_down_with_their_reason(tmp_path: Path, files: list
 def test_a_full_disk_ends_the_run_with_its_error_and_no_worker(tmp_path: Path, files: list[str]) -> None:
     def act(slot: FakeSlot, path: str) -> None:
         if path == files[3]:
-            slot.tell(Fatal("StoreError", "cannot write features (No space left on device)", "/s", "free space"))
+            slot.tell(
+                Fatal("StoreError", "cannot write features (No space left on device)", "/s", "free space")
+            )
         elif not slot.gone:
             done(slot, path)
 
@@ -287,7 +289,9 @@ def test_workers_that_die_before_they_are_ready_are_not_started_for_ever(
     tmp_path: Path, files: list[str]
 ) -> None:
     engine = FakeEngine(silent=True)
-    with pytest.raises(UsageError, match="3 workers in a row ended before they were ready .*no module named torch"):
+    with pytest.raises(
+        UsageError, match=r"3 workers in a row ended before they were ready .*no module named torch"
+    ):
         run(tmp_path, engine, files)
     assert len(engine.slots) == 3
 

@@ -27,7 +27,9 @@ def test_a_message_is_one_line_and_comes_back(message: object) -> None:
     assert from_line(line) == message
 
 
-@pytest.mark.parametrize("line", [b"", b"torch said hello\n", b'["Nothing", {}]\n', b'["Alive", {"x": 1}]\n', b"7\n"])
+@pytest.mark.parametrize(
+    "line", [b"", b"torch said hello\n", b'["Nothing", {}]\n', b'["Alive", {"x": 1}]\n', b"7\n"]
+)
 def test_what_is_no_message_is_refused(line: bytes) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"not a message|Expecting value|unpack"):
         from_line(line)
