@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from configs.schema import PipelineConfig
 from data.errors import ForensicError, InputError
-from data.files import known_sha256
+from data.ledger import Ledger, known_sha256
 from data.manifest import Manifest
 from data.media import MediaInfo, StreamCoverage
 from data.store import FeatureReader, FeatureStore, StoreKey
@@ -157,7 +157,8 @@ def extract_missing(
 
     Raises InputError when a file cannot be read at all.
     """
-    hashes = known_sha256(root, files, store.root / "media-index.json")
+    with Ledger(store) as ledger:
+        hashes = known_sha256(root, files, ledger)
     for done, file in enumerate(files):
         hook("extract", done, len(files))
         if not all(_stored(store, key) for key in store_keys(hashes[file], extractors, config).values()):
