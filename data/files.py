@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
-import logging
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from data.errors import InputError, UsageError
-
-_LOG = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
@@ -54,45 +50,6 @@ def file_sha256(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror})", path, "check the file") from error
-
-
-def known_sha256(root: Path, files: Iterable[Path], index: Path) -> dict[Path, str]:
-    """SHA-256 of each of `files`, which are relative to `root`.
-
-    `index` remembers them from one call to the next, as long as size and modification time stay the same,
-    because reading a data set of 400 GB takes an hour. Without a readable index they are computed again.
-
-    Raises InputError when a file cannot be read.
-    """
-    known = _read_index(index)
-    found, changed = {}, False
-    for file in files:
-        path = root / file
-        try:
-            status = path.stat()
-        except OSError as error:
-            raise InputError(f"cannot be read ({error.strerror})", path, "check the file") from error
-        name, stamp = str(path.resolve()), [status.st_size, status.st_mtime_ns]
-        if name not in known or known[name][:2] != stamp:
-            known[name], changed = [*stamp, file_sha256(path)], True
-        found[file] = str(known[name][2])
-    if changed:
-        try:
-            with replacing(index) as temporary:
-                temporary.write_text(json.dumps(known), encoding="utf-8")
-        except UsageError as error:
-            _LOG.warning("hashes are not remembered: %s", error)
-    return found
-
-
-def _read_index(index: Path) -> dict[str, list[int | str]]:
-    try:
-        known = json.loads(index.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(known, dict):
-        return {}
-    return {name: row for name, row in known.items() if isinstance(row, list) and len(row) == 3}
 
 
 def _umask() -> int:

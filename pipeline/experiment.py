@@ -20,7 +20,7 @@ from filelock import FileLock
 from configs.loader import dump
 from configs.schema import PipelineConfig
 from data.errors import UsageError
-from data.files import known_sha256
+from data.ledger import Ledger, known_sha256
 from data.manifest import Manifest
 from data.store import FeatureStore
 from models.weights import load_weights
@@ -243,7 +243,8 @@ _ELSEWHERE = "choose another --out, or delete that folder to do it again"
 def fingerprint(manifest: Manifest, split: str, store: FeatureStore, intervals: bool) -> str:
     """Digest of what the clips of a split hold and of their labels, with their forged intervals or without."""
     samples = [sample for sample in manifest.samples if sample.split == split]
-    hashes = known_sha256(manifest.root, [s.file for s in samples], store.root / "media-index.json")
+    with Ledger(store) as ledger:
+        hashes = known_sha256(manifest.root, [s.file for s in samples], ledger)
     digest = hashlib.sha256()
     for sample in samples:
         spans = [(p.start_s, p.end_s) for p in sample.fake_periods] if intervals else None

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.schema import LocalizeConfig
-from data.files import known_sha256
+from data.ledger import Ledger, known_sha256
 from data.manifest import Manifest, Sample
 from data.store import FeatureStore
 from pipeline.detector import Pipeline
@@ -37,7 +37,8 @@ def score_split(
     files = [sample.file for sample in samples]
     for error in extract_missing(manifest.root, files, detector.extractors, store, detector.config, hook):
         _LOG.warning("%s", error)
-    hashes = known_sha256(manifest.root, files, store.root / "media-index.json")
+    with Ledger(store) as ledger:
+        hashes = known_sha256(manifest.root, files, ledger)
     for done, sample in enumerate(samples):
         hook("score", done, len(samples))
         keys = store_keys(hashes[sample.file], detector.extractors, detector.config)

@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader
 from configs.schema import PipelineConfig, TrainConfig
 from data.dataset import BatchPlan, Entry, FeatureDataset, collate
 from data.errors import ForensicError, UsageError
-from data.files import known_sha256
+from data.ledger import Ledger, known_sha256
 from data.manifest import Manifest, WeakSample
 from data.store import FeatureStore, StoreKey
 from models.batch import REAL, Batch
@@ -269,7 +269,8 @@ def _entries(
     manifest: Manifest, samples: Sequence[WeakSample], store: FeatureStore, keys: Keys
 ) -> tuple[Entry, ...]:
     """Training entries of those samples whose features of both modalities are stored."""
-    hashes = known_sha256(manifest.root, [sample.file for sample in samples], store.root / "media-index.json")
+    with Ledger(store) as ledger:
+        hashes = known_sha256(manifest.root, [sample.file for sample in samples], ledger)
     entries = []
     for sample in samples:
         key = keys(hashes[sample.file])

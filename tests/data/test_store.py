@@ -8,7 +8,6 @@ import itertools
 import json
 import os
 import pickle
-import socket
 import subprocess
 import sys
 import time
@@ -24,8 +23,10 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 from store_factory import KEY, MEDIA, fill, sample
 
+import data.entry
 import data.store
 from data.errors import StoreError, UsageError
+from data.processes import unique_name
 from data.store import FeatureStore
 from data.timeline import TimeGrid
 
@@ -121,6 +122,35 @@ def test_reader_survives_pickling_and_replacement(store: FeatureStore) -> None:
     assert reader.read(0, 12).values.min() == 1
 
 
+# --- notes ----------------------------------------------------------------------------------------------------
+
+
+def test_notes_come_back_and_lie_in_a_tensor_of_their_own(store: FeatureStore) -> None:
+    with store.writer(KEY, 5, 25, {"a": "b"}) as writer:
+        writer.note("coverage", "first")
+        writer.append(*sample())
+        writer.note("coverage", '{"gaps": [], "ü": "\u2028"}')
+        writer.note("later", "")
+    reader = store.reader(KEY)
+    expected = {"coverage": '{"gaps": [], "ü": "\u2028"}', "later": ""}
+    assert reader.notes == expected
+    assert json.loads(bytes(load_file(store.path(KEY))["notes"])) == expected
+    reader.verify()
+
+
+def test_entry_without_notes_has_none(store: FeatureStore) -> None:
+    fill(store, *sample())
+    assert store.reader(KEY).notes == {}
+
+
+def test_long_notes_move_nothing(store: FeatureStore) -> None:
+    with store.writer(KEY, 5, 25, {}) as writer:
+        writer.append(*sample())
+        writer.note("long", "x" * 100_000)
+    assert len(store.reader(KEY).notes["long"]) == 100_000
+    np.testing.assert_array_equal(load_file(store.path(KEY))["valid"], sample()[1])
+
+
 # --- what may be written --------------------------------------------------------------------------------------
 
 
@@ -197,7 +227,7 @@ class FullDisk(io.FileIO):
 def test_full_disk_leaves_nothing_and_says_what_to_do(
     store: FeatureStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(data.store, "open", lambda path, mode, buffering: FullDisk(path, "xb"), raising=False)
+    monkeypatch.setattr(data.entry, "open", lambda path, mode, buffering: FullDisk(path, "xb"), raising=False)
     with pytest.raises(StoreError, match=r"No space left on device.*free space"):
         fill(store, *sample())
     assert not store.contains(KEY)
@@ -210,9 +240,9 @@ def test_partial_writes_are_continued(store: FeatureStore, monkeypatch: pytest.M
             return super().write(memoryview(payload)[:7])  # type: ignore[arg-type]
 
     real = open
-    monkeypatch.setattr(data.store, "open", lambda path, mode, buffering: Slow(path, "xb"), raising=False)
+    monkeypatch.setattr(data.entry, "open", lambda path, mode, buffering: Slow(path, "xb"), raising=False)
     fill(store, *sample())
-    monkeypatch.setattr(data.store, "open", real, raising=False)
+    monkeypatch.setattr(data.entry, "open", real, raising=False)
     store.reader(KEY).verify()
 
 
@@ -228,9 +258,10 @@ def test_debris_of_dead_processes_is_swept_and_work_in_progress_is_not(store: Fe
     folder.mkdir(parents=True)
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    here, day = socket.gethostname(), 24 * 3600
-    dead, alive = folder / f"{ended.pid}-aa@{here}", folder / f"{os.getpid()}-bb@{here}"
-    recent, old = folder / "1-cc@elsewhere", folder / "1-dd@elsewhere"
+    day = 24 * 3600
+    mine = unique_name()
+    dead, alive = folder / mine.replace(str(os.getpid()), str(ended.pid), 1), folder / mine
+    recent, old = folder / "1-5@elsewhere~cc", folder / "1-5@elsewhere~dd"
     for path in (dead, alive, recent, old):
         path.touch()
     os.utime(old, (time.time() - 2 * day,) * 2)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 from store_factory import KEY, fill, sample
 
-import data.store
+import data.entry
 from data.errors import ForensicError, StoreError
 from data.store import FeatureStore, StoreKey
 
@@ -79,7 +79,7 @@ def test_entry_copied_to_another_key_is_refused(store: FeatureStore) -> None:
 
 
 def test_other_schema_versions_are_refused(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data.store, "SCHEMA", "0")
+    monkeypatch.setattr(data.entry, "SCHEMA", "0")
     fill(store, *sample())
     monkeypatch.undo()
     with pytest.raises(StoreError, match="schema 0"):

@@ -45,7 +45,7 @@ def test_from_raw_video_to_the_table(cli: Cli, tiny_bundle: Path, tmp_path: Path
     assert answer.code == 0, answer.err
     assert "| RT-DeepLoc   |" in answer.out
     assert f"wrote {out / 'table1.md'}" in answer.out
-    assert (out / "features" / "media-index.json").is_file()
+    assert list((out / "features" / "ledger").glob("*.jsonl"))
     found = json.loads((out / "table1.json").read_text())
     assert found["facts"]["seeds"] == [7]
     assert found["facts"]["steps"] == 2
