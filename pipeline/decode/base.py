@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from data.media import AudioBlock, Frame, MediaInfo, VideoStream
+from data.media import AudioBlock, MediaInfo, VideoStream
 
 _CONTAINERS = (
     "mov mp4 m4a 3gp 3g2 mj2 matroska webm avi mpegts mpeg flv asf ogg mxf wav w64 mp3 flac aac aiff amr"
@@ -27,6 +27,25 @@ CODECS = frozenset(_CODECS.split())
 """FFmpeg codecs that may decode an input: widespread ones, whose decoders are tested by many."""
 
 
+class Shown(Protocol):
+    """What the clock asks of a picture; a `Frame`, or one whose pixels are made when they are first asked for."""
+
+    @property
+    def pts_s(self) -> float:
+        """See `Frame`."""
+        ...
+
+    @property
+    def duration_s(self) -> float:
+        """See `Frame`."""
+        ...
+
+    @property
+    def image(self) -> NDArray[np.uint8]:
+        """See `Frame`."""
+        ...
+
+
 class Backend(Protocol):
     """A decoder of one clip. It reads local files only and holds a bounded number of frames at a time.
 
@@ -35,7 +54,7 @@ class Backend(Protocol):
 
     errors: int
 
-    def frames(self, info: MediaInfo, short_side: int | None) -> Iterator[Frame]:
+    def frames(self, info: MediaInfo, short_side: int | None) -> Iterator[Shown]:
         """Every frame of the video track in order of presentation, timed from `info.origin_s`, upright.
 
         `short_side` is the wanted length of the shorter edge in pixels (aspect kept); None keeps the native size.

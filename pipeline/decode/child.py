@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from data.errors import ForensicError, InputError, MemoryLimitError
-from data.media import AudioBlock, Frame, MediaInfo, StreamCoverage
+from data.media import AudioBlock, MediaInfo, StreamCoverage
+from pipeline.decode.base import Shown
 from pipeline.decode.messages import Writer, info_from_json
 
-T = TypeVar("T", Frame, AudioBlock)
+T = TypeVar("T", Shown, AudioBlock)
 
 
 def main() -> None:
@@ -130,7 +131,7 @@ def _sound(info: MediaInfo, task: dict[str, Any], writer: Writer) -> None:
 def _watched(items: Iterator[T], limit_s: float, writer: Writer, meter: Callable[[T], None]) -> Iterator[T]:
     """`items`, metered, with signs of life, and an end at the longest duration allowed."""
     for item in items:
-        start_s = item.pts_s if isinstance(item, Frame) else item.start_s
+        start_s = item.start_s if isinstance(item, AudioBlock) else item.pts_s
         if start_s > limit_s:
             raise InputError(
                 f"runs longer than {limit_s:g} s", fix="raise decode.max_duration_s or cut the file"

@@ -8,9 +8,9 @@ from collections.abc import Generator, Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from data.media import AudioBlock, AudioStream, Frame, MediaInfo, StreamCoverage, VideoStream
+from data.media import AudioBlock, AudioStream, MediaInfo, StreamCoverage, VideoStream
 from data.timeline import Interval, complement, merge, total_s
-from pipeline.decode.base import AudioBatch, Backend, VideoBatch
+from pipeline.decode.base import AudioBatch, Backend, Shown, VideoBatch
 
 HOLD_S = 0.5
 """A picture stays on screen over a hole up to this long (or two frame durations, if that is more)."""
@@ -21,18 +21,19 @@ SLACK_S = 0.1
 
 
 def sample_frames(
-    frames: Iterable[Frame], fps: int, batch: int = 32, crop: int | None = None
+    frames: Iterable[Shown], fps: int, batch: int = 32, crop: int | None = None
 ) -> Iterator[VideoBatch]:
     """Frames sampled on the grid of `fps` steps per second from time 0.
 
     Step k shows the last frame that starts at or before its centre ``(k + 0.5) / fps``. It is invalid (and black)
     where nothing is on screen: before the first frame, after the last one has ended, and in a hole longer than two
     frame durations and `HOLD_S`. Batches hold `batch` steps, the last one what remains; they follow each other
-    without a hole. `crop` cuts the centre square of that many pixels. Frames that go back in time are dropped.
+    without a hole. `crop` cuts the centre square of that many pixels. Frames that go back in time are dropped. Only
+    frames that a step shows are asked for their pixels, and the first one for its size.
     A clip with a frame yields at least one valid step, however short.
     """
-    builder = _VideoBuilder(batch)
-    shown: Frame | None = None
+    builder = _VideoBuilder(batch, crop)
+    shown: Shown | None = None
     anything = False
     for frame in frames:
         if shown is not None and frame.pts_s <= shown.pts_s:
@@ -41,18 +42,18 @@ def sample_frames(
             builder.shape = _cropped(frame.image, crop).shape
         else:
             end_s = min(frame.pts_s, shown_until_s(shown, frame.pts_s))
-            anything |= yield from builder.fill(_step_at(end_s, fps), _cropped(shown.image, crop))
+            anything |= yield from builder.fill(_step_at(end_s, fps), shown)
         yield from builder.fill(_step_at(frame.pts_s, fps), None)
         shown = frame
     if shown is not None:
         stop = _step_at(shown.pts_s + (shown.duration_s if shown.duration_s > 0 else 1 / fps), fps)
         if not anything:
             stop = max(stop, builder.step + 1)
-        yield from builder.fill(stop, _cropped(shown.image, crop))
+        yield from builder.fill(stop, shown)
     yield from builder.flush()
 
 
-def shown_until_s(frame: Frame, next_s: float) -> float:
+def shown_until_s(frame: Shown, next_s: float) -> float:
     """When `frame` leaves the screen, in seconds, if the next one starts at `next_s`."""
     if next_s - frame.pts_s <= max(2 * frame.duration_s, HOLD_S) + TIE_S:
         return next_s
@@ -93,16 +94,17 @@ def place_audio(
 class _VideoBuilder:
     """Grid steps on their way into batches."""
 
-    def __init__(self, batch: int) -> None:
+    def __init__(self, batch: int, crop: int | None) -> None:
         self.step = 0
         self.shape: tuple[int, ...] = ()
-        self._batch = batch
+        self._batch, self._crop = batch, crop
         self._images: NDArray[np.uint8] | None = None
         self._valid = np.zeros(batch, np.bool_)
 
-    def fill(self, stop: int, image: NDArray[np.uint8] | None) -> Generator[VideoBatch, None, bool]:
-        """Steps up to `stop`, showing `image` or nothing; returns whether a picture was placed."""
-        placed = image is not None and self.step < stop
+    def fill(self, stop: int, frame: Shown | None) -> Generator[VideoBatch, None, bool]:
+        """Steps up to `stop`, showing `frame` or nothing; returns whether a picture was placed."""
+        placed = frame is not None and self.step < stop
+        image = _cropped(frame.image, self._crop) if frame is not None and placed else None
         while self.step < stop:
             slot = self.step % self._batch
             if self._images is None:
@@ -147,9 +149,9 @@ class VideoMeter:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._spans: list[Interval] = []
-        self._last: Frame | None = None
+        self._last: Shown | None = None
 
-    def add(self, frame: Frame) -> None:
+    def add(self, frame: Shown) -> None:
         """Count `frame`. After the first damage, a hole of half a frame is a gap: something was lost there."""
         last = self._last
         if last is not None:

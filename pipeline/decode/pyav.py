@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import InputError
-from data.media import AudioBlock, Frame, MediaInfo
-from pipeline.decode.base import CONTAINERS, scaled_size
+from data.media import AudioBlock, MediaInfo
+from pipeline.decode.base import CONTAINERS, Shown, scaled_size
 
 SCALE_FLAGS = "bilinear+accurate_rnd+bitexact"
 """Flags of FFmpeg's scaler; bit-exact, so that a feature does not depend on the CPU's vector instructions."""
@@ -74,6 +75,23 @@ def upright(image: NDArray[Any], turn: tuple[bool, bool, bool]) -> NDArray[np.ui
     return np.ascontiguousarray(turned[:: -1 if rows else 1, :: -1 if columns else 1])
 
 
+class _Picture:
+    """A `Frame` whose pixels are made when first asked for: on a grid of 25 fps, half of 50 fps are never shown."""
+
+    def __init__(
+        self,
+        pts_s: float,
+        duration_s: float,
+        stored: Callable[[], NDArray[np.uint8]],
+        turn: tuple[bool, bool, bool],
+    ) -> None:
+        self.pts_s, self.duration_s, self._stored, self._turn = pts_s, duration_s, stored, turn
+
+    @functools.cached_property
+    def image(self) -> NDArray[np.uint8]:
+        return upright(self._stored(), self._turn)
+
+
 class PyAVBackend:
     """Decoder over FFmpeg's libraries as PyAV carries them."""
 
@@ -81,7 +99,7 @@ class PyAVBackend:
         self.errors = 0
         self._threads = threads
 
-    def frames(self, info: MediaInfo, short_side: int | None) -> Iterator[Frame]:
+    def frames(self, info: MediaInfo, short_side: int | None) -> Iterator[Shown]:
         """See `Backend.frames`; damaged pictures are left out and counted."""
         if info.video is None:
             raise InputError("has no video track", info.path)
@@ -95,11 +113,10 @@ class PyAVBackend:
                 width, height = scaled_size(frame.width, frame.height, short_side)
                 size = (height, width) if turn[0] else (width, height)
             width, height = (size[1], size[0]) if turn[0] else size
-            picture = scaler.rgb(frame, width, height)
             duration_s = float(frame.duration * frame.time_base) if frame.duration else nominal_s
             pts_s = _seconds(frame.pts, frame.time_base) - info.origin_s if frame.pts is not None else next_s
             next_s = pts_s + duration_s
-            yield Frame(pts_s, upright(picture, turn), duration_s)
+            yield _Picture(pts_s, duration_s, functools.partial(scaler.rgb, frame, width, height), turn)
 
     def audio(self, info: MediaInfo, sample_rate: int) -> Iterator[AudioBlock]:
         """See `Backend.audio`; a run of packets without a jump is resampled as one signal."""
