@@ -58,9 +58,21 @@ def whole_s(folder: Path, weights: Path, workers: int) -> float:
     """Seconds of work of one extraction into a new store, from the first worker being ready to the last answer."""
     with tempfile.TemporaryDirectory() as place:
         events = Path(place, "events.jsonl")
-        command = [sys.executable, "-P", "-c", WORKER, "extract", "--input", str(folder), "--weights", str(weights)]
+        command = [
+            sys.executable,
+            "-P",
+            "-c",
+            WORKER,
+            "extract",
+            "--input",
+            str(folder),
+            "--weights",
+            str(weights),
+        ]
         command += ["--store", str(Path(place, "store")), "--workers", str(workers), "--events", str(events)]
-        subprocess.run([*command, "--device", "cpu"], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        subprocess.run(
+            [*command, "--device", "cpu"], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         told = [json.loads(line) for line in events.read_text().splitlines()]
     begun = [seconds(event["at"]) for event in told if event["event"] == "begun"]
     finished = [seconds(event["at"]) for event in told if event["event"] == "finished"]

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ from pipeline.decode.base import AudioBatch, VideoBatch
 from pipeline.decode.worker import ClipStream, DecodePool
 from pipeline.probe import digest
 from pipeline.progress import Hook, silent
-from pipeline.tracks import Extractors, Modality, Track, judge, store_keys, stored_coverage
+from pipeline.tracks import MODALITIES, Extractors, Modality, Track, judge, store_keys, stored_coverage
 
 if TYPE_CHECKING:
     from extractors.wav2vec2 import AudioSteps
@@ -45,7 +45,7 @@ class Extracted:
     path: Path
     sha256: str = ""
     info: MediaInfo | None = None
-    coverage: dict[Modality, StreamCoverage | None] = field(default_factory=dict)
+    coverage: dict[str, StreamCoverage | None] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     complete: bool = False
     fresh: bool = False
@@ -123,7 +123,7 @@ class ClipExtraction:
             clip.outcome = Extracted(path, clip.sha256, busy=True)
             return clip
         self._stored(clip)
-        wanted = [name for name in clip.keys if name not in clip.coverage]
+        wanted = [name for name in MODALITIES if name not in clip.coverage]
         clip.stream = clip.stack.enter_context(self._pool.submit(path, wanted))
         return clip
 
@@ -154,15 +154,15 @@ class ClipExtraction:
             track = Track(name, info, extractor.dim, self._store, clip.keys[name], self._config, self._hook)
             clip.tracks[name] = track
             if name == "visual":
-                self._see(track, batches)
+                self._see(track, cast("Iterator[VideoBatch]", batches))
             else:
-                self._listen(track, batches)
+                self._listen(track, cast("Iterator[AudioBatch]", batches))
         if clip.error is None:
-            for name, track in clip.tracks.items():
-                track.coverage = stream.coverage[name]
-            for name in clip.keys:
-                if name not in clip.coverage and name not in clip.tracks:
-                    clip.coverage[name] = stream.coverage[name]
+            for which, coverage in stream.coverage.items():
+                if which in clip.tracks:
+                    clip.tracks[which].coverage = coverage
+                else:
+                    clip.coverage.setdefault(which, coverage)
 
     def _see(self, track: Track, batches: Iterator[VideoBatch]) -> None:
         for batch in batches:
@@ -237,9 +237,9 @@ class _Clip:
 
     def __init__(self, path: Path) -> None:
         self.path, self.sha256, self.size = path, "", 0
-        self.keys: dict[Modality, StoreKey] = {}
-        self.coverage: dict[Modality, StreamCoverage | None] = {}
-        self.tracks: dict[Modality, Track] = {}
+        self.keys: dict[str, StoreKey] = {}
+        self.coverage: dict[str, StreamCoverage | None] = {}
+        self.tracks: dict[str, Track] = {}
         self.stack = ExitStack()  # the claim and the decoder's stream
         self.stream: ClipStream | None = None
         self.info: MediaInfo | None = None

@@ -6,17 +6,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.ledger import Ledger, known_sha256
-
 from configs.schema import PipelineConfig
 from data.errors import ForensicError, InputError
+from data.ledger import Ledger, known_sha256
 from data.manifest import Manifest
 from data.media import MediaInfo, StreamCoverage
 from data.store import FeatureReader, FeatureStore
 from pipeline.clips import ClipExtraction
 from pipeline.decode.worker import DecodePool
 from pipeline.progress import Hook, silent
-from pipeline.tracks import Extractors, Modality, store_keys
+from pipeline.tracks import Extractors, store_keys
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class ClipFeatures:
     info: MediaInfo
     visual: FeatureReader | None
     audio: FeatureReader | None
-    coverage: dict[Modality, StreamCoverage | None]
+    coverage: dict[str, StreamCoverage | None]
     warnings: tuple[str, ...]
     complete: bool
     fresh: bool

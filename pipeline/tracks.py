@@ -26,7 +26,8 @@ CLOCK_SCHEMA = "1"
 """Part of every key: raise it when the sampling or placing of media on the grid changes its meaning."""
 
 Modality = Literal["visual", "audio"]
-NAMES: dict[Modality, str] = {"visual": "picture", "audio": "sound"}
+MODALITIES: tuple[Modality, ...] = ("visual", "audio")
+NAMES: dict[str, str] = {"visual": "picture", "audio": "sound"}
 """What people call the two tracks."""
 
 _COVERAGE = "coverage"
@@ -40,13 +41,13 @@ class Extractors:
     audio: Wav2Vec2
 
 
-def store_keys(sha256: str, extractors: Extractors, config: PipelineConfig) -> dict[Modality, StoreKey]:
+def store_keys(sha256: str, extractors: Extractors, config: PipelineConfig) -> dict[str, StoreKey]:
     """Keys of a clip's features by modality: the media's hash and a digest of all that shapes the values."""
     digests = key_digests(extractors.visual.digest, extractors.audio.digest, config)
     return {name: StoreKey(sha256, digest) for name, digest in digests.items()}
 
 
-def key_digests(visual: str, audio: str, config: PipelineConfig) -> dict[Modality, str]:
+def key_digests(visual: str, audio: str, config: PipelineConfig) -> dict[str, str]:
     """What `store_keys` adds to the media's hash, from the digests of the two extractors."""
     decode = config.decode
     shared = ("clock", CLOCK_SCHEMA, "backend", decode.backend, "fps", str(decode.fps))
@@ -138,7 +139,7 @@ def stored_coverage(reader: FeatureReader) -> StreamCoverage:
     return StreamCoverage(**values)
 
 
-def judge(coverage: dict[Modality, StreamCoverage | None], minimum: float) -> tuple[tuple[str, ...], bool]:
+def judge(coverage: dict[str, StreamCoverage | None], minimum: float) -> tuple[tuple[str, ...], bool]:
     """Warnings about what was not analysed, and whether the present tracks were decoded far enough."""
     warnings, complete = [], True
     other = {"visual": "sound", "audio": "picture"}

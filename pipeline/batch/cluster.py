@@ -49,10 +49,11 @@ class RayEngine:
     def start(self, order: WorkOrder, number: int, inbox: Inbox) -> Slot:
         """A worker whose messages arrive in `inbox` under its `number`."""
         gpus = 1 if order.device.startswith("cuda") else 0
-        actor = self._ray.remote(
+        actor: Any = self._ray.remote(_Actor)
+        placed = actor.options(
             num_cpus=order.threads, num_gpus=gpus, max_concurrency=_AT_ONCE, scheduling_strategy="SPREAD"
-        )(_Actor)
-        return _Handle(self._ray, actor.remote(order), number, inbox)
+        )
+        return _Handle(self._ray, placed.remote(order), number, inbox)
 
     def close(self) -> None:
         """Leave the cluster; one that was started here ends."""

@@ -10,11 +10,10 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from data.ledger import Ledger, LedgerRow
-
 from configs.schema import BatchConfig
 from data import errors
 from data.errors import ForensicError
+from data.ledger import Ledger, LedgerRow
 from pipeline.batch.messages import Alive, Begun, Fatal, Message, Ready, Result
 from pipeline.batch.slots import Engine, Gone, Inbox, Slot
 from pipeline.batch.tally import Tally
@@ -23,8 +22,9 @@ from pipeline.batch.worker import WorkOrder
 _POLL_S = 0.5
 _BUSY_S = 2.0
 """Files that another run is at work on are asked for again after this long."""
-_STARTS = 3
-"""Workers in a row that may die before they are ready; then the fault is not a file's."""
+_STARTS, _DEATHS = 3, 20
+"""Workers in a row that may die before they are ready, or without having answered for a file; then the fault is not
+a file's."""
 _FAREWELL_S = 20.0
 
 _LOG = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ class Driver:
         self._suspects: deque[str] = deque()
         self._busy: deque[str] = deque()
         self._busy_until_s = 0.0
-        self._started = self._false_starts = 0
+        self._started = self._false_starts = self._deaths = 0
 
     def run(self, files: Iterable[str]) -> None:
         """Give every one of `files` (absolute paths) to a worker and note what became of it.
@@ -121,7 +121,8 @@ class Driver:
             self._held[self._started] = _Held(self._engine.start(self._order, self._started, self._inbox))
 
     def _feed(self, held: _Held) -> None:
-        if held.leaving or held.alone:
+        # One that is not ready may wait for room on a cluster for ever, and what it holds with it.
+        if not held.ready or held.leaving or held.alone:
             return
         if held.served >= self._limits.clips_per_worker:
             held.leaving = True
@@ -178,6 +179,7 @@ class Driver:
                 self._bury(held, how)
 
     def _answer(self, held: _Held, result: Result) -> None:
+        self._deaths = 0
         held.files.remove(result.path)
         if result.path == held.at:
             held.at = held.limit_at_s = None
@@ -188,6 +190,7 @@ class Driver:
             self._note(result)
 
     def _note(self, result: Result) -> None:
+        assert result.status != "busy"
         try:
             status = os.stat(result.path)
             size, mtime_ns = status.st_size, status.st_mtime_ns
@@ -224,8 +227,7 @@ class Driver:
     def _bury(self, held: _Held, how: str) -> None:
         """Go on without a worker: the file that it died on is tried again, alone, or has failed; others are free."""
         verdict = held.verdict
-        if not held.ready and verdict is None:
-            self._todo.extendleft(reversed(held.files))
+        if not held.ready:
             if not held.leaving:
                 self._count_false_start(how)
             return
@@ -233,8 +235,12 @@ class Driver:
             reason = f"the worker died on it ({how})"
             verdict = _Verdict(held.culprit, "WorkerDied", reason, final=held.alone)
         self._todo.extendleft(path for path in reversed(held.files) if path != verdict.culprit)
-        if verdict.culprit not in held.files:
+        if verdict.culprit is None or verdict.culprit not in held.files:
             return
+        self._deaths += 1
+        if self._deaths >= _DEATHS:
+            what = f"{_DEATHS} workers in a row died on the files that they were given ({verdict.reason})"
+            raise errors.UsageError(what, verdict.culprit, "try that file alone with `pipeline run --debug`")
         if verdict.final:
             fix = "try it alone with `pipeline run`, or raise the limits (--set batch.…)"
             self._note(Result(verdict.culprit, "failed", kind=verdict.kind, reason=verdict.reason, fix=fix))

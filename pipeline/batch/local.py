@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import traceback
 from typing import IO
 
 from pipeline.batch.messages import Message, from_line, to_line
@@ -89,7 +90,7 @@ class _Process:
             self._stderr.seek(max(0, size - 4000))
             said = self._stderr.read().decode(errors="replace").strip()
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"status {code}"
-        return f"{how}: {said.splitlines()[-1]}" if said and code > 0 else how
+        return f"{how}: {said.splitlines()[-1]}" if said and code else how
 
 
 def main() -> None:
@@ -102,9 +103,16 @@ def main() -> None:
     threading.Thread(target=_read, args=(sys.stdin.buffer, worker), daemon=True).start()
     writer = threading.Thread(target=_write, args=(pipe, outbox), daemon=True)
     writer.start()
-    worker.work()
+    code = 0
+    try:
+        worker.work()
+    except BaseException:
+        traceback.print_exc()
+        code = 1
     outbox.put(None)
     writer.join()
+    # Not by returning: the thread that waits for files would hold up the interpreter, or break it.
+    os._exit(code)
 
 
 def _read(pipe: IO[bytes], worker: Worker) -> None:

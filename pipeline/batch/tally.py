@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass
 from typing import Any, TextIO
 
 from data.ledger import LedgerRow
-
 from data.text import printable
 from pipeline.batch.messages import Result
 from pipeline.batch.plan import Plan
+
 
 @dataclass(frozen=True)
 class Summary:

@@ -15,8 +15,8 @@ from typing import Any
 
 import media_factory
 import pytest
-from data.ledger import Ledger
 
+from data.ledger import Ledger
 from data.manifest import Sample, write_lavdf
 from data.store import FeatureStore
 from pipeline.decode.worker import DecodePool

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from data.ledger import Ledger, LedgerRow
 from fake_engine import SETUP, FakeEngine, FakeSlot, done
 
 from configs.schema import BatchConfig
 from data.errors import StoreError, UsageError, WeightsError
+from data.ledger import Ledger, LedgerRow
 from data.store import FeatureStore
 from pipeline.batch.driver import Driver
 from pipeline.batch.messages import Alive, Fatal
 from pipeline.batch.plan import Plan
-from pipeline.batch.slots import Gone
+from pipeline.batch.slots import Gone, Inbox
 from pipeline.batch.tally import Summary, Tally
 from pipeline.batch.worker import WorkOrder
 
@@ -280,7 +280,7 @@ def test_a_full_disk_ends_the_run_with_its_error_and_no_worker(tmp_path: Path, f
             done(slot, path)
 
     engine = FakeEngine(act)
-    with pytest.raises(StoreError, match="No space left on device; free space"):
+    with pytest.raises(StoreError, match=r"No space left on device\); free space"):
         run(tmp_path, engine, files, workers=2)
     assert all(slot.gone for slot in engine.slots)
 
@@ -294,6 +294,26 @@ def test_workers_that_die_before_they_are_ready_are_not_started_for_ever(
     ):
         run(tmp_path, engine, files)
     assert len(engine.slots) == 3
+
+
+def test_a_worker_that_never_gets_ready_holds_no_file(tmp_path: Path, files: list[str]) -> None:
+    class Crowded(FakeEngine):
+        def start(self, order: WorkOrder, number: int, inbox: Inbox) -> FakeSlot:
+            if number == 1:
+                return super().start(order, number, inbox)
+            self.slots.append(FakeSlot(self, number, inbox))
+            return self.slots[-1]
+
+    engine = Crowded()
+    assert set(run(tmp_path, engine, files, workers=2).status.values()) == {"done"}
+    assert engine.slots[1].pushed == []
+
+
+def test_workers_that_die_on_whatever_they_get_end_the_run(tmp_path: Path) -> None:
+    many = [str(tmp_path / f"{number}.mp4") for number in range(30)]
+    engine = FakeEngine(dies_on(*(Path(file).name for file in many)))
+    with pytest.raises(UsageError, match=r"20 workers in a row died on the files .*SIGSEGV"):
+        run(tmp_path, engine, many)
 
 
 def test_a_worker_with_other_weights_is_refused(tmp_path: Path, files: list[str]) -> None:
