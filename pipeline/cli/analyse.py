@@ -21,6 +21,7 @@ from pipeline.cli.options import (
     Weights,
     combine,
     complain,
+    open_store,
     weights_source,
 )
 
@@ -60,7 +61,7 @@ def run(
     preset: Preset = None,
     weights: Weights = None,
     store: Annotated[
-        Path | None, typer.Option(help="Keep features here and use those that are there.")
+        str | None, typer.Option(help="Keep features here and use those that are there.")
     ] = None,
     device: Device = "auto",
     route: Annotated[
@@ -93,7 +94,7 @@ def run(
     from functools import partial
 
     from pipeline.extract import find_clips
-    from pipeline.report.outputs import Outputs, check_folder
+    from pipeline.report.outputs import Outputs
 
     files, base = find_clips(input)
     target = out if out is not None or json is not None else Path("pipeline-out")
@@ -113,9 +114,7 @@ def run(
         html=html,
         exports=cast("list[Form]", export or []),
     )
-    if store is not None:
-        check_folder(store, "--store")
-    from data.store import FeatureStore
+    kept = open_store(store) if store is not None else None
     from pipeline.detector import Pipeline
     from pipeline.progress import progress
     from pipeline.report.folder import table
@@ -127,7 +126,7 @@ def run(
         detector = Pipeline.from_pretrained(
             weights_source(weights, preset), preset=preset, device=device, overrides=overrides or (), hook=bar
         )
-    kept, codes = FeatureStore(store) if store is not None else None, list[int]()
+    codes = list[int]()
     with outputs:
         for name in files:
             path = base / name

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 import sys
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TextIO, cast
 
@@ -19,7 +17,9 @@ from pipeline.cli.options import (
     Input,
     Overrides,
     Preset,
+    Store,
     Weights,
+    open_store,
     weights_source,
 )
 
@@ -31,17 +31,15 @@ _SHOWN = 20
 
 
 def _shard(text: str) -> tuple[int, int]:
-    parts = re.fullmatch(r"(\d+)/(\d+)", text)
-    if parts is None or not 1 <= int(parts[1]) <= int(parts[2]):
+    index, _, count = text.partition("/")
+    if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
         raise typer.BadParameter(f"{text!r} is not of the form I/N with I from 1 to N")
-    return int(parts[1]), int(parts[2])
+    return int(index), int(count)
 
 
 def extract(
     input: Input,
-    store: Annotated[
-        str, typer.Option(help="Folder that keeps features, or a URL such as s3://bucket/features.")
-    ],
+    store: Store,
     dataset: Annotated[
         Literal["folder", "lavdf", "avdeepfake1m", "avdeepfake1m++"],
         typer.Option(help="How --input lists its clips; folder takes every media file below it."),
@@ -87,7 +85,8 @@ def extract(
       pipeline extract --input LAV-DF/ --dataset lavdf --store s3://bucket/features --shard 3/8
       pipeline extract --input videos/ --store features/ --engine ray --address auto
     """
-    from data.store import FeatureStore
+    from contextlib import ExitStack
+
     from pipeline.batch.plan import Shard
     from pipeline.batch.run import execute, plan_run
     from pipeline.batch.show import show
@@ -95,7 +94,6 @@ def extract(
     from pipeline.batch.worker import WorkOrder
     from pipeline.detector import choose_device, describe
     from pipeline.progress import progress
-    from pipeline.report.outputs import check_folder
 
     if address is not None and engine != "ray":
         raise UsageError("--address names a Ray cluster", fix="add --engine ray, or leave it out")
@@ -103,9 +101,7 @@ def extract(
         raise UsageError(
             "a folder has no splits", fix="name the data set's layout with --dataset, or leave --split out"
         )
-    if "://" not in store:
-        check_folder(Path(store), "--store")
-        store = str(Path(store).resolve())
+    kept = open_store(store)
     source, changes = weights_source(weights, preset), tuple(overrides or ())
     # The nodes of a cluster may have devices that this machine lacks.
     chosen = choose_device(device) if engine == "local" or device == "auto" else device
@@ -113,13 +109,15 @@ def extract(
         bar.begin("weights")
         described = describe(source, chosen, changes, bar)
     root, files = _files(input, dataset, split or [])
-    kept = FeatureStore(store)
     part = Shard(*shard) if shard is not None else None
     plan = plan_run(root, files, kept, described.setup, part, retry_failed)
     if dry_run:
         print("\n".join(_planned(plan, part)))
         raise typer.Exit(0)
-    order = WorkOrder(str(source.resolve() if isinstance(source, Path) else source), changes, store, chosen)
+    where = str(source.resolve() if isinstance(source, Path) else source)
+    # Workers on other machines have another working directory.
+    place = str(kept.root.resolve() if isinstance(kept.root, Path) else kept.root)
+    order = WorkOrder(where, changes, place, chosen)
     # With --events - standard output belongs to the events alone.
     people = sys.stderr if events == "-" else sys.stdout
     with ExitStack() as stack:

@@ -15,6 +15,7 @@ from pipeline.cli.options import (
     Store,
     Weights,
     complain,
+    open_store,
     weights_source,
 )
 
@@ -47,7 +48,6 @@ def train(
     import os
 
     from data.manifest import Manifest
-    from data.store import FeatureStore
     from pipeline.detector import extraction
     from pipeline.extract import extract_missing
     from pipeline.progress import progress
@@ -55,9 +55,8 @@ def train(
     from pipeline.train import train as fit
 
     manifest = Manifest.lavdf(dataset)
-    check_folder(store, "--store")
     check_folder(out, "--out")
-    kept = FeatureStore(store)
+    kept = open_store(store)
     with progress() as bar:
         bar.begin("weights")
         setup = extraction(weights_source(weights, preset), device, overrides or (), bar)

@@ -15,6 +15,7 @@ from pipeline.cli.options import (
     Preset,
     Store,
     Weights,
+    open_store,
     weights_source,
 )
 
@@ -40,7 +41,7 @@ def evaluate(
     split: Annotated[Split, typer.Option(help="Its part; AV-Deepfake1M's val is dev.")] = "test",
     weights: Weights = None,
     store: Annotated[
-        Path | None,
+        str | None,
         typer.Option(help="Folder that keeps features; those that it lacks are extracted into it first."),
     ] = None,
     predictions: Annotated[
@@ -99,20 +100,19 @@ def evaluate(
         files = [sample.file.as_posix() for sample in samples_of(manifest, split)]
         found = read_predictions(files, predictions, scores)
     else:
-        from data.store import FeatureStore
         from pipeline.detector import Pipeline
         from pipeline.predict import predict
 
         if store is None:
             raise UsageError("features need a place", fix="give --store DIR, or predictions to measure")
-        check_folder(store, "--store")
+        kept = open_store(store)
         manifest = Manifest.load(layout, dataset)
         with progress() as bar:
             bar.begin("weights")
             source = weights if weights is not None else "compact"
             detector = Pipeline.from_pretrained(source, device=device, overrides=overrides or (), hook=bar)
             bar.begin(str(dataset))
-            found = predict(detector, manifest, split, FeatureStore(store), bar)
+            found = predict(detector, manifest, split, kept, bar)
         if out is not None:
             # Before anything is measured: the labels of a test split may be known to its authors alone.
             short = layout != "lavdf"
@@ -154,20 +154,18 @@ def tune(
       pipeline tune --dataset LAV-DF/ --weights runs/first/weights --store features/
     """
     from data.manifest import Manifest
-    from data.store import FeatureStore
     from pipeline.detector import Pipeline
     from pipeline.progress import progress
-    from pipeline.report.outputs import check_folder
     from pipeline.tune import RECORD_FILE, save_tuning
     from pipeline.tune import tune as search
 
     manifest = Manifest.load(layout, dataset)
-    check_folder(store, "--store")
+    kept = open_store(store)
     with progress() as bar:
         bar.begin("weights")
         detector = Pipeline.from_pretrained(weights, device=device, hook=bar)
         bar.begin(str(dataset))
-        result = search(detector, manifest, FeatureStore(store), split, metric, protocol, max_clips, bar)
+        result = search(detector, manifest, kept, split, metric, protocol, max_clips, bar)
     save_tuning(result, weights)
     chosen = result.config
     print(
@@ -200,7 +198,7 @@ def reproduce(
     preset: Preset = None,
     weights: Weights = None,
     store: Annotated[
-        Path | None, typer.Option(help="Folder that keeps features. [default: features/ in --out]")
+        str | None, typer.Option(help="Folder that keeps features. [default: features/ in --out]")
     ] = None,
     seeds: Annotated[str, typer.Option(help="Of the runs of each method.")] = "3407,1,2",
     tune: Annotated[
@@ -225,7 +223,6 @@ def reproduce(
 
     from data.errors import UsageError
     from data.manifest import Manifest
-    from data.store import FeatureStore
     from pipeline.detector import extraction
     from pipeline.experiment import Bench, evaluation_split
     from pipeline.progress import progress
@@ -246,15 +243,14 @@ def reproduce(
         raise UsageError(f"--seeds {seeds} are no numbers", fix="for example --seeds 3407,1,2") from None
     subject = cast("Subject", f"table{table}" if table is not None else f"figure{figure}")
     check_folder(out, "--out")
-    place = store if store is not None else out / "features"
-    check_folder(place, "--store")
+    kept = open_store(store if store is not None else str(out / "features"))
     manifest = Manifest.load(dataset, root)
     target = Manifest.load(other_dataset, other) if other is not None else manifest
     with progress() as bar:
         bar.begin("weights")
         setup = extraction(weights_source(weights, preset), device, overrides or (), bar)
         split = evaluation_split(target)
-        bench = Bench(setup, manifest, target, split, FeatureStore(place), device, workers, tune)
+        bench = Bench(setup, manifest, target, split, kept, device, workers, tune)
         bar.begin(f"table {table}" if table is not None else f"figure {figure}")
         layouts = (dataset, other_dataset if other is not None else dataset)
         outcome = Study(subject, bench, layouts, out, chosen, bar).reproduce()

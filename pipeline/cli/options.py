@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from data.errors import ForensicError
 from data.text import printable
+
+if TYPE_CHECKING:
+    from data.store import FeatureStore
 
 EXIT_PARTIAL = 4
 EXIT_INTERRUPTED = 130
@@ -28,7 +31,12 @@ Weights = Annotated[
     Path | None,
     typer.Option(help="A weights folder that `pipeline train` wrote, instead of the shipped one."),
 ]
-Store = Annotated[Path, typer.Option(help="Folder that keeps features, addressed by what the media holds.")]
+Store = Annotated[
+    str,
+    typer.Option(
+        help="Folder that keeps features, addressed by what the media holds; or a URL such as s3://bucket/features."
+    ),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Overrides = Annotated[
     list[str] | None,
@@ -44,6 +52,19 @@ Debug = Annotated[
 def weights_source(weights: Path | None, preset: str | None) -> Path | str:
     """The weights folder if one was named, else the preset, else `compact`."""
     return weights if weights is not None else preset if preset is not None else "compact"
+
+
+def open_store(place: str) -> FeatureStore:
+    """The store at `place`, a folder (made if need be) or a URL.
+
+    Raises UsageError when it cannot be used.
+    """
+    from data.store import FeatureStore
+    from pipeline.report.outputs import check_folder
+
+    if "://" not in place:
+        check_folder(Path(place), "--store")
+    return FeatureStore(place)
 
 
 def combine(codes: list[int]) -> int:
