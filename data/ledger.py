@@ -33,7 +33,6 @@ Status = Literal["hashed", "done", "partial", "failed"]
 _LOG = logging.getLogger(__name__)
 _STATUS: dict[str, int] = {name: number for number, name in enumerate(get_args(Status))}
 _NAMES: tuple[Status, ...] = get_args(Status)
-_CHUNK = 1 << 22
 _CHUNK_FILES, _THREADS = 4096, 16
 _FINISHED = struct.Struct("<d")
 _PACKED = struct.Struct("<dqq32sBdd")  # finished, size, mtime, SHA-256 or zeros, status, duration, elapsed
@@ -308,8 +307,8 @@ def _lines(place: Place, name: str) -> Iterator[list[str]]:
     rest = b""
     # A run that ends may tidy the ledger while this one reads it; its rows are then in the file that took over.
     with contextlib.suppress(FileNotFoundError), place.open(name) as file:
-        for at in range(0, file.size, _CHUNK):
-            whole, _, rest = (rest + file.read((at, min(_CHUNK, file.size - at)))[0]).rpartition(b"\n")
+        for at in range(0, file.size, file.chunk):
+            whole, _, rest = (rest + file.read((at, min(file.chunk, file.size - at)))[0]).rpartition(b"\n")
             yield whole.decode(errors="replace").split("\n")
     yield [rest.decode(errors="replace")]
 

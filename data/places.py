@@ -228,16 +228,15 @@ class LocalPlace:
         return _LocalLog(self._folder / f"{name}.jsonl")
 
     def remove(self, names: Iterable[str]) -> None:
-        """Remove files, and the folders that they leave empty."""
+        """Remove files, and the folders that they leave empty but for those at the top."""
         for name in names:
             path = self._folder / name
             with writing(path):
                 path.unlink(missing_ok=True)
             with contextlib.suppress(OSError):
-                for folder in path.parents:
-                    if folder == self._folder:
-                        break
-                    folder.rmdir()
+                for _ in range(name.count("/") - 1):
+                    path = path.parent
+                    path.rmdir()
 
     def scratch(self) -> Path:
         """A path below ``.incoming``, which is swept once per process: dead processes' files are removed."""

@@ -43,7 +43,7 @@ class RemotePlace:
             self._connect()
         except ImportError as error:
             fix = "install it, for S3 with pip install 'rt-deeploc[s3]'"
-            raise UsageError(f"a package is missing ({error.name})", self.root, fix) from error
+            raise UsageError(f"a package is missing ({error})", self.root, fix) from error
         except ValueError as error:
             fix = "give a folder or a URL such as s3://bucket/folder"
             raise UsageError(f"no kind of store is called {parts.scheme}", self.root, fix) from error
@@ -129,8 +129,15 @@ class RemotePlace:
         files, base = self._connect()
         paths = [f"{base}/{name}" for name in names]
         for at in range(0, len(paths), _BATCH):
-            with self._errors("", writes=True), contextlib.suppress(FileNotFoundError):
-                files.rm(paths[at : at + _BATCH])
+            batch = paths[at : at + _BATCH]
+            with self._errors(""):
+                try:
+                    files.rm(batch)
+                except FileNotFoundError:
+                    # Some kinds remove nothing when one is absent.
+                    for path in batch:
+                        with contextlib.suppress(FileNotFoundError):
+                            files.rm_file(path)
 
     def scratch(self) -> Path:
         """A path in the folder for temporary files of this machine (``TMPDIR``), swept as a local store's is."""

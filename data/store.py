@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from fractions import Fraction
 from pathlib import Path
 
+from data.claims import Claims
 from data.entry import Extent, FeatureReader, FeatureWriter, StoreKey
 from data.places import place_of
 
@@ -27,6 +29,7 @@ class FeatureStore:
     def __init__(self, root: Path | str) -> None:
         self.place = place_of(root)
         self.root = self.place.root
+        self._claims = Claims(self.place)
 
     def path(self, key: tuple[str, str]) -> Path | str:
         """Where the entry of `key` is written, whether it exists or not.
@@ -63,6 +66,10 @@ class FeatureStore:
             self.place.publish(temporary, name)
         finally:
             writer.discard()
+
+    def claim(self, name: str) -> AbstractContextManager[bool]:
+        """Whether this process has `name` for itself until the block ends; see `data.claims.Claims.claim`."""
+        return self._claims.claim(name)
 
     def _locate(self, key: StoreKey) -> Extent | None:
         name = entry_name(key)

@@ -180,7 +180,7 @@ def test_rows_across_the_edges_of_reads_are_whole(
 ) -> None:
     rows = [replace(DONE, file=f"/d/{k}") for k in range(40)]
     append(store, *rows)
-    monkeypatch.setattr(data.ledger, "_CHUNK", 97)
+    monkeypatch.setattr(data.places._LocalFile, "chunk", 97)
     assert list(Ledger(store).load()) == rows
 
 
