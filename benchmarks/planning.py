@@ -2,9 +2,9 @@
 
     python benchmarks/planning.py --files 1146760
 
-Makes that many empty files, in folders like AV-Deepfake1M's, and the ledger of a run that was killed after two thirds,
-with a few failures. Then it measures the listing, the plan of a new run and the plan of the resumed one, in processes of
-their own, so that their memory is theirs alone. Nothing is decoded.
+Makes that many empty files, in folders like AV-Deepfake1M's, and the ledger of a run that was killed after two
+thirds, with a few failures. Then it measures the listing, the plan of a new run and the plan of the resumed one, in
+processes of their own, so that their memory is theirs alone. Nothing is decoded.
 """
 
 from __future__ import annotations
@@ -115,8 +115,9 @@ def measure(root: Path, store: Path) -> dict[str, float]:
 def show(name: str, found: dict[str, float]) -> None:
     """One line of the table."""
     print(
-        f"{name}: {found['files']:.0f} files listed in {found['list_s']:.1f} s, ledger read in {found['ledger_s']:.1f} s, "
-        f"planned in {found['plan_s']:.1f} s; {found['todo']:.0f} to do, {found['done']:.0f} done, "
+        f"{name}: {found['files']:.0f} files listed in {found['list_s']:.1f} s, "
+        f"ledger read in {found['ledger_s']:.1f} s, planned in {found['plan_s']:.1f} s; "
+        f"{found['todo']:.0f} to do, {found['done']:.0f} done, "
         f"{found['failed']:.0f} failed; {found['peak_mb']:.0f} MB"
     )
 

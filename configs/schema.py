@@ -242,7 +242,6 @@ class BatchConfig(Settings):
     file_factor: Annotated[float, Field(ge=0)] = 30.0  # ... plus this many times its duration
     memory_mb: Positive = 8192  # resident memory of a worker; one that exceeds it is stopped
     clips_per_worker: Positive = 1000  # then it is replaced by a fresh one
-    ahead: Positive = 4  # files that a worker has been handed and not answered
 
 
 class PipelineConfig(Settings):

@@ -134,8 +134,13 @@ class Driver:
             if not self._todo and self._clock() >= self._busy_until_s:
                 self._todo, self._busy = self._busy, self._todo
                 self._busy_until_s = self._clock() + _BUSY_S
-            while self._todo and len(held.files) < self._limits.ahead:
+            while self._todo and self._may_take(held):
                 self._give(held, self._todo.popleft())
+
+    def _may_take(self, held: _Held) -> bool:
+        # Twice as many as its decoders, for what is decoded ahead, the one that it is at, and one on the way.
+        ahead = 2 * self._order.decoders + 2
+        return len(held.files) < ahead and held.served < self._limits.clips_per_worker
 
     def _give(self, held: _Held, path: str) -> None:
         held.files.append(path)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from data.errors import UsageError
 from data.ledger import Ledger, LedgerRow, stamps
 
 
@@ -16,6 +17,14 @@ class Shard:
 
     index: int
     count: int
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """The part that `text` names as I/N. Raises UsageError when it names none."""
+        index, _, count = text.partition("/")
+        if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
+            raise UsageError(f"'{text}' is no shard", fix="use the form I/N, with I from 1 to N")
+        return cls(int(index), int(count))
 
     def holds(self, file: Path) -> bool:
         """Whether `file`, relative to the data set's root, belongs to this part."""

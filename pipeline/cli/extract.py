@@ -30,13 +30,6 @@ if TYPE_CHECKING:
 _SHOWN = 20
 
 
-def _shard(text: str) -> tuple[int, int]:
-    index, _, count = text.partition("/")
-    if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
-        raise typer.BadParameter(f"{text!r} is not of the form I/N with I from 1 to N")
-    return int(index), int(count)
-
-
 def extract(
     input: Input,
     store: Store,
@@ -61,8 +54,8 @@ def extract(
         int | None, typer.Option(min=1, help="Workers [default: one a core, or one a GPU].")
     ] = None,
     shard: Annotated[
-        tuple[int, int] | None,
-        typer.Option(parser=_shard, metavar="I/N", help="Only part I of N, for schedulers such as SLURM."),
+        str | None,
+        typer.Option(metavar="I/N", help="Only part I of N, for schedulers such as SLURM."),
     ] = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try files again that failed in an earlier run.")
@@ -109,7 +102,7 @@ def extract(
         bar.begin("weights")
         described = describe(source, chosen, changes, bar)
     root, files = _files(input, dataset, split or [])
-    part = Shard(*shard) if shard is not None else None
+    part = Shard.parse(shard) if shard is not None else None
     plan = plan_run(root, files, kept, described.setup, part, retry_failed)
     if dry_run:
         print("\n".join(_planned(plan, part)))

@@ -144,8 +144,8 @@ def test_shards_share_a_folder(
     [
         (("--address", "auto"), "--address names a Ray cluster; add --engine ray"),
         (("--split", "train"), "a folder has no splits"),
-        (("--shard", "3/2"), "'3/2' is not of the form I/N"),
-        (("--shard", "half"), "'half' is not of the form I/N"),
+        (("--shard", "3/2"), "'3/2' is no shard; use the form I/N"),
+        (("--shard", "half"), "'half' is no shard"),
         (("--events", "no/such/folder/e.jsonl"), "cannot be written"),
     ],
 )

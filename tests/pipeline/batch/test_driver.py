@@ -112,14 +112,14 @@ def test_a_worker_holds_no_more_files_than_it_may(tmp_path: Path, files: list[st
 
     def act(slot: FakeSlot, path: str) -> None:
         held.append(len(slot.pushed) - answered[0])
-        if len(slot.pushed) - answered[0] == 3 or len(slot.pushed) == len(files):
+        if len(slot.pushed) - answered[0] == 4 or len(slot.pushed) == len(files):
             for file in slot.pushed[answered[0] :]:
                 slot.answer(file)
             answered[0] = len(slot.pushed)
 
     answered = [0]
-    run(tmp_path, FakeEngine(act), files, ahead=3)
-    assert max(held) == 3
+    run(tmp_path, FakeEngine(act), files)
+    assert max(held) == 4  # one decoder: two decoded ahead, the one that it is at, one on the way
 
 
 def test_a_file_that_kills_its_worker_twice_has_failed_and_the_others_have_not(
@@ -233,7 +233,7 @@ def test_a_file_that_needs_too_much_memory_by_itself_has_failed(tmp_path: Path, 
 
 def test_workers_are_replaced_after_their_number_of_files(tmp_path: Path, files: list[str]) -> None:
     engine = FakeEngine()
-    run(tmp_path, engine, files, clips_per_worker=3, ahead=1)
+    run(tmp_path, engine, files, clips_per_worker=3)
     assert [len(slot.pushed) for slot in engine.slots] == [3, 3, 2]
 
 
