@@ -135,6 +135,7 @@ def _rotation(container: Any, stream: Any) -> int:
     """Degrees clockwise that bring the first picture upright; 0 when none of the first packets gives a picture."""
     import av
 
+    stream.codec_context.thread_count = 1  # by default, one for each core is started for a single picture
     try:
         for packet in itertools.islice(container.demux(stream), FIRST_PACKETS):
             for frame in packet.decode():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import json
 import os
 import queue
@@ -46,7 +45,6 @@ def main() -> None:
             writer.fail(error)
         else:
             writer.done(_resident_mb())
-        gc.collect()  # what one clip leaves behind is not held against the next
 
 
 def _take_tasks(tasks: queue.SimpleQueue[bytes]) -> None:

@@ -85,6 +85,7 @@ class Crew:
         self._threads: set[threading.Thread] = set()
         self._changed = threading.Condition()
         self._closed = False
+        self._refusal = ""
 
     def submit(self, job: Job) -> None:
         """Queue `job`; returns at once."""
@@ -111,6 +112,8 @@ class Crew:
                 raise RuntimeError("clips are read in the order of their submission")
             if job.lane is None:
                 self._feed()
+            if job.lane is None:
+                job.error = self._refused(job)
             began_s = time.monotonic()
             while True:
                 self._check_time(job)
@@ -156,29 +159,34 @@ class Crew:
     # All that follows is called with the lock held, but for `_listen`.
 
     def _feed(self) -> None:
-        started = True
         for lane in self._lanes:
-            while started and lane.job is None and self._waiting and not self._closed:
-                job = self._waiting.popleft()
-                if not job.settled:
-                    started = self._assign(lane, job)
+            while lane.job is None and self._waiting and not self._closed:
+                job = self._waiting[0]
+                if not job.settled and not self._assign(lane, job):
+                    return
+                self._waiting.popleft()
         self._changed.notify_all()
 
     def _assign(self, lane: _Lane, job: Job) -> bool:
-        """Give `job` to the process of `lane`, a new one if need be; False, and an error, if none can be started."""
+        """Give `job` to the process of `lane`, a new one if need be; False if none can be started."""
         if lane.child is None:
             try:
                 lane.child = _Child()
             except OSError as error:
-                what = f"no decoding process could be started ({error.strerror})"
-                job.error = MemoryLimitError(what, job.path, "stop other programs or use fewer workers")
+                self._refusal = error.strerror or str(error)
                 return False
             thread = threading.Thread(target=self._listen, args=(lane, lane.child), daemon=True)
             self._threads.add(thread)
             thread.start()
+            if self._closed:  # by `abandon`, which holds no lock
+                lane.child.kill()
         lane.job, job.lane, job.spent_s = job, lane, 0.0
         lane.child.send(job.task)
         return True
+
+    def _refused(self, job: Job) -> MemoryLimitError:
+        what = f"no decoding process could be started ({self._refusal})"
+        return MemoryLimitError(what, job.path, "stop other programs or use fewer workers")
 
     def _replace(self, lane: _Lane, again: Job | None = None) -> None:
         """Kill the process of `lane`; a new one starts with `again` or the next job."""
@@ -187,7 +195,8 @@ class Crew:
             child.kill()
         if again is not None:
             again.skip = again.arrived
-            self._assign(lane, again)
+            if not self._assign(lane, again):
+                again.error = self._refused(again)
         self._feed()
 
     def _check_time(self, job: Job) -> None:
@@ -374,10 +383,11 @@ class _Child:
     def obituary(self) -> str:
         """How the process ended, with its last words."""
         code = self.process.returncode
-        self._stderr.seek(0)
-        said = self._stderr.read()[-4000:].decode(errors="replace").strip()
+        self._stderr.seek(max(0, os.fstat(self._stderr.fileno()).st_size - 4000))
+        said = self._stderr.read(4000).decode(errors="replace").strip()
         log.debug("decoding process: %s", said)
-        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"status {code}"
+        names = {number.value: number.name for number in signal.Signals}
+        how = f"signal {names.get(-code, -code)}" if code < 0 else f"status {code}"
         return f"the decoder died on it ({how}{': ' + said.splitlines()[-1] if said else ''})"
 
 
