@@ -106,6 +106,8 @@ def extract_missing(
     ]
     done = len(files) - len(missing)
     hook("extract", done, len(files))
+    if not missing:
+        return
     with decode_pool(config) as pool:
         for clip in ClipExtraction(extractors, store, config, pool).run(missing):
             done += 1

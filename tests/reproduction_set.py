@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -89,10 +88,6 @@ class World:
         return Manifest.lavdf(self.root / name)
 
     def _keep(self, key: StoreKey, values: np.ndarray) -> None:
-        coverage = {"expected_s": 1.2, "decoded_s": 1.2, "gaps": [], "errors": 0}
-        twin = StoreKey(key.media, f"{key.extractor}.coverage")
-        with self.store.writer(twin, 1, 1, {"coverage": json.dumps(coverage)}):
-            pass
         with self.store.writer(key, values.shape[1], 25, {}) as writer:
             writer.append(values, np.ones(len(values), np.bool_))
 

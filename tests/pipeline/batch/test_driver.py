@@ -180,7 +180,7 @@ def test_a_file_that_takes_too_long_is_ended_and_not_tried_again(tmp_path: Path,
             done(slot, path)
 
     engine = FakeEngine(act)
-    found = run(tmp_path, engine, files[:3], clock=Clock(tick_s=1.0), file_s=20.0, file_factor=2.0)
+    found = run(tmp_path, engine, files[:3], clock=Clock(tick_s=15.0), file_s=20.0, file_factor=2.0)
     row = found.rows["a.mp4"]
     assert row is not None
     assert (row.kind, row.reason) == ("TimeLimit", "took longer than 40 s")
