@@ -87,8 +87,12 @@ class Place(Protocol):
     def write(self, name: str, content: bytes) -> None:
         """Put a small object in its place, durably, replacing what was there."""
 
-    def create(self, name: str, content: bytes) -> bool | None:
-        """Put a small object where none is; False when there is one, None when the place cannot tell."""
+    @property
+    def exclusive(self) -> bool:
+        """Whether `create` can tell that an object is there."""
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Put a small object where none is; False when there is one."""
 
     def publish(self, temporary: Path, name: str) -> None:
         """Give a finished local file from `scratch` its name, durably; it is gone from `scratch` afterwards."""
@@ -133,6 +137,8 @@ def read_object(place: Place, name: str) -> bytes | None:
 class LocalPlace:
     """A folder of this machine or of a network file system."""
 
+    exclusive = True
+
     def __init__(self, root: Path) -> None:
         self.root: Path | str = root
         self._folder, self._swept = root, False
@@ -172,7 +178,7 @@ class LocalPlace:
         finally:
             temporary.unlink(missing_ok=True)
 
-    def create(self, name: str, content: bytes) -> bool | None:
+    def create(self, name: str, content: bytes) -> bool:
         """Make a file that was not there."""
         path = self._folder / name
         with writing(path):

@@ -78,16 +78,19 @@ class RemotePlace:
         with self._errors(name, writes=True):
             files.pipe_file(f"{base}/{name}", content)
 
-    def create(self, name: str, content: bytes) -> bool | None:
-        """Put a small object where none is.
+    @property
+    def exclusive(self) -> bool:
+        """Whether the file system knows exclusive creation.
 
-        The server must honour ``If-None-Match``, as AWS and MinIO do. One that ignores it lets two claims of one name
-        succeed, and a file system without exclusive creation none fail: that costs repeated work, never features.
+        A server that ignores ``If-None-Match``, unlike AWS and MinIO, is not told apart here.
         """
-        files, base = self._connect()
+        files, _ = self._connect()
         pipe = getattr(files, "_pipe_file", files.pipe_file)
-        if "mode" not in inspect.signature(pipe).parameters:
-            return None
+        return "mode" in inspect.signature(pipe).parameters
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Put a small object where none is."""
+        files, base = self._connect()
         with self._errors(name, writes=True):
             try:
                 files.pipe_file(f"{base}/{name}", content, mode="create")
