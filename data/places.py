@@ -109,6 +109,12 @@ class Place(Protocol):
     def scratch(self) -> Path:
         """A path of its own for an unfinished local file, in a folder that exists."""
 
+    def unfinished(self) -> Iterator[Path]:
+        """All unfinished local files, of whatever process."""
+
+    def prune(self, dry: bool) -> int:
+        """Remove empty folders, where there are folders; with `dry` only count them."""
+
 
 def place_of(root: Path | str) -> Place:
     """The place that a path or a URL names; ``file://`` URLs are local folders.
@@ -250,10 +256,27 @@ class LocalPlace:
         with writing(self._folder):
             folder.mkdir(parents=True, exist_ok=True)
             if not self._swept:
-                for path in abandoned(folder):
+                for path in filter(is_abandoned, self.unfinished()):
                     path.unlink(missing_ok=True)
                 self._swept = True
         return folder / unique_name()
+
+    def unfinished(self) -> Iterator[Path]:
+        """Files below ``.incoming``."""
+        folder = self._folder / INCOMING
+        with contextlib.suppress(FileNotFoundError), _reading(folder):
+            yield from folder.iterdir()
+
+    def prune(self, dry: bool) -> int:
+        """Remove empty folders but for those at the top."""
+        count = 0
+        for folder, below, files in os.walk(self._folder, topdown=False):
+            if Path(folder).parent not in (self._folder, self._folder.parent) and not below and not files:
+                count += 1
+                with contextlib.suppress(OSError):  # a writer may have put something in
+                    if not dry:
+                        os.rmdir(folder)
+        return count
 
 
 class _LocalFile:
@@ -310,13 +333,13 @@ class _LocalLog:
         self._file.close()
 
 
-def abandoned(folder: Path) -> Iterator[Path]:
-    """Unfinished files in `folder` whose process is gone; those of other hosts, when they are a day old."""
-    for path in folder.iterdir():
-        lives = maker_lives(path.name)
-        with contextlib.suppress(OSError):
-            if lives is False or (lives is None and time.time() - path.stat().st_mtime > STALE_S):
-                yield path
+def is_abandoned(path: Path) -> bool:
+    """Whether the process of an unfinished file is gone; one of another host counts as gone after a day."""
+    lives = maker_lives(path.name)
+    try:
+        return lives is False or (lives is None and time.time() - path.stat().st_mtime > STALE_S)
+    except FileNotFoundError:
+        return False
 
 
 @contextlib.contextmanager

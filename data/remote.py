@@ -144,16 +144,27 @@ class RemotePlace:
 
     def scratch(self) -> Path:
         """A path in the folder for temporary files of this machine (``TMPDIR``), swept as a local store's is."""
+        folder = self._temporary()
+        with writing(folder):
+            folder.mkdir(mode=0o700, exist_ok=True)
+            owner, mode = folder.stat().st_uid, folder.stat().st_mode
+        if owner != os.getuid() or mode & 0o022:
+            # In a shared folder, another user may have made it first, to change what is uploaded.
+            raise UsageError("others may write to it", folder, "remove that folder, or set TMPDIR")
         if self._scratch is None:
-            folder = Path(tempfile.gettempdir()) / f"rt-deeploc-{os.getuid()}"
-            with writing(folder):
-                folder.mkdir(mode=0o700, exist_ok=True)
-                owner, mode = folder.stat().st_uid, folder.stat().st_mode
-            if owner != os.getuid() or mode & 0o022:
-                # In a shared folder, another user may have made it first, to change what is uploaded.
-                raise UsageError("others may write to it", folder, "remove that folder, or set TMPDIR")
             self._scratch = LocalPlace(folder)
         return self._scratch.scratch()
+
+    def unfinished(self) -> Iterator[Path]:
+        """Files on their way to any remote store, of this user on this machine."""
+        return LocalPlace(self._temporary()).unfinished()
+
+    def prune(self, dry: bool) -> int:
+        """Nothing: objects lie in no folders."""
+        return 0
+
+    def _temporary(self) -> Path:
+        return Path(tempfile.gettempdir()) / f"rt-deeploc-{os.getuid()}"
 
     def _connect(self) -> tuple[Any, str]:
         from fsspec.core import url_to_fs
