@@ -52,9 +52,9 @@ class Claims:
             raise ValueError(f"not a name of a claim: {name!r}")
         if self._pid != os.getpid():
             self._forget()  # a forked child has none of its parent's claims
-        owned = self._take(name)
+        owned = not self._place.exclusive or self._take(name)
         try:
-            if owned:
+            if name in self._held:
                 self._every.begin()
             yield owned
         finally:
@@ -81,10 +81,7 @@ class Claims:
         finds the first one's token and lets go. A taker that dies leaves a stale claim like any other.
         """
         token = unique_name()
-        made = self._place.create(_at(name), token.encode())
-        if made is None:
-            return True
-        if not made:
+        if not self._place.create(_at(name), token.encode()):
             owner, found = self._owner(name), self._place.status(_at(name))
             if owner is None or found is None or is_live(owner, found.mtime):
                 return False

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -37,6 +38,27 @@ class StoreKey(NamedTuple):
 
     media: str
     extractor: str
+
+
+def entry_name(key: tuple[str, str]) -> str:
+    """Name of the object that holds the loose entry of `key`, and of its member of a pack.
+
+    Raises ValueError when the key is not (64 hex digits, name of letters, digits, '.', '_' and '-').
+    """
+    media, extractor = key
+    if not re.fullmatch(r"[0-9a-f]{64}", media):
+        raise ValueError(f"not a SHA-256 in hex: {media!r}")
+    if not re.fullmatch(r"[0-9A-Za-z_-][0-9A-Za-z_.-]{0,127}", extractor):
+        raise ValueError(f"not an extractor digest: {extractor!r}")
+    return f"{media[:2]}/{media[2:]}/{extractor}.safetensors"
+
+
+def entry_key(name: str) -> StoreKey | None:
+    """The key of an object by its name, None for one that is no entry."""
+    match = re.fullmatch(
+        r"([0-9a-f]{2})/([0-9a-f]{62})/([0-9A-Za-z_-][0-9A-Za-z_.-]{0,127})\.safetensors", name
+    )
+    return StoreKey(match[1] + match[2], match[3]) if match else None
 
 
 class Extent(NamedTuple):
@@ -161,7 +183,9 @@ class FeatureReader:
     again when it has been moved (`pipeline store pack` does that).
     """
 
-    def __init__(self, place: Place, locate: Callable[[StoreKey], Extent | None], key: StoreKey) -> None:
+    def __init__(
+        self, place: Place, locate: Callable[[StoreKey, bool], Extent | None], key: StoreKey
+    ) -> None:
         self.key, self._place, self._locate = key, place, locate
         self._extent: Extent | None = None
         self._known: tuple[Hashable, _Header] | None = None
@@ -170,6 +194,7 @@ class FeatureReader:
         self.n, self.dim = header.n, header.dim
         self.grid = TimeGrid(Fraction(metadata["grid_start"]), Fraction(metadata["grid_step"]), header.n)
         self.provenance: dict[str, str] = json.loads(metadata["provenance"])
+        self.checksum = metadata["sha256"]
 
     @property
     def path(self) -> Path | str:
@@ -241,7 +266,7 @@ class FeatureReader:
     def _find(self, stack: contextlib.ExitStack) -> tuple[RangeFile, Extent]:
         for attempt in range(4):
             if self._extent is None or attempt:
-                self._extent = self._locate(self.key)
+                self._extent = self._locate(self.key, attempt > 0)
             if self._extent is None:
                 break
             with contextlib.suppress(FileNotFoundError):

@@ -10,8 +10,10 @@ import contextlib
 import json
 import logging
 import os
+import re
 import struct
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
@@ -23,8 +25,8 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from data.errors import ForensicError, InputError
 from data.files import file_sha256
-from data.places import Log, Place
-from data.processes import unique_name
+from data.places import STALE_S, Log, Place, writing
+from data.processes import maker_lives, unique_name
 from data.store import FeatureStore
 
 FOLDER = "ledger"
@@ -33,6 +35,7 @@ Status = Literal["hashed", "done", "partial", "failed"]
 _LOG = logging.getLogger(__name__)
 _STATUS: dict[str, int] = {name: number for number, name in enumerate(get_args(Status))}
 _NAMES: tuple[Status, ...] = get_args(Status)
+_FILE = re.compile(rf"{FOLDER}/\d+T\d+Z-(.+~[0-9a-f]+)(?:\.\d+)?\.jsonl")
 _CHUNK_FILES, _THREADS = 4096, 16
 _FINISHED = struct.Struct("<d")
 _PACKED = struct.Struct("<dqq32sBdd")  # finished, size, mtime, SHA-256 or zeros, status, duration, elapsed
@@ -95,11 +98,13 @@ class Ledger:
 
         Rows appended later are added. Raises StoreError or UsageError when the store cannot be read.
         """
-        seen = Rows()
-        for name, _, _ in sorted(self._place.list(FOLDER)):
-            if name.endswith(".jsonl"):
+        seen, read = Rows(), set[str]()
+        # Until nothing is new: `compact` puts rows into another file, which is there before theirs are gone.
+        while names := sorted(_files(self._place).keys() - read):
+            for name in names:
                 for lines in _lines(self._place, name):
                     seen.add_lines(lines)
+            read.update(names)
         self._seen = seen
         return seen
 
@@ -111,8 +116,8 @@ class Ledger:
         """
         with self._lock:
             if self._log is None:
-                self._log = self._place.log(f"{FOLDER}/{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{unique_name()}")
-            self._log.add(json.dumps(vars(row)).encode())
+                self._log = self._place.log(_new_name())
+            self._log.add(_line(row))
             if self._seen is not None:
                 self._seen.add(vars(row))
 
@@ -152,6 +157,14 @@ class Rows:
         for setup, rows in self._setups.items():
             for file, packed in rows.items():
                 yield self._row(file, packed, setup)
+
+    def all(self) -> Iterator[LedgerRow]:
+        """All rows that tell what these tell: those of every setup, and the hashes that none of them says."""
+        yield from self
+        for row in self.hashes():
+            packed = self._hashed[row.file]
+            if not any(rows.get(row.file) is packed for rows in self._setups.values()):
+                yield row
 
     def hashes(self) -> Iterator[LedgerRow]:
         """The latest hash of every file, as rows that only say it."""
@@ -217,6 +230,35 @@ class Rows:
         sha256 = digest.hex() if any(digest) else ""
         status, at = _NAMES[number], _iso(finished)
         return LedgerRow(file, size, mtime, sha256, setup, status, kind, reason, fix, duration, elapsed, at)
+
+
+def compact(store: FeatureStore, dry: bool = False) -> list[str]:
+    """Put the latest rows of runs that have ended into one file; returns the names of the files that it replaces.
+
+    Files of living runs are left alone, those of other hosts for a day. With `dry` nothing changes.
+
+    Raises StoreError when the disk is full.
+    """
+    names = []
+    for name, written in _files(store.place).items():
+        match = _FILE.fullmatch(name)
+        lives = maker_lives(match[1]) if match else None
+        if lives is False or (lives is None and time.time() - written > STALE_S):
+            names.append(name)
+    if len(names) < 2 or dry:
+        return names if len(names) > 1 else []
+    rows, temporary = Rows(), store.place.scratch()
+    for name in sorted(names):
+        for lines in _lines(store.place, name):
+            rows.add_lines(lines)
+    try:
+        with writing(temporary), open(temporary, "xb") as out:
+            out.writelines(_line(row) + b"\n" for row in rows.all())
+        store.place.publish(temporary, f"{_new_name()}.jsonl")
+    finally:
+        temporary.unlink(missing_ok=True)
+    store.place.remove(names)
+    return names
 
 
 def known_sha256(root: Path, files: Iterable[Path], ledger: Ledger) -> dict[Path, str]:
@@ -303,9 +345,21 @@ def _unreadable(path: Path) -> InputError:
     return InputError("was not there a moment ago", path, "run again")
 
 
+def _files(place: Place) -> dict[str, float]:
+    return {name: written for name, _, written in place.list(FOLDER) if name.endswith(".jsonl")}
+
+
+def _new_name() -> str:
+    return f"{FOLDER}/{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{unique_name()}"
+
+
+def _line(row: LedgerRow) -> bytes:
+    return json.dumps(vars(row)).encode()
+
+
 def _lines(place: Place, name: str) -> Iterator[list[str]]:
     rest = b""
-    # A run that ends may tidy the ledger while this one reads it; its rows are then in the file that took over.
+    # `compact` may have replaced the file since it was listed.
     with contextlib.suppress(FileNotFoundError), place.open(name) as file:
         for at in range(0, file.size, file.chunk):
             whole, _, rest = (rest + file.read((at, min(file.chunk, file.size - at)))[0]).rpartition(b"\n")

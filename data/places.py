@@ -87,8 +87,12 @@ class Place(Protocol):
     def write(self, name: str, content: bytes) -> None:
         """Put a small object in its place, durably, replacing what was there."""
 
-    def create(self, name: str, content: bytes) -> bool | None:
-        """Put a small object where none is; False when there is one, None when the place cannot tell."""
+    @property
+    def exclusive(self) -> bool:
+        """Whether `create` can tell that an object is there."""
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Put a small object where none is; False when there is one."""
 
     def publish(self, temporary: Path, name: str) -> None:
         """Give a finished local file from `scratch` its name, durably; it is gone from `scratch` afterwards."""
@@ -104,6 +108,12 @@ class Place(Protocol):
 
     def scratch(self) -> Path:
         """A path of its own for an unfinished local file, in a folder that exists."""
+
+    def unfinished(self) -> Iterator[Path]:
+        """All unfinished local files, of whatever process."""
+
+    def prune(self, dry: bool) -> int:
+        """Remove empty folders, where there are folders; with `dry` only count them."""
 
 
 def place_of(root: Path | str) -> Place:
@@ -132,6 +142,8 @@ def read_object(place: Place, name: str) -> bytes | None:
 
 class LocalPlace:
     """A folder of this machine or of a network file system."""
+
+    exclusive = True
 
     def __init__(self, root: Path) -> None:
         self.root: Path | str = root
@@ -172,7 +184,7 @@ class LocalPlace:
         finally:
             temporary.unlink(missing_ok=True)
 
-    def create(self, name: str, content: bytes) -> bool | None:
+    def create(self, name: str, content: bytes) -> bool:
         """Make a file that was not there."""
         path = self._folder / name
         with writing(path):
@@ -244,10 +256,27 @@ class LocalPlace:
         with writing(self._folder):
             folder.mkdir(parents=True, exist_ok=True)
             if not self._swept:
-                for path in abandoned(folder):
+                for path in filter(is_abandoned, self.unfinished()):
                     path.unlink(missing_ok=True)
                 self._swept = True
         return folder / unique_name()
+
+    def unfinished(self) -> Iterator[Path]:
+        """Files below ``.incoming``."""
+        folder = self._folder / INCOMING
+        with contextlib.suppress(FileNotFoundError), _reading(folder):
+            yield from folder.iterdir()
+
+    def prune(self, dry: bool) -> int:
+        """Remove empty folders but for those at the top."""
+        count = 0
+        for folder, below, files in os.walk(self._folder, topdown=False):
+            if Path(folder).parent not in (self._folder, self._folder.parent) and not below and not files:
+                count += 1
+                with contextlib.suppress(OSError):  # a writer may have put something in
+                    if not dry:
+                        os.rmdir(folder)
+        return count
 
 
 class _LocalFile:
@@ -304,13 +333,13 @@ class _LocalLog:
         self._file.close()
 
 
-def abandoned(folder: Path) -> Iterator[Path]:
-    """Unfinished files in `folder` whose process is gone; those of other hosts, when they are a day old."""
-    for path in folder.iterdir():
-        lives = maker_lives(path.name)
-        with contextlib.suppress(OSError):
-            if lives is False or (lives is None and time.time() - path.stat().st_mtime > STALE_S):
-                yield path
+def is_abandoned(path: Path) -> bool:
+    """Whether the process of an unfinished file is gone; one of another host counts as gone after a day."""
+    lives = maker_lives(path.name)
+    try:
+        return lives is False or (lives is None and time.time() - path.stat().st_mtime > STALE_S)
+    except FileNotFoundError:
+        return False
 
 
 @contextlib.contextmanager

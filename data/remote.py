@@ -78,16 +78,19 @@ class RemotePlace:
         with self._errors(name, writes=True):
             files.pipe_file(f"{base}/{name}", content)
 
-    def create(self, name: str, content: bytes) -> bool | None:
-        """Put a small object where none is.
+    @property
+    def exclusive(self) -> bool:
+        """Whether the file system knows exclusive creation.
 
-        The server must honour ``If-None-Match``, as AWS and MinIO do. One that ignores it lets two claims of one name
-        succeed, and a file system without exclusive creation none fail: that costs repeated work, never features.
+        A server that ignores ``If-None-Match``, unlike AWS and MinIO, is not told apart here.
         """
-        files, base = self._connect()
+        files, _ = self._connect()
         pipe = getattr(files, "_pipe_file", files.pipe_file)
-        if "mode" not in inspect.signature(pipe).parameters:
-            return None
+        return "mode" in inspect.signature(pipe).parameters
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Put a small object where none is."""
+        files, base = self._connect()
         with self._errors(name, writes=True):
             try:
                 files.pipe_file(f"{base}/{name}", content, mode="create")
@@ -141,16 +144,27 @@ class RemotePlace:
 
     def scratch(self) -> Path:
         """A path in the folder for temporary files of this machine (``TMPDIR``), swept as a local store's is."""
+        folder = self._temporary()
+        with writing(folder):
+            folder.mkdir(mode=0o700, exist_ok=True)
+            owner, mode = folder.stat().st_uid, folder.stat().st_mode
+        if owner != os.getuid() or mode & 0o022:
+            # In a shared folder, another user may have made it first, to change what is uploaded.
+            raise UsageError("others may write to it", folder, "remove that folder, or set TMPDIR")
         if self._scratch is None:
-            folder = Path(tempfile.gettempdir()) / f"rt-deeploc-{os.getuid()}"
-            with writing(folder):
-                folder.mkdir(mode=0o700, exist_ok=True)
-                owner, mode = folder.stat().st_uid, folder.stat().st_mode
-            if owner != os.getuid() or mode & 0o022:
-                # In a shared folder, another user may have made it first, to change what is uploaded.
-                raise UsageError("others may write to it", folder, "remove that folder, or set TMPDIR")
             self._scratch = LocalPlace(folder)
         return self._scratch.scratch()
+
+    def unfinished(self) -> Iterator[Path]:
+        """Files on their way to any remote store, of this user on this machine."""
+        return LocalPlace(self._temporary()).unfinished()
+
+    def prune(self, dry: bool) -> int:
+        """Nothing: objects lie in no folders."""
+        return 0
+
+    def _temporary(self) -> Path:
+        return Path(tempfile.gettempdir()) / f"rt-deeploc-{os.getuid()}"
 
     def _connect(self) -> tuple[Any, str]:
         from fsspec.core import url_to_fs

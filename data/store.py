@@ -7,15 +7,15 @@ has a `real.mp4` in every folder).
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from fractions import Fraction
 from pathlib import Path
 
 from data.claims import Claims
-from data.entry import Extent, FeatureReader, FeatureWriter, StoreKey
-from data.places import place_of
+from data.entry import Extent, FeatureReader, FeatureWriter, StoreKey, entry_key, entry_name
+from data.packs import Packs
+from data.places import Found, place_of
 
 
 class FeatureStore:
@@ -29,6 +29,7 @@ class FeatureStore:
     def __init__(self, root: Path | str) -> None:
         self.place = place_of(root)
         self.root = self.place.root
+        self.packs = Packs(self.place)
         self._claims = Claims(self.place)
 
     def path(self, key: tuple[str, str]) -> Path | str:
@@ -40,7 +41,7 @@ class FeatureStore:
 
     def contains(self, key: tuple[str, str]) -> bool:
         """Whether a complete entry exists, for half-written ones have other names."""
-        return self._locate(StoreKey(*key)) is not None
+        return self._locate(StoreKey(*key), False) is not None
 
     def reader(self, key: tuple[str, str]) -> FeatureReader:
         """The entry of `key`.
@@ -67,23 +68,18 @@ class FeatureStore:
         finally:
             writer.discard()
 
+    def loose(self) -> Iterator[tuple[StoreKey, Found]]:
+        """Entries with a file of their own, by media; those in packs are told by `packs`."""
+        for found in self.place.list():
+            key = entry_key(found.name)
+            if key is not None:
+                yield key, found
+
     def claim(self, name: str) -> AbstractContextManager[bool]:
         """Whether this process has `name` for itself until the block ends; see `data.claims.Claims.claim`."""
         return self._claims.claim(name)
 
-    def _locate(self, key: StoreKey) -> Extent | None:
+    def _locate(self, key: StoreKey, fresh: bool) -> Extent | None:
         name = entry_name(key)
-        return Extent(name) if self.place.status(name) is not None else None
-
-
-def entry_name(key: tuple[str, str]) -> str:
-    """Name of the object that holds the loose entry of `key`.
-
-    Raises ValueError when the key is not (64 hex digits, name of letters, digits, '.', '_' and '-').
-    """
-    media, extractor = key
-    if not re.fullmatch(r"[0-9a-f]{64}", media):
-        raise ValueError(f"not a SHA-256 in hex: {media!r}")
-    if not re.fullmatch(r"[0-9A-Za-z_-][0-9A-Za-z_.-]{0,127}", extractor):
-        raise ValueError(f"not an extractor digest: {extractor!r}")
-    return f"{media[:2]}/{media[2:]}/{extractor}.safetensors"
+        # In this order: `pack` removes a loose entry after its index names it, and a later loose one is newer.
+        return Extent(name) if self.place.status(name) is not None else self.packs.find(key, fresh)

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from data.errors import ForensicError
-from pipeline.cli import analyse, data, datasets, extract, learn, measure
+from pipeline.cli import analyse, data, datasets, extract, learn, measure, store
 from pipeline.cli.options import EXIT_INTERRUPTED, OneLine, complain, trace
 
 EXIT_CODES = """
@@ -59,6 +59,7 @@ for _command in (
 ):
     app.command()(_command)
 app.add_typer(data.app, name="data")
+app.add_typer(store.app, name="store")
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 import data.ledger
 import data.places
 from data.errors import InputError, StoreError, UsageError
-from data.ledger import Ledger, LedgerRow, known_sha256, stamps
+from data.ledger import Ledger, LedgerRow, compact, known_sha256, stamps
 from data.store import FeatureStore
 
 SHA = hashlib.sha256(b"a clip").hexdigest()
@@ -239,6 +240,66 @@ def test_store_that_cannot_be_written_is_a_usage_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="cannot write"):
         Ledger(FeatureStore(tmp_path / "file")).append(DONE)
+
+
+# --- compaction -----------------------------------------------------------------------------------------------
+
+
+def ended(store: FeatureStore, number: int, *rows: LedgerRow) -> Path:
+    """A file of a run that has ended."""
+    append(store, *rows)
+    (path,) = [path for path in files(store) if f"-{os.getpid()}-" in path.name]
+    return path.rename(path.with_name(path.name.replace(f"-{os.getpid()}-", f"-{DEAD}{number}-")))
+
+
+DEAD = 2**22  # beyond the largest process number
+
+
+def test_compaction_keeps_what_the_rows_of_ended_runs_tell(store: FeatureStore) -> None:
+    other = LedgerRow("/d/b.mp4", 5, 7, hashlib.sha256(b"b").hexdigest())
+    old = [ended(store, 1, at(DONE, 1), other), ended(store, 2, at(FAILED, 2))]
+    # the failure says no hash, but the older row of its file does
+    assert set(Ledger(store).load().all()) == {at(FAILED, 2), other, at(LedgerRow(DONE.file, 5, 7, SHA), 1)}
+    assert len(compact(store, dry=True)) == 2
+    assert files(store) == sorted(old[:2])
+    with Ledger(store) as alive:
+        alive.append(at(DONE, 3))
+        assert len(compact(store)) == 2
+        assert len(files(store)) == 2
+        alive.append(at(replace(DONE, setup="other"), 4))
+    rows = Ledger(store).load()
+    assert set(rows) == {at(DONE, 3), at(replace(DONE, setup="other"), 4)}
+    assert sorted(row.file for row in rows.hashes()) == ["/d/a.mp4", "/d/b.mp4"]
+    assert compact(store) == []
+
+
+def test_compaction_leaves_files_of_other_hosts_for_a_day(store: FeatureStore) -> None:
+    for k in range(2):
+        path = ended(store, k, replace(DONE, file=f"/d/{k}"))
+        path.rename(path.with_name(path.name.replace("@", "@elsewhere-")))
+    assert compact(store) == []
+    for path in files(store):
+        os.utime(path, (1, 1))
+    assert len(compact(store)) == 2
+    assert len(list(Ledger(store).load())) == 2
+
+
+def test_reader_that_meets_a_compaction_misses_nothing(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [replace(DONE, file=f"/d/{k}") for k in range(3)]
+    for k, row in enumerate(rows):
+        ended(store, k, row)
+    real, compacted = data.ledger._lines, []
+
+    def lines(place: object, name: str) -> Iterator[list[str]]:
+        if not compacted:
+            compacted.append(True)
+            compact(store)
+        return real(place, name)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(data.ledger, "_lines", lines)
+    assert set(Ledger(store).load()) == set(rows)
 
 
 # --- hashes and stamps ----------------------------------------------------------------------------------------

@@ -69,6 +69,7 @@ def test_folder_is_no_object(place: Place) -> None:
 
 
 def test_creation_is_exclusive(place: Place) -> None:
+    assert place.exclusive
     assert place.create("a/b", b"first") is True
     assert place.create("a/b", b"second") is False
     assert read_object(place, "a/b") == b"first"
@@ -301,7 +302,7 @@ def test_file_system_without_exclusive_creation_says_so(monkeypatch: pytest.Monk
     place = place_of("memory://plain")
     files, _ = place._connect()  # type: ignore[attr-defined]
     monkeypatch.setattr(type(files), "pipe_file", lambda self, path, value: None)
-    assert place.create("a", b"") is None
+    assert not place.exclusive
 
 
 def test_temporary_folder_that_others_may_write_is_refused(

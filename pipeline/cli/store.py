@@ -1,0 +1,163 @@
+"""`pipeline store`: what a feature store holds, whether it is intact, and how it is kept small."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from data.text import printable
+from pipeline.cli.options import EXIT_PARTIAL, Debug
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look after a store of features.")
+
+Store = Annotated[
+    str, typer.Option(help="Folder that keeps features, or a URL such as s3://bucket/features.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
+
+
+@app.command()
+def stat(store: Store, json: Json = False, debug: Debug = False) -> None:
+    """Say what a store holds: entries, hours, packs, failures, and what runs have left.
+
+    \b
+    Example:
+      pipeline store stat --store features/
+    """
+    import json as encoder
+
+    from pipeline.progress import progress
+    from pipeline.storekeeping import open_store, survey
+
+    kept = open_store(store)
+    with progress() as bar:
+        found = survey(kept, bar)
+    if json:
+        print(encoder.dumps(found.to_json(), indent=2))
+        return
+    print(f"{printable(found.root)}: {sum(held.loose + held.packed for held in found.extractors):,} entries")
+    for held in found.extractors:
+        length = (
+            f"{held.steps:,} steps, {held.hours:,.1f} h"
+            if held.hours is not None
+            else "too many to look into"
+        )
+        print(
+            f"  {held.extractor}: {held.loose:,} loose, {held.packed:,} packed, {_bytes(held.size)}, {length}"
+        )
+    print(f"  packs: {found.packs:,}, {_bytes(found.pack_size)}")
+    files = ", ".join(f"{count:,} {status}" for status, count in sorted(found.files.items()))
+    print(f"  files in the ledger: {files or 'none'}; {found.media_hours:,.1f} h of media extracted")
+    for kind, count in sorted(found.failures.items(), key=lambda item: -item[1]):
+        print(f"  failed with {printable(kind)}: {count:,}")
+    print(f"  unfinished files: {found.unfinished:,}, of dead processes {found.abandoned:,}")
+    print(f"  claims: {found.claims:,}, of dead processes {found.dead_claims:,}")
+
+
+@app.command()
+def verify(
+    store: Store,
+    remove: Annotated[
+        bool, typer.Option("--remove", help="Remove damaged entries: the next extract makes them again.")
+    ] = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Compare every entry with its checksum, loose and packed. Exit code 4 when something is damaged.
+
+    \b
+    Example:
+      pipeline store verify --store features/ --remove
+    """
+    import json as encoder
+
+    from pipeline.progress import progress
+    from pipeline.storekeeping import inspect, open_store, remove_damaged
+
+    kept = open_store(store)
+    with progress() as bar:
+        damages = list(inspect(kept, bar))
+    removed = remove_damaged(kept, damages) if remove else 0
+    if json:
+        rows = [
+            {"key": each.key, "packed": each.packed, "path": str(each.error.path), "what": each.error.what}
+            for each in damages
+        ]
+        print(encoder.dumps({"damaged": rows, "removed": removed}, indent=2))
+    else:
+        for each in damages:
+            name = f" (entry {'/'.join(each.key)})" if each.key is not None and each.packed else ""
+            print(f"damaged: {printable(str(each.error.path))}{name}: {printable(each.error.what)}")
+        print(f"{len(damages):,} damaged, {removed:,} removed" if damages else "everything is intact")
+    raise typer.Exit(EXIT_PARTIAL if damages else 0)
+
+
+@app.command()
+def gc(
+    store: Store,
+    extractor: Annotated[
+        str | None, typer.Option(metavar="DIGEST", help="Remove the entries of this extractor as well.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Remove what dead runs left, what is there twice, and what no index names; living runs are not disturbed.
+
+    \b
+    Examples:
+      pipeline store gc --store features/ --dry-run
+      pipeline store gc --store features/ --extractor 2f61c0d8a5b34e07a9d1c2b3e4f50617
+    """
+    from pipeline.progress import progress
+    from pipeline.storekeeping import collect, open_store
+
+    kept = open_store(store)
+    with progress() as bar:
+        found = list(collect(kept, dry_run, extractor, bar))
+    for each in found:
+        if each.count:
+            print(f"{each.what}: {each.count:,}" + (f", {_bytes(each.size)}" if each.size else ""))
+    if not any(each.count for each in found):
+        print("nothing to remove")
+    elif dry_run:
+        print("nothing was changed (--dry-run)")
+
+
+@app.command()
+def pack(
+    store: Store,
+    shard_mb: Annotated[int, typer.Option(min=1, help="About how large a pack becomes, in MB.")] = 1000,
+    debug: Debug = False,
+) -> None:
+    """Roll loose entries into tar files that training reads directly. Exit code 4 when some are damaged.
+
+    \b
+    Example:
+      pipeline store pack --store features/
+    """
+    from data.packing import pack as roll
+    from pipeline.progress import progress
+    from pipeline.storekeeping import open_store
+
+    kept, done = open_store(store), 0
+    with progress() as bar:
+
+        def advance(more: int) -> None:
+            nonlocal done
+            done += more
+            bar("pack", done)
+
+        outcome = roll(kept, shard_mb * 1_000_000, advance)
+    for error in outcome.damaged:
+        print(f"damaged, left as it is: {printable(str(error.path))}: {printable(error.what)}")
+    print(f"{outcome.entries:,} entries, {_bytes(outcome.size)}, are in {outcome.packs:,} new pack(s)")
+    raise typer.Exit(EXIT_PARTIAL if outcome.damaged else 0)
+
+
+def _bytes(size: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:,.0f} {unit}" if unit == "B" else f"{size:,.1f} {unit}"
+        size /= 1000
+    return f"{size:,.1f} TB"
