@@ -342,3 +342,11 @@ def test_one_thread_or_two_give_the_same_pictures(folder: Path, tmp_path: Path) 
         found.append([batch.images for batch in stream])
     for ours in found[1:]:
         assert all(np.array_equal(a, b) for a, b in zip(ours, found[0], strict=True))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_process_has_the_threads_it_is_given(threads: int, long_clip: Path) -> None:
+    with DecodePool(CONFIG, 40, 40, threads=threads) as pool:
+        next(iter(pool.submit(long_clip, ["visual"])))
+        # Its own and the one that reads tasks; more for the decoder and the scaler only where more are asked for.
+        assert until(lambda: (child_of(pool).num_threads() > 2) == (threads > 1))
