@@ -185,6 +185,7 @@ class Crew:
         if child is not None:
             child.kill()
         if again is not None:
+            log.info("%s: tried once more in a new decoding process", again.path)
             again.skip = again.arrived
             if not self._assign(lane, again):
                 again.error = self._refused(again)
