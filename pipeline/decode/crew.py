@@ -140,7 +140,7 @@ class Crew:
             thread.join()
 
     def abandon(self) -> None:
-        """Kill all processes without waiting for anything: for the garbage collector."""
+        """Kill all processes without taking the lock: the garbage collector may come at any time."""
         self._closed = True
         for lane in self._lanes:
             child = lane.child
@@ -303,6 +303,7 @@ class Crew:
         if job is None or self._closed:
             lane.child = lane.job = None
         elif child.served:
+            log.info("%s: %s", job.path, child.obituary())
             self._replace(lane, again=job)
         else:
             self._fail(job, InputError(child.obituary(), job.path, HOSTILE))
