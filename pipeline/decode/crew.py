@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import logging
-import os
-import signal
-import subprocess
-import sys
-import tempfile
 import threading
 import time
 from collections import deque
@@ -17,14 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from data.errors import ForensicError, InputError, MemoryLimitError
 from pipeline.decode.base import AudioBatch, VideoBatch
 from pipeline.decode.messages import BATCHES, HEADER, Done, Message, parse
+from pipeline.decode.process import Child
 
 log = logging.getLogger(__name__)
-ROOT = str(Path(__file__).resolve().parents[2])
 AHEAD = 2
 """Batches of one process that wait here while the model is busy."""
 MAX_JSON, MAX_DATA = 2**26, 2**32
@@ -64,7 +55,7 @@ class Job:
 class _Lane:
     """The place of one process: the process in it now, its job, and batches that wait for their reader."""
 
-    child: _Child | None = None
+    child: Child | None = None
     job: Job | None = None
     held: int = 0
 
@@ -149,7 +140,7 @@ class Crew:
             thread.join()
 
     def abandon(self) -> None:
-        """Kill all processes without waiting for anything: for the garbage collector."""
+        """Kill all processes without taking the lock: the garbage collector may come at any time."""
         self._closed = True
         for lane in self._lanes:
             child = lane.child
@@ -171,7 +162,7 @@ class Crew:
         """Give `job` to the process of `lane`, a new one if need be; False if none can be started."""
         if lane.child is None:
             try:
-                lane.child = _Child()
+                lane.child = Child()
             except OSError as error:
                 self._refusal = error.strerror or str(error)
                 return False
@@ -194,6 +185,7 @@ class Crew:
         if child is not None:
             child.kill()
         if again is not None:
+            log.info("%s: tried once more in a new decoding process", again.path)
             again.skip = again.arrived
             if not self._assign(lane, again):
                 again.error = self._refused(again)
@@ -243,7 +235,7 @@ class Crew:
         while job.inbox:
             self._taken(job)
 
-    def _listen(self, lane: _Lane, child: _Child) -> None:
+    def _listen(self, lane: _Lane, child: Child) -> None:
         """Messages of `child` to its jobs until it ends; anything that is no message counts as its end."""
         try:
             while self._hear(lane, child):
@@ -257,7 +249,7 @@ class Crew:
         child.kill()
         child.release()
 
-    def _hear(self, lane: _Lane, child: _Child) -> bool:
+    def _hear(self, lane: _Lane, child: Child) -> bool:
         kind, text_size, data_size = HEADER.unpack(child.read(HEADER.size))
         if text_size > MAX_JSON or data_size > MAX_DATA:
             raise ValueError("not a message")
@@ -280,7 +272,7 @@ class Crew:
                 self._deliver(lane, child, job, message)
             return True
 
-    def _deliver(self, lane: _Lane, child: _Child, job: Job, message: Message) -> None:
+    def _deliver(self, lane: _Lane, child: Child, job: Job, message: Message) -> None:
         if isinstance(message, MemoryLimitError):
             if child.served:
                 self._replace(lane, again=job)
@@ -304,101 +296,14 @@ class Crew:
             job.inbox.append(message)
             self._changed.notify_all()
 
-    def _bury(self, lane: _Lane, child: _Child) -> None:
+    def _bury(self, lane: _Lane, child: Child) -> None:
         """What becomes of the job of a process that has ended on its own."""
         child.kill()
         job = lane.job
         if job is None or self._closed:
             lane.child = lane.job = None
         elif child.served:
+            log.info("%s: %s", job.path, child.obituary())
             self._replace(lane, again=job)
         else:
             self._fail(job, InputError(child.obituary(), job.path, HOSTILE))
-
-
-class _Child:
-    """One decoding process. Time during which its messages are not read does not count as its own."""
-
-    def __init__(self) -> None:
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", "-c", bootstrap("pipeline.decode.child")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._stderr,
-            env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
-            start_new_session=True,  # so that whatever the child starts dies with it, and Ctrl-C is ours alone
-        )
-        self.served = 0
-        self.seen_s = time.monotonic()
-        self._since_s: float | None = None
-
-    def send(self, task: dict[str, Any]) -> None:
-        """Start the next task; what the last one left on standard error is forgotten."""
-        assert self.process.stdin is not None
-        self._stderr.seek(0)  # the child shares this position
-        self._stderr.truncate()
-        self.resume()
-        with contextlib.suppress(BrokenPipeError):  # its exit status says more
-            self.process.stdin.write(json.dumps(task).encode() + b"\n")
-            self.process.stdin.flush()
-
-    def read(self, size: int) -> memoryview:
-        """The next `size` bytes that the process writes. Raises EOFError at its end."""
-        view = np.empty(size, np.uint8).data
-        filled = 0
-        while filled < size:
-            got = self.process.stdout.readinto(view[filled:])  # type: ignore[union-attr]
-            if not got:
-                raise EOFError
-            filled += got
-            self.seen_s = time.monotonic()
-        return view
-
-    def busy_s(self) -> float:
-        """Seconds since the task was sent or its messages were last waited for; 0 during a pause."""
-        return time.monotonic() - self._since_s if self._since_s is not None else 0.0
-
-    def pause(self) -> None:
-        """Its messages are not read from now on."""
-        self._since_s = None
-
-    def resume(self) -> None:
-        """Its messages are read again."""
-        self._since_s = self.seen_s = time.monotonic()
-
-    def kill(self) -> None:
-        """End the process and whatever it has started. May be called again, from any thread."""
-        if self.process.returncode is None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-
-    def release(self) -> None:
-        """Close the pipes."""
-        for pipe in (self.process.stdin, self.process.stdout, self._stderr):
-            with contextlib.suppress(OSError):
-                pipe.close()  # type: ignore[union-attr]
-
-    def obituary(self) -> str:
-        """How the process ended, with its last words."""
-        code = self.process.returncode
-        self._stderr.seek(max(0, os.fstat(self._stderr.fileno()).st_size - 4000))
-        said = self._stderr.read(4000).decode(errors="replace").strip()
-        log.debug("decoding process: %s", said)
-        names = {number.value: number.name for number in signal.Signals}
-        how = f"signal {names.get(-code, -code)}" if code < 0 else f"status {code}"
-        return f"the decoder died on it ({how}{': ' + said.splitlines()[-1] if said else ''})"
-
-
-def bootstrap(module: str) -> str:
-    """Code of a child: the function `main` of `module`, never the user's main script: that would run a second time.
-
-    `-P` keeps the working directory off the path (it may hold folders called `data` or `models`).
-    """
-    return (
-        "import sys; own = list(sys.path); "
-        f"sys.path += [p for p in {[p for p in sys.path if p]!r} if p not in own]; "
-        f"{ROOT!r} in own or sys.path.insert(0, {ROOT!r}); "
-        f"from {module} import main; main()"
-    )

@@ -53,6 +53,23 @@ def test_at_twice_the_rate_every_second_frame_is_shown():
     assert shown(constant(50, 10)) == [2, 4, 6, 8, 10]
 
 
+def test_only_frames_that_are_shown_are_asked_for_their_pixels():
+    class Lazy:
+        def __init__(self, frame: Frame) -> None:
+            self.pts_s, self.duration_s, self._frame = frame.pts_s, frame.duration_s, frame
+
+        @property
+        def image(self) -> np.ndarray:
+            asked.append(int(self._frame.image[0, 0, 0]))
+            return self._frame.image
+
+    asked: list[int] = []
+    frames = constant(50, 10)
+    lazy = numbers(list(sample_frames([Lazy(frame) for frame in frames], 25)))
+    assert lazy == shown(frames)
+    assert asked == [1, 2, 4, 6, 8, 10]  # the first one for its size
+
+
 def test_at_30_fps_the_frame_under_each_centre_is_shown():
     # floor(30 * (k + 0.5) / 25) = floor(0.6), floor(1.8), floor(3.0), floor(4.2), floor(5.4) -> frames 0 1 3 4 5
     assert shown(constant(30, 6)) == [1, 2, 4, 5, 6]

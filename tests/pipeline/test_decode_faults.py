@@ -20,7 +20,7 @@ import pytest
 
 from configs.schema import DecodeConfig
 from data.errors import ForensicError, InputError, MemoryLimitError
-from pipeline.decode import crew
+from pipeline.decode import crew, process
 from pipeline.decode.base import AudioBatch, VideoBatch
 from pipeline.decode.worker import DecodePool
 
@@ -98,10 +98,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[DecodePool]:
     """One process, whose clips do what their names say."""
-    honest = crew._bootstrap()
+    honest = process.bootstrap()
     ours = honest.replace("from pipeline.decode.child import main; main()", f"exec({FAULTS!r}, {{}})")
     assert ours != honest
-    monkeypatch.setattr(crew, "_bootstrap", lambda: ours)
+    monkeypatch.setattr(process, "bootstrap", lambda: ours)
     with DecodePool(CONFIG, None, None) as pool:
         yield pool
 
@@ -230,7 +230,7 @@ def test_a_process_that_cannot_be_started_is_an_error_of_one_clip(
         raise OSError(11, "Resource temporarily unavailable")
 
     with monkeypatch.context() as patch:
-        patch.setattr(crew.subprocess, "Popen", refuse)
+        patch.setattr(process.subprocess, "Popen", refuse)
         first, second = (pool.submit(folder / "good.mp4", ["visual"]) for _ in range(2))
         with pytest.raises(MemoryLimitError, match="no decoding process could be started") as caught:
             first.info()

@@ -342,3 +342,20 @@ def test_one_thread_or_two_give_the_same_pictures(folder: Path, tmp_path: Path) 
         found.append([batch.images for batch in stream])
     for ours in found[1:]:
         assert all(np.array_equal(a, b) for a, b in zip(ours, found[0], strict=True))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_process_has_the_threads_it_is_given(threads: int, long_clip: Path) -> None:
+    with DecodePool(CONFIG, 40, 40, threads=threads) as pool:
+        next(iter(pool.submit(long_clip, ["visual"])))
+        # Its own and the one that reads tasks; more for the decoder and the scaler only where more are asked for.
+        assert until(lambda: (child_of(pool).num_threads() > 2) == (threads > 1))
+
+
+@pytest.mark.parametrize("name", ["ffmpeg", "decord"])
+def test_other_decoders_serve_clip_after_clip_too(name: str, folder: Path) -> None:
+    config = CONFIG.model_copy(update={"backend": name})
+    with DecodePool(config, None, None, threads=1) as pool:
+        for stream in [pool.submit(media_factory.make("cfr25", folder).path, BOTH) for _ in range(3)]:
+            assert numbers(iter(stream)) == list(range(50))
+            assert all(found is not None and found.fraction == 1.0 for found in stream.coverage.values())

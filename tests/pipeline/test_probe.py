@@ -14,7 +14,7 @@ import pytest
 from configs.schema import DecodeConfig
 from data.errors import InputError
 from data.media import AudioStream, VideoStream
-from pipeline.probe import inspect, probe
+from pipeline.probe import digest, inspect, probe
 
 CONFIG = DecodeConfig()
 LARGE, LONG = 10**8, 1e5
@@ -154,6 +154,18 @@ def test_an_unreadable_file(tmp_path, monkeypatch):
 
 def _refuse(*_: object) -> None:
     raise PermissionError(13, "Permission denied")
+
+
+def test_a_digest_alone_opens_nothing_and_refuses_the_same(tmp_path):
+    path = tmp_path / "letter.mp4"
+    path.write_bytes(b"no media")
+    assert digest(path) == (hashlib.sha256(b"no media").hexdigest(), 8)
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "empty.mp4").touch()
+    for bad in (tmp_path, tmp_path / "absent.mp4", tmp_path / "pipe.mp4", tmp_path / "empty.mp4"):
+        with pytest.raises(InputError) as caught:
+            digest(bad)
+        assert str(caught.value) == str(refusal(bad))
 
 
 def test_an_empty_file(tmp_path):
