@@ -31,6 +31,7 @@ _MAX_HEADER = 1 << 20
 _MAX_SIZE = 10**12  # only decides how many digits the reserved header has room for
 _HEAD = 4096  # one read that holds the header of nearly every entry
 _MEND = "delete this file and run again"
+_MEND_PACKED = "run pipeline store verify --remove, then extract again"
 
 
 class StoreKey(NamedTuple):
@@ -203,6 +204,10 @@ class FeatureReader:
         return self._place.at(self._extent.name)
 
     @property
+    def _mend(self) -> str:
+        return _MEND if self._extent is None or self._extent.size is None else _MEND_PACKED
+
+    @property
     def notes(self) -> dict[str, str]:
         """Texts kept with the entry, read anew each time.
 
@@ -215,7 +220,7 @@ class FeatureReader:
         except (ValueError, RecursionError):
             notes = None
         if not isinstance(notes, dict) or not all(isinstance(note, str) for note in notes.values()):
-            raise StoreError("its notes are garbled", self.path, _MEND)
+            raise StoreError("its notes are garbled", self.path, self._mend)
         return notes
 
     def read(self, first: int, stop: int) -> Features:
@@ -250,7 +255,7 @@ class FeatureReader:
         plain = {name: text for name, text in header.metadata.items() if name != "sha256"}
         found.update(_canonical(plain))
         if found.hexdigest() != header.metadata["sha256"]:
-            raise StoreError("stored features do not match their checksum", self.path, _MEND)
+            raise StoreError("stored features do not match their checksum", self.path, self._mend)
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[tuple[RangeFile, _Header]]:
@@ -301,13 +306,13 @@ class FeatureReader:
                 raise ValueError("no provenance")
             _ = metadata["sha256"]
         except (ValueError, KeyError, TypeError, ZeroDivisionError, RecursionError) as error:
-            raise StoreError(f"not an intact feature file ({error})", self.path, _MEND) from None
+            raise StoreError(f"not an intact feature file ({error})", self.path, self._mend) from None
         return header
 
     def _read(self, file: RangeFile, *spans: tuple[int, int]) -> list[bytearray]:
         found = file.read(*spans)
         if [len(part) for part in found] != [length for _, length in spans]:
-            raise StoreError("stored features end too early", self.path, _MEND)
+            raise StoreError("stored features end too early", self.path, self._mend)
         return found
 
 

@@ -15,6 +15,7 @@ import json
 import time
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,12 +73,15 @@ class Index:
         if key.extractor not in self.extractors:
             return None
         wanted = bytes.fromhex(key.media) + self.extractors.index(key.extractor).to_bytes(2, "big")
-        keys = _Keys(self.rows)
-        at = bisect.bisect_left(keys, wanted)
-        if at == len(keys) or keys[at] != wanted:
+        at = bisect.bisect_left(self._keys, wanted)
+        if at == len(self._keys) or self._keys[at] != wanted:
             return None
         row = self.rows[at]
         return Extent(pack_name(int(row["pack"])), int(row["offset"]), int(row["size"]))
+
+    @cached_property
+    def _keys(self) -> _Keys:
+        return _Keys(self.rows)
 
     def entries(self, pack: int | None = None) -> Iterable[Packed]:
         """The entries of one pack in its order, or all by key."""
@@ -252,13 +256,14 @@ class _Keys(Sequence[bytes]):
     """The keys of the rows, each taken out when it is looked at."""
 
     def __init__(self, rows: NDArray[Any]) -> None:
-        self._bytes = rows.view(np.uint8).reshape(len(rows), ROW.itemsize) if len(rows) else rows
+        self._count, self._bytes = len(rows), memoryview(rows.view(np.uint8))  # type: ignore[arg-type]
 
     def __len__(self) -> int:
-        return len(self._bytes)
+        return self._count
 
     def __getitem__(self, at: Any) -> Any:
-        return self._bytes[at, :_KEY].tobytes()
+        start = at * ROW.itemsize
+        return bytes(self._bytes[start : start + _KEY])
 
 
 EMPTY = Index(np.zeros(0, ROW))

@@ -195,6 +195,9 @@ class LocalPlace:
                 return False
             try:
                 os.write(descriptor, content)
+            except OSError:
+                path.unlink(missing_ok=True)
+                raise
             finally:
                 os.close(descriptor)
         return True

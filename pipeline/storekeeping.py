@@ -117,7 +117,13 @@ def survey(store: FeatureStore, hook: Hook = silent) -> Contents:
                 tally.steps += reader.n
                 tally.seconds += float(reader.n * reader.grid.step)
     packs = [found.size for found in store.place.list(PACKS) if found.name.endswith(".tar")]
-    rows = list(Ledger(store).load())
+    files, failures, media_s = Counter[str](), Counter[str](), 0.0
+    for row in Ledger(store).load():
+        files[row.status] += 1
+        if row.status == "failed":
+            failures[row.kind] += 1
+        else:
+            media_s += row.duration_s
     unfinished, claims = list(store.place.unfinished()), list(_claims(store))
     return Contents(
         str(store.root),
@@ -128,9 +134,9 @@ def survey(store: FeatureStore, hook: Hook = silent) -> Contents:
         ),
         len(packs),
         sum(packs),
-        dict(Counter(row.status for row in rows)),
-        dict(Counter(row.kind for row in rows if row.status == "failed")),
-        sum(row.duration_s for row in rows if row.status in ("done", "partial")) / 3600,
+        dict(files),
+        dict(failures),
+        media_s / 3600,
         len(unfinished),
         sum(map(is_abandoned, unfinished)),
         len(claims),

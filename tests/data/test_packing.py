@@ -280,7 +280,8 @@ def test_rewriting_keeps_a_pack_with_damaged_entries(store: FeatureStore) -> Non
     drop(store, others[:4])
     tidy(store, dry=False)
     store.reader(others[4]).verify()
-    with pytest.raises(StoreError, match="checksum"):
+    # the way out must not be to delete the pack
+    with pytest.raises(StoreError, match=r"checksum.*pipeline store verify --remove"):
         store.reader(victim.key).verify()
 
 
@@ -330,9 +331,9 @@ os.write(1, b"!")
 
 def test_kill_9_while_packing_loses_and_doubles_nothing(tmp_path: Path) -> None:
     here, store, rng = Path(data.packing.__file__).parents[1], FeatureStore(tmp_path), random.Random(3)
-    wanted, before, killed, finished = keys(120, "a", "b"), dict[StoreKey, bytes](), 0, False
-    for number in range(14):
-        new = wanted[number * 20 : number * 20 + 20]  # an extraction goes on meanwhile
+    wanted, before, killed = keys(120, "a", "b"), dict[StoreKey, bytes](), 0
+    for number in range(10):
+        new = wanted[number * 24 : number * 24 + 24]  # an extraction goes on meanwhile
         before |= filled(store, *new)
         child = subprocess.Popen([sys.executable, "-c", PACKER, tmp_path], cwd=here, stdout=subprocess.PIPE)
         assert child.stdout is not None
@@ -342,12 +343,14 @@ def test_kill_9_while_packing_loses_and_doubles_nothing(tmp_path: Path) -> None:
         told += child.stdout.read()
         child.stdout.close()
         child.wait()
-        killed, finished = killed + (b"!" not in told), finished or b"!" in told
+        killed += b"!" not in told
         assert content(FeatureStore(tmp_path), before) == before
     assert killed > 3, "no kill hit a packing: the test proves nothing"
+    store = FeatureStore(tmp_path)  # which sweeps what the last one left
     pack(store, 20_000)
     tidy(store, dry=False)
-    assert content(FeatureStore(tmp_path), before) == before
+    assert content(store, before) == before
+    store.place.scratch()
     left = {name for name in objects(store) if not name.startswith("packs/")}
     assert left == set()
     assert [entry.key for entry in store.packs.index().entries()] == sorted(before)

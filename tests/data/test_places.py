@@ -336,6 +336,16 @@ def test_folder_that_is_tidied_away_meanwhile_is_made_again(
     store.reader(KEY).verify()
 
 
+def test_full_disk_leaves_no_empty_object(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(data.places.os, "write", full)
+    with pytest.raises(StoreError, match="No space left"):
+        place_of(tmp_path).create("a/b", b"x")
+    assert list((tmp_path / "a").iterdir()) == []
+
+
 def test_removing_a_file_removes_its_empty_folders(tmp_path: Path) -> None:
     place = place_of(tmp_path)
     for name in ("aa/b/x", "aa/c/x", "aa/c/y"):
