@@ -205,6 +205,41 @@ def test_a_killed_driver_takes_its_workers_along_and_the_next_run_goes_on(
         assert sorted(row.status for row in ledger.load()) == ["done"] * 3
 
 
+def test_two_runs_on_one_store_share_the_work(folder: Path, tmp_path: Path, tiny_bundle: Path) -> None:
+    store = tmp_path / "store"
+    for number in range(6):
+        (folder / f"more{number}.mp4").write_bytes(
+            (folder / "a.mp4").read_bytes() + bytes([0, 0, 0, 8]) + b"free" * (number + 1)
+        )
+    arguments = [str(part) for part in command(folder, store, tiny_bundle)]
+    script = [
+        sys.executable,
+        "-P",
+        "-c",
+        "from pipeline.cli import main; main()",
+        *arguments,
+        "--events",
+        "-",
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    runs = [
+        subprocess.Popen(
+            [*script, "--workers", "1"],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    told = [run.communicate() for run in runs]
+    assert [run.returncode for run in runs] == [4, 4], told
+    answers = [json.loads(line) for out, _ in told for line in out.splitlines()]
+    fresh = [event["path"] for event in answers if event["event"] == "finished" and event["fresh"]]
+    assert len(fresh) == len(set(fresh)) == 9
+    assert len(entries(store)) == 18
+
+
 def descendants(pid: int) -> list[int]:
     """Processes below `pid`."""
     found = []
