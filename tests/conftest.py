@@ -63,6 +63,29 @@ def cli(
 
 
 @pytest.fixture(scope="session")
+def s3_bucket() -> Iterator[str]:
+    """URL of a bucket on an S3 server of this machine."""
+    pytest.importorskip("s3fs", reason="needs s3fs, which is not installed")
+    moto = pytest.importorskip("moto.server", reason="needs moto[server], which is not installed")
+    import s3fs
+
+    logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    with pytest.MonkeyPatch.context() as patch:
+        host, port = server.get_host_and_port()
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "test-key")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "test-secret-of-a-server-for-tests")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        s3fs.S3FileSystem().mkdir("features")
+        yield "s3://features"
+        s3fs.S3FileSystem.clear_instance_cache()
+    server.stop()
+
+
+@pytest.fixture(scope="session")
 def media() -> Path:
     """Folder of real clips; use it with the marker `media`."""
     return MEDIA

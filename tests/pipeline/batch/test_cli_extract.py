@@ -240,6 +240,32 @@ def test_two_runs_on_one_store_share_the_work(folder: Path, tmp_path: Path, tiny
     assert len(entries(store)) == 18
 
 
+def test_a_store_may_be_a_bucket(
+    cli: Callable[..., Any], folder: Path, tmp_path: Path, tiny_bundle: Path, s3_bucket: str
+) -> None:
+    (folder / "b.mp4").unlink()
+    place = f"{s3_bucket}/cli"
+    base = ["extract", "--input", folder, "--weights", tiny_bundle, "--device", "cpu", "--workers", "1"]
+    first = cli(*base, "--store", place)
+    assert first.code == 4, first.err
+    assert "2 extracted" in first.out
+    assert f"features and ledger are in {place}" in first.out
+    again = cli(*base, "--store", place, "--dry-run")
+    assert again.out.startswith("0 to extract\n2 already in the store\n2 failed in an earlier run")
+    assert cli("store", "verify", "--store", place).code == 0
+
+    # The same features as in a folder, read through the same interface.
+    assert cli(*base, "--store", tmp_path / "local").code == 4
+    local, remote = FeatureStore(tmp_path / "local"), FeatureStore(place)
+    keys = [key for key, _ in local.loose()]
+    assert sorted(keys) == sorted(key for key, _ in remote.loose())
+    assert len(keys) == 4
+    for key in keys:
+        one, other = local.reader(key), remote.reader(key)
+        assert one.checksum == other.checksum
+        assert one.read(0, one.n).values.tobytes() == other.read(0, other.n).values.tobytes()
+
+
 def descendants(pid: int) -> list[int]:
     """Processes below `pid`."""
     found = []
