@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TextIO
 
 from data.ledger import Ledger
-
 from data.store import FeatureStore
 from pipeline.batch.driver import Driver
-from pipeline.batch.messages import Result
 from pipeline.batch.plan import Plan, Shard, make_plan
 from pipeline.batch.slots import Engine
-from pipeline.batch.tally import Progress, Summary, Tally
+from pipeline.batch.tally import Tally
 from pipeline.batch.worker import WorkOrder
 from pipeline.detector import Description
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The summary of a run, and the files that failed in it."""
-
-    summary: Summary
-    failed: tuple[Result, ...]
 
 
 def plan_run(
@@ -47,14 +36,12 @@ def execute(
     workers: int | None,
     described: Description,
     store: FeatureStore,
-    show: Callable[[Progress], None] | None = None,
-    events: TextIO | None = None,
-) -> Outcome:
+    tally: Tally,
+) -> None:
     """Do what `plan` says with `workers` workers under `order`; without a number, as many as `engine` has room for.
 
-    Raises what `Driver.run` raises.
+    `tally` hears of every answer. Raises what `Driver.run` raises.
     """
-    tally = Tally(plan, show, events)
     try:
         if plan.todo:
             count, threads, decoders = share(order.device, workers, *engine.room(), len(plan.todo))
@@ -64,8 +51,6 @@ def execute(
                 Driver(engine, order, count, limits, setup, ledger, tally).run(plan.todo)
     finally:
         engine.close()
-        summary = tally.close()
-    return Outcome(summary, tuple(tally.failed))
 
 
 def share(device: str, workers: int | None, processors: int, gpus: int, files: int) -> tuple[int, int, int]:

@@ -24,8 +24,10 @@ from pipeline.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from data.store import FeatureStore
     from pipeline.batch.plan import Plan, Shard
     from pipeline.batch.slots import Engine
+    from pipeline.batch.tally import Tally
 
 _SHOWN = 20
 
@@ -83,7 +85,7 @@ def extract(
     from pipeline.batch.plan import Shard
     from pipeline.batch.run import execute, plan_run
     from pipeline.batch.show import show
-    from pipeline.batch.tally import failure_line
+    from pipeline.batch.tally import Tally
     from pipeline.batch.worker import WorkOrder
     from pipeline.detector import choose_device, describe
     from pipeline.progress import progress
@@ -118,15 +120,23 @@ def extract(
         if events is not None and events != "-":
             lines = stack.enter_context(_opened(Path(events)))
         shown = stack.enter_context(show(sys.stderr))
-        outcome = execute(plan, _engine(engine, address), order, workers, described, kept, shown, lines)
-    for failed in outcome.failed[:_SHOWN]:
-        print(f"error: {failure_line(failed)}", file=sys.stderr)
-    if len(outcome.failed) > _SHOWN:
-        print(f"error: and {len(outcome.failed) - _SHOWN} more; the ledger names them", file=sys.stderr)
-    print("\n".join(outcome.summary.lines()), file=people)
-    print(f"features and ledger are in {printable(store)}", file=people)
-    summary = outcome.summary
+        tally = Tally(plan, shown, lines)
+        stack.callback(_tell, tally, kept, people)  # however the run ends
+        execute(plan, _engine(engine, address), order, workers, described, kept, tally)
+    summary = tally.summary()
     raise typer.Exit(EXIT_PARTIAL if summary.failed or summary.failed_before or summary.partial else 0)
+
+
+def _tell(tally: Tally, store: FeatureStore, people: TextIO) -> None:
+    from pipeline.batch.tally import failure_line
+
+    summary = tally.close()
+    for failed in tally.failed[:_SHOWN]:
+        print(f"error: {failure_line(failed)}", file=sys.stderr)
+    if len(tally.failed) > _SHOWN:
+        print(f"error: and {len(tally.failed) - _SHOWN} more; the ledger names them", file=sys.stderr)
+    print("\n".join(summary.lines()), file=people)
+    print(f"features and ledger are in {printable(str(store.root))}", file=people)
 
 
 def _files(source: Path, dataset: str, splits: list[str]) -> tuple[Path, list[Path]]:

@@ -16,8 +16,9 @@ from data.store import FeatureStore
 from pipeline.batch.cluster import RayEngine
 from pipeline.batch.local import LocalEngine
 from pipeline.batch.plan import Plan
-from pipeline.batch.run import Outcome, execute, plan_run
+from pipeline.batch.run import execute, plan_run
 from pipeline.batch.slots import Engine
+from pipeline.batch.tally import Tally
 from pipeline.batch.worker import WorkOrder
 from pipeline.detector import Description, describe
 
@@ -59,12 +60,14 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 def extract(
     engine: Engine, clips: list[Path], place: Path, weights: Path, described: Description, events: Any = None
-) -> Outcome:
+) -> Tally:
     store = FeatureStore(place)
     root = clips[0].parent
     plan: Plan = plan_run(root, [clip.relative_to(root) for clip in clips], store, described.setup)
     order = WorkOrder(str(weights), (), str(place), "cpu")
-    return execute(plan, engine, order, 2, described, store, events=events)
+    tally = Tally(plan, events=events)
+    execute(plan, engine, order, 2, described, store, tally)
+    return tally
 
 
 def entries(store: Path) -> dict[str, bytes]:
@@ -90,10 +93,10 @@ def test_a_node_may_be_lost_and_the_store_is_that_of_local_workers(
     cluster: Any, clips: list[Path], tmp_path: Path, tiny_bundle: Path, described: Description
 ) -> None:
     watch = Watch(lambda: cluster.remove_node(cluster.nodes.pop(), allow_graceful=False))
-    outcome = extract(RayEngine(), clips, tmp_path / "ray", tiny_bundle, described, watch)
+    tally = extract(RayEngine(), clips, tmp_path / "ray", tiny_bundle, described, watch)
     assert watch.acted.is_set()
-    assert outcome.failed == ()
-    assert outcome.summary.done + outcome.summary.found == CLIPS
+    assert tally.failed == []
+    assert tally.summary().done + tally.summary().found == CLIPS
 
     extract(LocalEngine(), clips, tmp_path / "local", tiny_bundle, described)
     assert len(entries(tmp_path / "local")) == 2 * CLIPS
