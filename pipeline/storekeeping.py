@@ -80,7 +80,7 @@ class Removed:
     size: int = 0
 
 
-def open_store(root: str) -> FeatureStore:
+def existing_store(root: str) -> FeatureStore:
     """The store at a folder or URL.
 
     Raises InputError when the folder is not there, UsageError for a URL that cannot be used.

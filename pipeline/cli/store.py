@@ -7,13 +7,10 @@ from typing import Annotated
 import typer
 
 from data.text import printable
-from pipeline.cli.options import EXIT_PARTIAL, Debug
+from pipeline.cli.options import EXIT_PARTIAL, Debug, Store
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look after a store of features.")
 
-Store = Annotated[
-    str, typer.Option(help="Folder that keeps features, or a URL such as s3://bucket/features.")
-]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
 
 
@@ -28,9 +25,9 @@ def stat(store: Store, json: Json = False, debug: Debug = False) -> None:
     import json as encoder
 
     from pipeline.progress import progress
-    from pipeline.storekeeping import open_store, survey
+    from pipeline.storekeeping import existing_store, survey
 
-    kept = open_store(store)
+    kept = existing_store(store)
     with progress() as bar:
         found = survey(kept, bar)
     if json:
@@ -73,9 +70,9 @@ def verify(
     import json as encoder
 
     from pipeline.progress import progress
-    from pipeline.storekeeping import inspect, open_store, remove_damaged
+    from pipeline.storekeeping import existing_store, inspect, remove_damaged
 
-    kept = open_store(store)
+    kept = existing_store(store)
     with progress() as bar:
         damages = list(inspect(kept, bar))
     removed = remove_damaged(kept, damages) if remove else 0
@@ -110,9 +107,9 @@ def gc(
       pipeline store gc --store features/ --extractor 2f61c0d8a5b34e07a9d1c2b3e4f50617
     """
     from pipeline.progress import progress
-    from pipeline.storekeeping import collect, open_store
+    from pipeline.storekeeping import collect, existing_store
 
-    kept = open_store(store)
+    kept = existing_store(store)
     with progress() as bar:
         found = list(collect(kept, dry_run, extractor, bar))
     for each in found:
@@ -138,9 +135,9 @@ def pack(
     """
     from data.packing import pack as roll
     from pipeline.progress import progress
-    from pipeline.storekeeping import open_store
+    from pipeline.storekeeping import existing_store
 
-    kept, done = open_store(store), 0
+    kept, done = existing_store(store), 0
     with progress() as bar:
 
         def advance(more: int) -> None:

@@ -20,7 +20,7 @@ from data.ledger import Ledger, LedgerRow
 from data.packing import pack
 from data.processes import unique_name
 from data.store import FeatureStore
-from pipeline.storekeeping import Held, collect, inspect, open_store, remove_damaged, survey
+from pipeline.storekeeping import Held, collect, existing_store, inspect, remove_damaged, survey
 
 _NUMBERS = itertools.count()
 ROW = LedgerRow("/d/a.mp4", 1, 1, "", "pair", "done", duration_s=1800.0)
@@ -107,7 +107,7 @@ def test_empty_store_holds_nothing(store: FeatureStore) -> None:
 
 def test_absent_folder_is_an_input_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such store"):
-        open_store(str(tmp_path / "none"))
+        existing_store(str(tmp_path / "none"))
 
 
 # --- verify ---------------------------------------------------------------------------------------------------

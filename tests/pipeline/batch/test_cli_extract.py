@@ -53,6 +53,21 @@ def command(folder: Path, store: Path, weights: Path) -> list[str | Path]:
     return ["extract", "--input", folder, "--store", store, "--weights", weights, "--device", "cpu"]
 
 
+def process(folder: Path, store: Path, weights: Path) -> tuple[list[str], dict[str, str]]:
+    """The command as a process of its own that tells its events, and its environment."""
+    arguments = [str(part) for part in command(folder, store, weights)]
+    script = [
+        sys.executable,
+        "-P",
+        "-c",
+        "from pipeline.cli import main; main()",
+        *arguments,
+        "--events",
+        "-",
+    ]
+    return script, {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
 def test_a_folder_is_extracted_told_and_not_extracted_again(
     cli: Callable[..., Any], folder: Path, tmp_path: Path, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
