@@ -69,7 +69,8 @@ def load_trunk(arch: Arch, path: Path) -> nn.Module:
     Accepts our own safetensors, torchvision state dicts and OpenMMLab TSN checkpoints (.pth); classifier layers are
     dropped. Pickled code is never run (`weights_only`).
 
-    Raises WeightsError when the file is missing, damaged, of another type, or made for another network.
+    Raises WeightsError when the file is missing, damaged, of another type, made for another network, or holds values
+    that are not finite.
     """
     trunk = build_trunk(arch)
     state = _trunk_names(_read_tensors(path), path)
@@ -93,6 +94,9 @@ def load_trunk(arch: Arch, path: Path) -> nn.Module:
             path,
             "name weights that fit visual.arch, or change visual.arch",
         )
+    # Here, because fused operations may turn what is not a number into zero.
+    if bad := [name for name in expected if name in state and not torch.isfinite(state[name]).all()]:
+        raise WeightsError(f"values of {bad[0]} are not finite", path, "fetch or train them again")
     trunk.load_state_dict(state, strict=False)
     return trunk.eval()
 

@@ -46,12 +46,11 @@ def choose_dtype(device: torch.device, precision: Precision) -> torch.dtype:
 
 
 @contextmanager
-def inference(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
-    """Gradient-free, deterministic context; reduced precision by autocast, and float32 without TF32 shortcuts."""
+def inference() -> Iterator[None]:
+    """Gradient-free, deterministic context, and float32 without TF32 shortcuts."""
     with (
         torch.inference_mode(),
         torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
-        torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32),
     ):
         yield
 

@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from configs.schema import VisualConfig
 from data.errors import MemoryLimitError, WeightsError
+from extractors.fused_resnet import FusedTrunk
 from extractors.packing import Packer
-from extractors.resnet import fuse_batch_norm, load_trunk, trunk_dim
+from extractors.replay import Network, Replay
+from extractors.resnet import load_trunk, trunk_dim
 from extractors.runtime import Precision, cache_digest, choose_dtype, inference, is_out_of_memory
 from extractors.weights import weights_sha256
 
-SCHEMA_VERSION = 1  # raise it whenever the same settings and weights begin to give other features
+SCHEMA_VERSION = 2  # raise it whenever the same settings and weights begin to give other features
 
 _CPU_BATCH = 8
 _CUDA_BATCH = 64
@@ -54,11 +56,9 @@ class TSN:
         self.dtype = choose_dtype(self.device, dtype)
         self.dim = trunk_dim(config.arch)
         self.digest = tsn_digest(config, weights, device, dtype)
-        trunk = fuse_batch_norm(load_trunk(config.arch, weights))
         self._weights = weights
-        self._trunk = trunk.to(self.device).to(memory_format=torch.channels_last)
-        self._mean = torch.tensor(config.mean, device=self.device).view(1, 3, 1, 1)
-        self._std = torch.tensor(config.std, device=self.device).view(1, 3, 1, 1)
+        trunk = FusedTrunk(load_trunk(config.arch, weights), config.mean, config.std, self.device, self.dtype)
+        self._trunk: Network = Replay(trunk) if self.device.type == "cuda" else trunk
         self._batch = _CUDA_BATCH if self.device.type == "cuda" else _CPU_BATCH
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float16]:
@@ -74,12 +74,6 @@ class TSN:
     def packer(self) -> Packer[Any]:
         """Something that fills passes with the frames of many pushes. See `Packer`."""
         return Packer(self._batch, self.dim, self._vectors)
-
-    def normalise(self, images: NDArray[np.uint8]) -> torch.Tensor:
-        """Frames (N, H, W, 3) uint8 to the network's input (N, 3, H, W) float32: subtract mean, divide by std."""
-        own = np.array(images)  # frames may be a read-only or mirrored view, which PyTorch does not take
-        pixels = torch.from_numpy(own).to(self.device).permute(0, 3, 1, 2).float()
-        return (pixels - self._mean) / self._std
 
     def _vectors(self, frames: NDArray[np.uint8]) -> NDArray[np.float16]:
         """Vectors (N, C) of frames (N, H, W, 3), pass by pass."""
@@ -106,9 +100,9 @@ class TSN:
         if len(frames) < self._batch:
             padded = np.zeros((self._batch, *frames.shape[1:]), np.uint8)
             padded[: len(frames)] = frames
-        with inference(self.device, self.dtype):
-            vectors = self._trunk(self.normalise(padded)).float()
-        return vectors[: len(frames)].cpu().numpy().astype(np.float16)
+        with inference():
+            vectors = self._trunk(torch.from_numpy(padded).to(self.device)).cpu()
+        return vectors[: len(frames)].numpy().astype(np.float16)
 
     def _shrink_batch(self, error: BaseException) -> None:
         if self._batch == 1:
@@ -117,6 +111,7 @@ class TSN:
                 fix="free memory, use --device cpu, or set a smaller visual.crop",
             ) from error
         self._batch //= 2
-        if self.device.type == "cuda":
+        if isinstance(self._trunk, Replay):
+            self._trunk.forget()
             torch.cuda.empty_cache()
         log.warning("memory ran out on %s; continuing with %d frames at once", self.device, self._batch)

@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 
 from configs.schema import AudioConfig
 from data.errors import MemoryLimitError, WeightsError
+from extractors.fused_wav2vec2 import fuse_model
 from extractors.packing import Batcher
+from extractors.replay import Replay
 from extractors.runtime import Precision, cache_digest, choose_dtype, inference, is_out_of_memory
 from extractors.weights import weights_sha256
 from extractors.windows import HOP, RECEPTIVE, SAMPLE_RATE, AudioSteps, Window, cut_windows, samples_through
 from extractors.windows import step_count as step_count  # part of this module's interface
 
-SCHEMA_VERSION = 1  # raise it whenever the same settings and weights begin to give other features
+SCHEMA_VERSION = 2  # raise it whenever the same settings and weights begin to give other features
 
 _CUDA_BATCH = 4  # windows of a full chunk in one pass; not measured, no such device was at hand
 
@@ -66,7 +68,9 @@ class Wav2Vec2:
         self.dtype = choose_dtype(self.device, dtype)
         self._weights = weights
         model, self.dim = load_model(weights)
-        self._model = model.to(self.device)
+        model = model.to(self.device)
+        self._model = model if self.dtype == torch.float32 else fuse_model(model, self.dtype)
+        self._replay = Replay(self._states) if self.device.type == "cuda" else None
         self.digest = wav2vec2_digest(config, weights, device, dtype)
         self._together = self.device.type == "cuda"
         self._batch = _CUDA_BATCH
@@ -115,8 +119,12 @@ class Wav2Vec2:
         On CUDA, windows of a full chunk run together. Other lengths hardly meet their like, and padding them with empty
         windows would cost more than it saves. On a processor one window keeps all units busy.
         """
+        return self._batch if self._together and self._is_full(samples) else 1
+
+    def _is_full(self, samples: int) -> bool:
+        """Whether `samples` is the length of a full window, at a clip's beginning or in its middle."""
         full = (self._core + self._context, self._core + 2 * self._context)
-        return self._batch if self._together and samples in map(samples_through, full) else 1
+        return samples in map(samples_through, full)
 
     def _hidden(self, windows: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
         """Last hidden states (T, C) of each of some windows of one length."""
@@ -140,10 +148,16 @@ class Wav2Vec2:
 
     def _forward(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Last hidden states (B, T, C) of a batch of windows (B, N)."""
-        with inference(self.device, self.dtype):
-            waveforms = torch.from_numpy(batch).to(self.device)
-            hidden: NDArray[np.float32] = self._model(waveforms).last_hidden_state.float().cpu().numpy()
+        # Recordings of all the lengths that last windows have would fill the memory.
+        full = self._is_full(batch.shape[1])
+        network = self._replay if self._replay is not None and full else self._states
+        with inference():
+            hidden: NDArray[np.float32] = network(torch.from_numpy(batch).to(self.device)).cpu().numpy()
         return hidden
+
+    def _states(self, waveforms: torch.Tensor) -> torch.Tensor:
+        states: torch.Tensor = self._model(waveforms).last_hidden_state
+        return states.float()
 
     def _shrink_batch(self, size: int, seconds: float, error: BaseException) -> None:
         if size == 1:
@@ -152,7 +166,9 @@ class Wav2Vec2:
                 fix="set a smaller audio.chunk_s, or use --device cpu",
             ) from error
         self._batch //= 2
-        torch.cuda.empty_cache()
+        if self._replay is not None:
+            self._replay.forget()
+            torch.cuda.empty_cache()
         log.warning("memory ran out on %s; continuing with %d windows at once", self.device, self._batch)
 
 

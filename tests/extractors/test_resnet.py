@@ -167,3 +167,11 @@ def test_pickle_that_would_run_code_is_refused(tmp_path: Path, zipped: bool) -> 
     with pytest.raises(WeightsError, match="refused"):
         load_trunk("resnet10", path)
     assert not target.exists()
+
+
+def test_weights_that_are_not_finite_are_refused_by_name(tmp_path: Path) -> None:
+    state = build_trunk("resnet10").state_dict()
+    state["layer1.0.bn1.running_var"][0] = float("inf")
+    save_file(state, tmp_path / "broken.safetensors")
+    with pytest.raises(WeightsError, match=r"layer1\.0\.bn1\.running_var are not finite"):
+        load_trunk("resnet10", tmp_path / "broken.safetensors")

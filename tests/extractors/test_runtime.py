@@ -44,14 +44,12 @@ def test_impossible_precision_is_a_usage_error(name: Any) -> None:
         runtime.choose_dtype(CPU, name)
 
 
-def test_inference_computes_in_the_chosen_format_without_gradients() -> None:
+def test_inference_keeps_no_gradients_and_is_deterministic() -> None:
     layer, x = torch.nn.Linear(4, 4), torch.ones(1, 4)
-    with runtime.inference(CPU, torch.bfloat16):
-        assert layer(x).dtype is torch.bfloat16
-    with runtime.inference(CPU, torch.float32):
-        y = layer(x)
-    assert y.dtype is torch.float32
-    assert not y.requires_grad
+    with runtime.inference():
+        assert not layer(x).requires_grad
+        assert torch.backends.cudnn.deterministic
+        assert not torch.backends.cudnn.allow_tf32
 
 
 def test_memory_errors_are_told_from_others() -> None:

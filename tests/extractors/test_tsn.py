@@ -47,13 +47,6 @@ def test_no_frames_give_no_vectors(tsn: TSN, frames: np.ndarray) -> None:
     assert tsn(frames[:0]).shape == (0, 256)
 
 
-def test_normalisation_by_hand(tsn: TSN) -> None:
-    # One pixel (R, G, B) = (124, 0, 255): (124-123.675)/58.395, (0-116.28)/57.12, (255-103.53)/57.375
-    pixels = tsn.normalise(np.array([[[[124, 0, 255]]]], np.uint8))
-    assert pixels.shape == (1, 3, 1, 1)
-    assert pixels.flatten().tolist() == pytest.approx([0.0055655, -2.0357143, 2.6400000], abs=1e-6)
-
-
 def test_equals_the_plain_trunk_on_normalised_frames(tsn: TSN, weights: Path, frames: np.ndarray) -> None:
     mean, std = np.array(CONFIG.mean, np.float32), np.array(CONFIG.std, np.float32)
     pixels = torch.from_numpy(((frames - mean) / std).transpose(0, 3, 1, 2).copy())

@@ -1,0 +1,130 @@
+"""Convolutions and linear layers for inference: one operation each, on weights that were brought into order once.
+
+On a processor they are the operators that PyTorch's own compiler puts in the place of a layer and its activation
+(`torch.ops.mkldnn`, in PyTorch since 2.0), so nothing has to be compiled. Sums are float32 and are rounded once. On
+other devices, and in builds without oneDNN, the same steps run one after the other.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+After = Literal["none", "relu", "gelu"]
+
+
+class Convolution(Protocol):
+    """A convolution of channels-last maps with what follows it."""
+
+    def __call__(self, maps: Tensor, after: After = "none") -> Tensor:
+        """`after` of the convolution of `maps` (N, C, H, W)."""
+        ...
+
+    def onto(self, rest: Tensor, maps: Tensor) -> Tensor:
+        """ReLU of `rest` plus the convolution of `maps`; `rest` is overwritten."""
+        ...
+
+
+def convolution(
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: tuple[int, ...],
+    padding: tuple[int, ...] = (0, 0),
+    groups: int = 1,
+) -> Convolution:
+    """The convolution with `weight` (O, C / groups, KH, KW), in its number format and on its device."""
+    make = _Fused if weight.device.type == "cpu" and has_onednn() else _Separate
+    return make(weight.detach().contiguous(memory_format=torch.channels_last), bias, stride, padding, groups)
+
+
+def has_onednn() -> bool:
+    """Whether this build of PyTorch has the operators of oneDNN."""
+    return torch.backends.mkldnn.is_available()
+
+
+class Linear(nn.Module):
+    """A linear layer of the weights of `layer` in `dtype`, which also is the format of what it gives."""
+
+    def __init__(self, layer: nn.Linear, dtype: torch.dtype, after: Literal["none", "gelu"] = "none") -> None:
+        super().__init__()
+        self._dtype, self._after = dtype, after
+        weight = layer.weight.detach().to(dtype)
+        self._fused = weight.device.type == "cpu" and has_onednn()
+        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight) if self._fused else weight
+        self._bias = None if layer.bias is None else layer.bias.detach().to(dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.to(self._dtype)
+        if self._fused:
+            kind = "none" if self._after == "gelu" else ""  # of GELU: the exact one
+            return torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, self._after, [], kind)
+        out = functional.linear(x, self._weight, self._bias)
+        return functional.gelu(out) if self._after == "gelu" else out
+
+
+class _Separate:
+    """Convolution, addition and activation, one after the other."""
+
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor | None,
+        stride: tuple[int, ...],
+        padding: tuple[int, ...],
+        groups: int,
+    ) -> None:
+        self._weight, self._bias = weight, None if bias is None else bias.detach().to(weight.dtype)
+        self._stride, self._padding, self._groups = stride, padding, groups
+
+    def __call__(self, maps: Tensor, after: After = "none") -> Tensor:
+        out = functional.conv2d(
+            maps, self._weight, self._bias, self._stride, self._padding, groups=self._groups
+        )
+        if after == "relu":
+            return out.relu_()
+        return functional.gelu(out) if after == "gelu" else out
+
+    def onto(self, rest: Tensor, maps: Tensor) -> Tensor:
+        return rest.add_(self(maps)).relu_()
+
+
+class _Fused:
+    """One operation, on weights in the order that it wants for the shape at hand."""
+
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor | None,
+        stride: tuple[int, ...],
+        padding: tuple[int, ...],
+        groups: int,
+    ) -> None:
+        self._weight, self._packed = weight, weight
+        self._shape: torch.Size | None = None  # of the input that `_packed` is meant for
+        self._bias = None if bias is None else bias.detach().float()
+        self._geometry = (list(padding), list(stride), [1, 1], groups)
+
+    def __call__(self, maps: Tensor, after: After = "none") -> Tensor:
+        self._pack(maps.shape)
+        kind = "none" if after == "gelu" else ""  # of GELU: the exact one
+        return torch.ops.mkldnn._convolution_pointwise(
+            maps, self._packed, self._bias, *self._geometry, after, [], kind
+        )
+
+    def onto(self, rest: Tensor, maps: Tensor) -> Tensor:
+        self._pack(maps.shape)
+        bias = None if self._bias is None else self._bias.to(maps.dtype)  # this operator takes no other
+        return torch.ops.mkldnn._convolution_pointwise_.binary(
+            rest, maps, self._packed, bias, *self._geometry, "add", 1.0, "relu", [], ""
+        )
+
+    def _pack(self, shape: torch.Size) -> None:
+        # For another shape the order would be wrong: not the result, but up to twelve times the time.
+        if shape != self._shape:
+            self._packed = torch.ops.mkldnn._reorder_convolution_weight(
+                self._weight, *self._geometry, list(shape)
+            )
+            self._shape = shape
