@@ -4,6 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 PARITY := .venv-parity
 BIN := $(VENV)/bin
+BENCH ?=  # options of benchmarks/run.py
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint parity bench clean
@@ -29,8 +30,8 @@ lint: $(VENV)/.installed-dev  ## Check style and types
 parity: $(PARITY)/.installed  ## Compare TSN with mmaction2's own recognizer, in an environment of its own
 	$(PARITY)/bin/python -m pytest tests/parity --confcutdir=tests/parity -m mmaction
 
-bench: $(VENV)/.installed-dev  ## Measure speeds as ratios to a peer or a limit, all in one run
-	$(BIN)/python benchmarks/run.py
+bench: $(VENV)/.installed-dev $(PARITY)/.installed  ## Measure speeds as ratios to a peer or a limit, all in one run
+	$(BIN)/python benchmarks/run.py --parity $(PARITY)/bin/python $(BENCH)
 
 clean:  ## Remove environments, caches and outputs
 	rm -rf $(VENV) $(PARITY) demo-out pipeline-out build dist *.egg-info

@@ -11,9 +11,9 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import psutil
+from rows import Row
 
 from configs.schema import DecodeConfig
 from pipeline.decode.base import VideoBatch
@@ -26,15 +26,6 @@ SIDE = 192
 FILL = "scale=1280:720:force_original_aspect_ratio=increase,crop=1280:720"
 SECONDS = 8
 """Length of the clip whose pieces of one second show what a clip costs beyond its frames."""
-
-
-class Row(NamedTuple):
-    """One line of a table: what was measured, the number with its unit, and what it is compared with."""
-
-    what: str
-    value: float
-    unit: str
-    peer: str
 
 
 def decoding(clips: Sequence[Path], folder: Path) -> list[Row]:

@@ -8,6 +8,7 @@ reach the slower limit: with D and M seconds of media a second they allow 1 / (1
 from __future__ import annotations
 
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+from rows import Row
 
 from pipeline.decode.ffmpeg import program
 from pipeline.decode.worker import DecodePool
@@ -27,7 +29,106 @@ from pipeline.extract import decode_pool
 
 ROOT = Path(__file__).resolve().parents[1]
 WORKER = "from pipeline.cli import main; main()"
+ROUNDS = 3
+SHORT_S = 120.0
 _POLL_S = 0.2
+
+
+def against_limits(source: Path, count: int, work: Path) -> list[Row]:
+    """Both presets on `count` clips of `source`, `compact` on clips of 720 lines too."""
+    rows = []
+    small, large, few = work / "small", work / "large", work / "few"
+    lengths = {
+        small: make_clips(source, small, None, count),
+        large: make_clips(source, large, 720, count),
+        few: make_clips(source, few, None, 2),
+    }
+    compact, paper = weights_folder("compact"), random_paper(work / "paper")
+    for name, folder, weights in (
+        ("compact, 720p", large, compact),
+        ("compact, clips as they are", small, compact),
+        ("paper, clips as they are", few, paper),
+    ):
+        rows += one_setup(name, folder, lengths[folder], weights)
+    return rows
+
+
+def one_setup(name: str, folder: Path, media_s: float, weights: Path) -> list[Row]:
+    """Whole extraction with one worker and with two, against decoding alone and the networks alone on two cores."""
+    parts = {
+        "whole": lambda: whole_s(folder, weights, 2),
+        "one": lambda: whole_s(folder, weights, 1),
+        "decoding": lambda: decoding_s(folder, weights, 2),
+        "networks": lambda: networks_s(media_s, weights, 2),
+    }
+    rounds = [{part: run() for part, run in parts.items()} for _ in range(ROUNDS)]
+    found = {part: media_s / statistics.median(times[part] for times in rounds) for part in parts}
+    slower = min(found["decoding"], found["networks"])
+    together = 1 / (1 / found["decoding"] + 1 / found["networks"])
+    limits = f"decoding alone {found['decoding']:.1f}, networks alone {found['networks']:.1f} x real time"
+    return [
+        Row(f"extract, {name}", found["whole"], "x", "real time, two workers on two cores"),
+        Row(f"extract, {name}", found["whole"] / slower, "x", f"the slower limit ({limits})"),
+        Row(
+            f"extract, {name}",
+            found["whole"] / together,
+            "x",
+            f"what both allow on the same cores, {together:.1f} x",
+        ),
+        Row(f"extract, {name}, two workers", found["whole"] / found["one"], "x", "one worker of one thread"),
+    ]
+
+
+def memory(clip: Path, long_s: float, work: Path) -> list[Row]:
+    """Peak memory of the workers and of the driver for a clip of two minutes and a long one."""
+    short, long = work / "short.mp4", work / "long.mp4"
+    loop(clip, short, SHORT_S)
+    loop(clip, long, long_s)
+    weights = weights_folder("compact")
+    peaks = {path: peak_mb(path, weights) for path in (short, long)}
+    against = f"the same for {SHORT_S / 60:.0f} min, {peaks[short][1]:.0f} MB"
+    return [
+        Row(
+            f"memory of a worker with its decoder, {long_s / 60:.0f} min",
+            peaks[long][1] / peaks[short][1],
+            "x",
+            against,
+        ),
+        Row(
+            f"memory of the driver, {long_s / 60:.0f} min",
+            peaks[long][0] / peaks[short][0],
+            "x",
+            f"{SHORT_S / 60:.0f} min",
+        ),
+    ]
+
+
+def random_paper(folder: Path) -> Path:
+    """A weights folder of the preset `paper` with random weights, since the real ones must be fetched."""
+    import torch
+    import transformers
+    from safetensors.torch import save_file
+
+    from configs.loader import dump, load_config
+    from extractors.resnet import build_trunk
+
+    folder.mkdir()
+    torch.manual_seed(0)
+    save_file(build_trunk("resnet50").state_dict(), folder / "tsn.safetensors")
+    # The shape of wav2vec 2.0 XLS-R 300M.
+    shape = transformers.Wav2Vec2Config(
+        hidden_size=1024,
+        num_hidden_layers=24,
+        num_attention_heads=16,
+        intermediate_size=4096,
+        feat_extract_norm="layer",
+        conv_bias=True,
+        do_stable_layer_norm=True,
+    )
+    transformers.Wav2Vec2Model(shape).save_pretrained(folder / "wav2vec2")
+    names = ["visual.weights=shipped:tsn.safetensors", "audio.weights=shipped:wav2vec2"]
+    (folder / "config.yaml").write_text(dump(load_config("paper", names)), encoding="utf-8")
+    return folder
 
 
 def make_clips(source: Path, folder: Path, height: int | None, count: int) -> float:

@@ -1,119 +1,101 @@
-"""Speeds as ratios, each to a peer or a limit measured in the same run: `make bench`.
+"""Speeds and memory as ratios, each to a peer or a limit measured in the same run: `make bench`.
 
-Absolute times say more of the machine than of the code, so each line names what it is compared with. Every number is
-the median of several rounds in which the compared parts take turns.
+    python benchmarks/run.py --parity .venv-parity/bin/python [--clips FOLDER] [--long-s 7200] [--only SECTION ...]
+
+Absolute times say more of the machine than of the code, so each line names what it is compared with. Compared parts
+take turns. Leave the machine alone meanwhile.
 """
 
 from __future__ import annotations
 
-import statistics
-import subprocess
+import argparse
+import os
+import platform
 import sys
-import time
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
+import decoding
+import extraction
+import networks
+import torch
+from rows import Row, markdown
 
 from data.errors import ForensicError
-from data.media import MediaInfo
-from pipeline.decode import backend
-from pipeline.decode.ffmpeg import program
-from pipeline.detector import Pipeline, bundle_config, weights_folder
-from pipeline.probe import probe
+from extractors.runtime import cpu_has_bf16
+from pipeline.detector import weights_folder
+from pipeline.experiment import machine
 
-ROUNDS = 3
-FRAMES = 64
-SECONDS = 20
+ROOT = Path(__file__).resolve().parents[1]
 
 
-def main(clip: Path) -> None:
-    """Measure on `clip` and print the table."""
-    folder = weights_folder("compact")
-    config = bundle_config(folder)
-    info = probe(clip, config.decode)
-    print(f"{clip.name}, {info.duration_s or 0:.1f} s; medians of {ROUNDS} rounds")
-    decoding(info)
-    networks(folder)
-    whole(clip)
-
-
-def medians(parts: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Median seconds of each part; the parts take turns, so that a busy moment falls on all of them."""
-    times_s: dict[str, list[float]] = {name: [] for name in parts}
-    for part in parts.values():
-        part()
-    for _ in range(ROUNDS):
-        for name, part in parts.items():
-            started_s = time.perf_counter()
-            part()
-            times_s[name].append(time.perf_counter() - started_s)
-    return {name: statistics.median(times) for name, times in times_s.items()}
-
-
-def decoding(info: MediaInfo) -> None:
-    """Our decoders against ffmpeg decoding into nothing, both with two threads."""
-    command = [program(), "-v", "error", "-threads", "2", "-i", str(info.path), "-f", "null", "-"]
-
-    def all_of(name: str) -> None:
-        decoder = backend(name)
-        for _ in decoder.frames(info, None) if info.video is not None else ():
-            pass
-        for _ in decoder.audio(info, 16_000) if info.audio is not None else ():
-            pass
-
-    parts: dict[str, Callable[[], object]] = {
-        "ffmpeg": lambda: subprocess.run(command, check=True),
-        "pyav": lambda: all_of("pyav"),
-    }
-    found = medians(parts)
-    show("decode to RGB and 16 kHz with PyAV", found["pyav"] / found["ffmpeg"], "ffmpeg -f null")
-
-
-def networks(folder: Path) -> None:
-    """TSN in bfloat16 against float32, and wav2vec 2.0 against the duration of its sound."""
-    import torch
-
-    from extractors.runtime import cpu_has_bf16
-    from extractors.tsn import TSN
-    from extractors.wav2vec2 import Wav2Vec2
-
-    config = bundle_config(folder)
-    rng = np.random.default_rng(0)
-    size = config.visual.crop
-    frames = rng.integers(0, 256, (FRAMES, size, size, 3), np.uint8)
-    full, half = (TSN(config.visual, folder / "tsn.safetensors", dtype=name) for name in ("fp32", "bf16"))
-    found = medians({"fp32": lambda: full(frames), "bf16": lambda: half(frames)})
-    units = "has bfloat16 units" if cpu_has_bf16() else "has no bfloat16 units: auto is float32"
-    show("TSN in bfloat16", found["bf16"] / found["fp32"], f"float32; this processor {units}")
-    show("TSN in float32", found["fp32"] / (FRAMES / config.decode.fps), "the clip's duration")
-    sound = rng.normal(0, 0.1, SECONDS * 16_000).astype(np.float32)
-    audio = Wav2Vec2(config.audio, folder / "wav2vec2")
-    found = medians({"wav2vec2": lambda: audio(sound)})
-    show(
-        "wav2vec 2.0", found["wav2vec2"] / SECONDS, f"the clip's duration, {torch.get_num_threads()} threads"
+def main() -> None:
+    """Measure what is asked for and print it as one table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--parity", type=Path, help="python with mmaction2, from `make parity`")
+    parser.add_argument(
+        "--clips", type=Path, default=ROOT / "examples", help="folder of MP4 files to measure on"
     )
+    parser.add_argument("--count", type=int, default=12, help="clips in the folder that is extracted")
+    parser.add_argument("--long-s", type=float, default=1200.0, help="length of the long clip for memory")
+    parser.add_argument("--only", nargs="*", choices=sorted(SECTIONS), help="these sections")
+    options = parser.parse_args()
+    features = "bfloat16 units" if cpu_has_bf16() else "no bfloat16 units"
+    print(f"{machine('cpu')}, {features}, PyTorch {torch.__version__}, {platform.system()}")
+    print(f"load before: {os.getloadavg()[0]:.2f}\n", flush=True)
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(prefix="bench-") as work:
+        for name in options.only or SECTIONS:
+            found = SECTIONS[name](options, Path(work))
+            print(
+                "\n".join(f"{row.what}: {row.value:.4g} {row.unit} ({row.against})" for row in found),
+                flush=True,
+            )
+            rows += found
+    print("\n" + markdown(rows))
 
 
-def whole(clip: Path) -> None:
-    """File to report, weights already loaded."""
-    detector = Pipeline.from_pretrained("compact", device="cpu")
-    factors = [detector(clip).clock.real_time_factor or 0.0 for _ in range(ROUNDS)]
-    show("the whole run on the processor", statistics.median(factors), "the clip's duration")
+def measure_decoding(options: argparse.Namespace, work: Path) -> list[Row]:
+    """Our decoders against ffmpeg."""
+    folder = work / "decoding"
+    folder.mkdir()
+    clips = sorted(options.clips.glob("*.mp4"))
+    long_enough = [clip for clip in clips if extraction.duration_s(clip) >= decoding.SECONDS]
+    if not long_enough:
+        long_enough = [work / "looped.mp4"]
+        extraction.loop(clips[0], long_enough[0], 2.0 * decoding.SECONDS)
+    return decoding.decoding(long_enough[:3], folder)
 
 
-def show(what: str, ratio: float, peer: str) -> None:
-    """One line of the table."""
-    print(f"  {what:<40} {ratio:7.2f} x  {peer}")
+def measure_networks(options: argparse.Namespace, work: Path) -> list[Row]:
+    """TSN and wav2vec 2.0 against mmaction2, transformers and the processor."""
+    rows = networks.wav2vec2_base() + networks.compact(weights_folder("compact"))
+    if options.parity is not None:
+        rows = networks.resnet50(options.parity) + rows
+    return rows
+
+
+def measure_extraction(options: argparse.Namespace, work: Path) -> list[Row]:
+    """The whole extraction of both presets against its limits, and one worker against two."""
+    return extraction.against_limits(options.clips, options.count, work)
+
+
+def measure_memory(options: argparse.Namespace, work: Path) -> list[Row]:
+    """Memory against duration."""
+    return extraction.memory(sorted(options.clips.glob("*.mp4"))[0], options.long_s, work)
+
+
+SECTIONS: dict[str, Callable[[argparse.Namespace, Path], list[Row]]] = {
+    "decoding": measure_decoding,
+    "networks": measure_networks,
+    "extraction": measure_extraction,
+    "memory": measure_memory,
+}
 
 
 if __name__ == "__main__":
-    samples = sorted((Path(__file__).parents[1] / "examples").glob("*.mp4"))
-    if len(sys.argv) > 1:
-        samples = [Path(sys.argv[1])]
-    if not samples:
-        sys.exit("usage: python benchmarks/run.py CLIP")
     try:
-        main(samples[0])
+        main()
     except ForensicError as error:
         sys.exit(f"error: {error}")

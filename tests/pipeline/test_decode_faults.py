@@ -98,10 +98,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[DecodePool]:
     """One process, whose clips do what their names say."""
-    honest = process.bootstrap()
+    honest = process.bootstrap("pipeline.decode.child")
     ours = honest.replace("from pipeline.decode.child import main; main()", f"exec({FAULTS!r}, {{}})")
     assert ours != honest
-    monkeypatch.setattr(process, "bootstrap", lambda: ours)
+    monkeypatch.setattr(process, "bootstrap", lambda module: ours)
     with DecodePool(CONFIG, None, None) as pool:
         yield pool
 
