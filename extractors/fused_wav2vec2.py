@@ -11,6 +11,8 @@ from torch.nn.utils import parametrize
 
 from extractors.onednn import Convolution, Linear, convolution
 
+_BLOCK = 4096
+
 
 def fuse_model(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     """`model`, of `transformers`, changed in place: products in `dtype`, with weights that were converted once.
@@ -97,10 +99,11 @@ class _FirstLayer(nn.Module):
 
     def _normalised(self, window: Tensor, norm: nn.GroupNorm) -> Tensor:
         """Output (1, C, 1, T) for one window (N,): its own statistics make a convolution of its own."""
-        centred = window - window.mean()  # which normalisation takes away, and rounding would feel
-        seen = centred.unfold(0, self._kernel, self._stride).double()
-        mean = seen.mean(0)
-        covariance = seen.T @ seen / len(seen) - mean.outer(mean)
+        # Normalisation takes a constant away, and rounding would feel it.
+        centred = window - _moments(window[:, None])[0, 1].float()
+        moments = _moments(centred.unfold(0, self._kernel, self._stride))
+        mean = moments[-1, :-1]
+        covariance = moments[:-1, :-1] - mean.outer(mean)
         weight = self._weight.double()
         variance = ((weight @ covariance) * weight).sum(1).clamp(min=0)
         scale = norm.weight / torch.sqrt(variance + norm.eps)
@@ -118,6 +121,17 @@ class _FirstLayer(nn.Module):
         padded = functional.pad(weight, (0, self._groups * self._stride - self._kernel)).to(self._dtype)
         grouped = padded.view(len(weight), self._groups, self._stride).transpose(1, 2).unsqueeze(2)
         return convolution(grouped, bias, (1, 1))
+
+
+def _moments(rows: Tensor) -> Tensor:
+    """Means (K + 1, K + 1) of the products of the columns of `rows` (N, K) and a last column of ones, in float64.
+
+    Blocks of fixed size are summed up, since one long product is split by the number of threads.
+    """
+    ones = rows.new_ones(len(rows), 1)
+    columns = functional.pad(torch.cat([rows, ones], 1).double(), (0, 0, 0, -len(rows) % _BLOCK))
+    blocks = columns.view(-1, _BLOCK, columns.shape[1])
+    return (blocks.transpose(1, 2) @ blocks).sum(0) / len(rows)
 
 
 class _After(nn.Module):

@@ -44,9 +44,9 @@ def wav2vec2_digest(
 class Wav2Vec2:
     """A 16 kHz waveform to its last hidden states, in chunks on a grid that is anchored at sample 0.
 
-    A chunk is `chunk_s` of steps with `context_s` more on both sides, which are computed and dropped. Each chunk runs
-    alone, because models with a group-norm feature encoder (wav2vec2-base) change their values with padding and with
-    longer neighbours. A clip of at most one chunk plus context is therefore computed in one piece, exactly as
+    A chunk is `chunk_s` of steps with `context_s` more on both sides, which are computed and dropped. No chunk is
+    padded in time, because models with a group-norm feature encoder (wav2vec2-base) change their values with
+    padding. A clip of at most one chunk plus context is therefore computed in one piece, exactly as
     `transformers` does; a longer one depends on the chunk settings, which are part of `digest`.
 
     The waveform in [-1, 1] goes in as it is: the features that this work builds on were made without the zero-mean

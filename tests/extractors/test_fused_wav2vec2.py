@@ -89,6 +89,17 @@ def test_company_never_changes_a_bit(kind: dict[str, Any]) -> None:
 
 
 @KINDS
+def test_threads_never_change_a_bit(kind: dict[str, Any]) -> None:
+    _, fused = pair(kind)
+    alone = states(fused, sound(200_000))
+    torch.set_num_threads(2)
+    try:
+        assert torch.equal(states(fused, sound(200_000)), alone)
+    finally:
+        torch.set_num_threads(1)
+
+
+@KINDS
 def test_lengths_before_never_change_a_bit(kind: dict[str, Any]) -> None:
     _, fused = pair(kind)
     first = states(fused, sound(8000))

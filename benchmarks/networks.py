@@ -1,0 +1,208 @@
+"""TSN and wav2vec 2.0 against what others run and against what the processor can multiply.
+
+Everything that is compared takes turns within one run, and each figure is the median of its rounds.
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from configs.schema import AudioConfig, VisualConfig
+from extractors.resnet import build_trunk
+from extractors.tsn import TSN
+from extractors.wav2vec2 import SAMPLE_RATE, Wav2Vec2
+from pipeline.detector import bundle_config
+
+ROUNDS = 3
+FRAMES = 24  # passes of 8 of ours, and one pass of mmaction2, whose own test pipeline takes 25
+SECONDS = 20
+MATRIX = 4096
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison: what, our figure, the peer's, and ours as a multiple of it."""
+
+    name: str
+    ours: float
+    peer: float
+    against: str
+
+    @property
+    def ratio(self) -> float:
+        """How many times the peer's figure ours is."""
+        return self.ours / self.peer
+
+
+def resnet50(peers_python: Path, threads: int = 2) -> list[Row]:
+    """TSN ResNet-50 at 256 pixels against mmaction2's recognizer loop and the matrix-product limit, in frames/s.
+
+    `peers_python` is the interpreter of the environment that `make parity` builds.
+    """
+    frames = np.random.default_rng(0).integers(0, 256, (FRAMES, 256, 256, 3), np.uint8)
+    with TemporaryDirectory() as name, _threads(threads):
+        folder = Path(name)
+        np.save(folder / "frames.npy", frames)
+        with _recognizer_loop(peers_python, folder, threads) as theirs:
+            extractor = TSN(VisualConfig(arch="resnet50"), folder / "tsn.pth")
+            found = _medians({"ours": _timed(lambda: extractor(frames)), "theirs": theirs, "limit": _product})
+            cosine = _least_cosine(extractor(frames), np.load(folder / "features.npy"))
+    limit = MATRIX**3 / found["limit"] / _multiply_adds("resnet50", 256)
+    speed = FRAMES / found["ours"]
+    return [
+        Row("TSN ResNet-50, frames/s", speed, FRAMES / found["theirs"], "mmaction2's recognizer loop"),
+        Row("TSN ResNet-50, frames/s", speed, limit, "the bfloat16 matrix-product limit"),
+        Row("TSN ResNet-50, least cosine", cosine, 1.0, "mmaction2 in float32"),
+    ]
+
+
+def wav2vec2_base(threads: int = 2) -> list[Row]:
+    """wav2vec 2.0 base with random weights against the plain loop of transformers in float32, in x real time."""
+    from transformers import Wav2Vec2Config, Wav2Vec2Model
+
+    sound = _sound()
+    with TemporaryDirectory() as name, _threads(threads):
+        torch.manual_seed(0)
+        plain = Wav2Vec2Model(Wav2Vec2Config()).eval()
+        plain.save_pretrained(name)
+        extractor = Wav2Vec2(AudioConfig(chunk_s=SECONDS), Path(name))
+
+        def loop() -> NDArray[np.float32]:
+            with torch.inference_mode():
+                return plain(torch.from_numpy(sound)[None]).last_hidden_state[0].numpy()
+
+        found = _medians({"ours": _timed(lambda: extractor(sound)), "theirs": _timed(loop)})
+        cosine = _least_cosine(extractor(sound).values, loop())
+    return [
+        Row(
+            "wav2vec 2.0 base, x real time",
+            SECONDS / found["ours"],
+            SECONDS / found["theirs"],
+            "the plain float32 loop of transformers",
+        ),
+        Row("wav2vec 2.0 base, least cosine", cosine, 1.0, "transformers in float32"),
+    ]
+
+
+def compact(folder: Path, threads: int = 1) -> list[Row]:
+    """The networks of the weights folder `folder` against the duration of what they see, in x real time."""
+    config = bundle_config(folder)
+    size, fps = config.visual.crop, config.decode.fps
+    frames = np.random.default_rng(0).integers(0, 256, (8 * FRAMES, size, size, 3), np.uint8)
+    sound = _sound()
+    with _threads(threads):
+        visual = TSN(config.visual, folder / "tsn.safetensors")
+        audio = Wav2Vec2(config.audio, folder / "wav2vec2")
+        found = _medians({"visual": _timed(lambda: visual(frames)), "audio": _timed(lambda: audio(sound))})
+    visual_s, audio_s = found["visual"] / (len(frames) / fps), found["audio"] / SECONDS
+    against = f"the clip's duration, {threads} thread(s)"
+    return [
+        Row("compact TSN, x real time", 1 / visual_s, 1.0, against),
+        Row("compact wav2vec 2.0, x real time", 1 / audio_s, 1.0, against),
+        Row("compact, both, x real time", 1 / (visual_s + audio_s), 1.0, against),
+    ]
+
+
+def _medians(parts: dict[str, Callable[[], float]]) -> dict[str, float]:
+    """Median seconds of each part; the parts take turns, so that a busy moment falls on all of them."""
+    for part in parts.values():
+        part()
+    rounds = [{name: part() for name, part in parts.items()} for _ in range(ROUNDS)]
+    return {name: statistics.median(times[name] for times in rounds) for name in parts}
+
+
+def _timed(action: Callable[[], object]) -> Callable[[], float]:
+    def run() -> float:
+        started_s = time.perf_counter()
+        action()
+        return time.perf_counter() - started_s
+
+    return run
+
+
+def _product() -> float:
+    """Seconds of one large product of bfloat16 matrices."""
+    left, right = (torch.randn(MATRIX, MATRIX).bfloat16() for _ in range(2))
+    return _timed(lambda: torch.mm(left, right))()
+
+
+def _multiply_adds(arch: str, size: int) -> int:
+    """Multiply-adds of the convolutions of one frame."""
+    total = 0
+
+    def count(conv: torch.nn.Module, _: object, out: torch.Tensor) -> None:
+        nonlocal total
+        total += out[0].numel() * conv.weight[0].numel()
+
+    trunk = build_trunk(arch).eval()
+    for module in trunk.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.register_forward_hook(count)
+    with torch.inference_mode():
+        trunk(torch.zeros(1, 3, size, size))
+    return total
+
+
+def _sound() -> NDArray[np.float32]:
+    return np.random.default_rng(0).normal(0, 0.1, SECONDS * SAMPLE_RATE).astype(np.float32)
+
+
+def _least_cosine(ours: NDArray[np.floating], theirs: NDArray[np.floating]) -> float:
+    pair = (torch.from_numpy(np.asarray(values, np.float32)) for values in (ours, theirs))
+    return float(torch.cosine_similarity(*pair).min())
+
+
+@contextmanager
+def _recognizer_loop(python: Path, folder: Path, threads: int) -> Iterator[Callable[[], float]]:
+    """A process with mmaction2's loop; each call gives the seconds of one pass over the frames in `folder`."""
+    script = Path(__file__).with_name("peers.py")
+    with (folder / "peers.log").open("w") as log:
+        process = subprocess.Popen(
+            [python, script, folder, str(threads)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    requests, answers = process.stdin, process.stdout
+
+    def once() -> float:
+        requests.write("\n")
+        requests.flush()
+        return float(answers.readline())
+
+    try:
+        for line in answers:  # libraries print as well
+            if line == "ready\n":
+                break
+        else:
+            raise RuntimeError(
+                f"mmaction2's loop did not start: {(folder / 'peers.log').read_text()[-2000:]}"
+            )
+        yield once
+    finally:
+        requests.close()
+        process.wait()
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
