@@ -45,13 +45,13 @@ def resnet50(peers_python: Path, threads: int = 2) -> list[Row]:
             cosine = _least_cosine(extractor(frames), np.load(folder / "features.npy"))
     limit = MATRIX**3 / found["limit"] / _multiply_adds("resnet50", 256)
     speed = FRAMES / found["ours"]
-    theirs_fps = FRAMES / found["theirs"]
+    their_fps = FRAMES / found["theirs"]
     return [
         Row(
             "TSN ResNet-50, 256 px",
-            speed / theirs_fps,
+            speed / their_fps,
             "x",
-            f"mmaction2's recognizer loop, {theirs_fps:.1f} frames/s",
+            f"mmaction2's recognizer loop, {their_fps:.1f} frames/s",
         ),
         Row(
             "TSN ResNet-50, 256 px",
