@@ -29,28 +29,29 @@ from pipeline.extract import decode_pool
 
 ROOT = Path(__file__).resolve().parents[1]
 WORKER = "from pipeline.cli import main; main()"
-ROUNDS = 3
+ROUNDS = 2
 SHORT_S = 120.0
 _POLL_S = 0.2
 
 
-def against_limits(source: Path, count: int, work: Path) -> list[Row]:
-    """Both presets on `count` clips of `source`, `compact` on clips of 720 lines too."""
-    rows = []
-    small, large, few = work / "small", work / "large", work / "few"
+def against_limits(source: Path, work: Path) -> list[Row]:
+    """Both presets on clips of `source`, `compact` on clips of 720 lines too.
+
+    There are many clips, or ones of equal length, so that no worker waits long for the other at the end.
+    """
+    originals = sorted(source.glob("*.mp4"))
+    small, large, equal = work / "small", work / "large", work / "equal"
     lengths = {
-        small: make_clips(source, small, None, count),
-        large: make_clips(source, large, 720, count),
-        few: make_clips(source, few, None, 2),
+        small: make_clips(originals, small, None, 48),
+        large: make_clips(originals, large, 720, 24),
+        equal: make_clips(originals[:1], equal, None, 8),
     }
     compact, paper = weights_folder("compact"), random_paper(work / "paper")
-    for name, folder, weights in (
-        ("compact, 720p", large, compact),
-        ("compact, clips as they are", small, compact),
-        ("paper, clips as they are", few, paper),
-    ):
-        rows += one_setup(name, folder, lengths[folder], weights)
-    return rows
+    return [
+        *one_setup("compact, 720p", large, lengths[large], compact),
+        *one_setup("compact, clips as they are", small, lengths[small], compact),
+        *one_setup("paper, clips as they are", equal, lengths[equal], paper),
+    ]
 
 
 def one_setup(name: str, folder: Path, media_s: float, weights: Path) -> list[Row]:
@@ -131,9 +132,8 @@ def random_paper(folder: Path) -> Path:
     return folder
 
 
-def make_clips(source: Path, folder: Path, height: int | None, count: int) -> float:
-    """`count` clips out of those in `source`, scaled to `height` lines if given; returns their seconds in all."""
-    originals = sorted(source.glob("*.mp4"))
+def make_clips(originals: list[Path], folder: Path, height: int | None, count: int) -> float:
+    """`count` clips out of `originals`, scaled to `height` lines if given; returns their seconds in all."""
     folder.mkdir(parents=True)
     total_s = 0.0
     for number in range(count):

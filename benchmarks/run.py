@@ -37,7 +37,6 @@ def main() -> None:
     parser.add_argument(
         "--clips", type=Path, default=ROOT / "examples", help="folder of MP4 files to measure on"
     )
-    parser.add_argument("--count", type=int, default=12, help="clips in the folder that is extracted")
     parser.add_argument("--long-s", type=float, default=1200.0, help="length of the long clip for memory")
     parser.add_argument("--only", nargs="*", choices=sorted(SECTIONS), help="these sections")
     options = parser.parse_args()
@@ -78,7 +77,7 @@ def measure_networks(options: argparse.Namespace, work: Path) -> list[Row]:
 
 def measure_extraction(options: argparse.Namespace, work: Path) -> list[Row]:
     """The whole extraction of both presets against its limits, and one worker against two."""
-    return extraction.against_limits(options.clips, options.count, work)
+    return extraction.against_limits(options.clips, work)
 
 
 def measure_memory(options: argparse.Namespace, work: Path) -> list[Row]:
