@@ -61,7 +61,7 @@ def main() -> None:
         ):
             hours = one.hours / rate_x
             print(
-                f"| {one.name} | {one.hours:,.0f} | {disk:,.0f} | {name} | {hours:,.1f} | {hours * price:,.0f} |"
+                f"| {one.name} | {one.hours:,.0f} | {disk:,.0f} | {name} | {hours:,.2f} | {hours * price:,.0f} |"
             )
 
 
