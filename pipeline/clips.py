@@ -7,6 +7,7 @@ value depends on the neighbours, so a clip alone gives the same bytes. Memory do
 from __future__ import annotations
 
 import itertools
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.schema import PipelineConfig
-from data.errors import ForensicError, InputError
+from data.errors import ForensicError, InputError, StoreError
 from data.media import MediaInfo, StreamCoverage
 from data.store import FeatureStore, StoreKey
 from pipeline.decode.base import AudioBatch, VideoBatch
@@ -30,6 +31,9 @@ from pipeline.tracks import MODALITIES, Extractors, Modality, Track, judge, stor
 
 if TYPE_CHECKING:
     from extractors.wav2vec2 import AudioSteps
+
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -128,10 +132,18 @@ class ClipExtraction:
         return clip
 
     def _stored(self, clip: _Clip) -> bool:
-        """Note what the store holds of a clip, and say whether that is both tracks."""
+        """Note what the store holds of a clip, and say whether that is both tracks.
+
+        Among many clips, a damaged entry is no reason to stop: it is made again.
+        """
         for name, key in clip.keys.items():
             if self._store.contains(key):
-                clip.coverage[name] = stored_coverage(self._store.reader(key))
+                try:
+                    clip.coverage[name] = stored_coverage(self._store.reader(key))
+                except StoreError as error:
+                    if not self._claim:
+                        raise
+                    _LOG.warning("%s is made again: %s", clip.path, error)
         return len(clip.coverage) == len(clip.keys)
 
     def _consume(self, clip: _Clip) -> None:

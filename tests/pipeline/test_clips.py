@@ -9,6 +9,7 @@ from typing import Any
 import media_factory
 import pytest
 
+from data.errors import StoreError
 from data.media import MediaInfo
 from data.store import FeatureStore
 from pipeline.clips import ClipExtraction, Extracted
@@ -170,6 +171,20 @@ def test_a_stored_clip_is_not_even_opened(
     assert second == Extracted(
         clips[0], first.sha256, None, first.coverage, first.warnings, first.complete, fresh=False
     )
+
+
+def test_a_damaged_entry_is_made_again_among_many_and_named_for_one(
+    tiny: Extraction, clips: list[Path], store: FeatureStore, pool: DecodePool
+) -> None:
+    list(stream(tiny, store, pool, claim=True).run(clips[:2]))
+    before = entries(store)
+    damaged = Path(store.root, sorted(before)[0])
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    with pytest.raises(StoreError, match="delete this file and run again"):
+        list(stream(tiny, store, pool).run(clips[:2]))
+    found = list(stream(tiny, store, pool, claim=True).run(clips[:2]))
+    assert sorted(clip.fresh for clip in found) == [False, True]
+    assert entries(store) == before
 
 
 def test_it_says_what_it_has_come_to(

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from data.ledger import Ledger, LedgerRow
 
+from data.ledger import Ledger, LedgerRow
 from data.store import FeatureStore
 from pipeline.batch.plan import Plan, Shard, make_plan
 
