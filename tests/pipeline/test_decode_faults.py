@@ -252,11 +252,12 @@ def test_faults_of_one_process_do_not_reach_the_others(folder: Path, pool: Decod
 
 
 PARENT = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from configs.schema import DecodeConfig
 from pipeline.decode.worker import DecodePool
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 with DecodePool(DecodeConfig(), None, None, children=2) as pool:
     streams = [pool.submit(Path(sys.argv[1]), ["visual", "audio"]) for _ in range(4)]
     next(iter(streams[0]))
@@ -271,8 +272,11 @@ def test_no_process_outlives_its_parent(number: signal.Signals, folder: Path) ->
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as parent:
         assert parent.stdout is not None
         children = [psutil.Process(int(pid)) for pid in parent.stdout.readline().split()]
-        assert len(children) == 2
-        parent.send_signal(number)
-        assert parent.wait(timeout=20) == -number
+        try:
+            assert len(children) == 2
+            parent.send_signal(number)
+            assert parent.wait(timeout=20) == -number
+        finally:
+            parent.kill()
     _, alive = psutil.wait_procs(children, timeout=20)
     assert not alive
