@@ -23,6 +23,7 @@ PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobil
 
 MOVING = """() => [...document.querySelectorAll("*")].filter(each => {
     const style = getComputedStyle(each);
+    if (!style.display) return false;  // it is never drawn and has no style, as a source of a video in newer Chromium
     return style.transitionDuration !== "0s" || style.animationName !== "none" || style.scrollBehavior === "smooth";
 }).map(each => each.outerHTML.slice(0, 80))"""
 
