@@ -59,6 +59,8 @@ def test_the_clip_plays_and_shows_the_picture_of_its_time(visit: Visit, clip: Pa
             const video = document.querySelector("video");
             video.currentTime = 3.0201;
             await new Promise(done => video.addEventListener("seeked", done, { once: true }));
+            // The picture is there; it is drawn with the next frame of the page.
+            await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
         }"""
     )
     shown = page.locator("video").screenshot()

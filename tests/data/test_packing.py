@@ -318,13 +318,14 @@ def test_order_of_writing_does_not_matter_to_lookups(store: FeatureStore) -> Non
 # --- kill -9 --------------------------------------------------------------------------------------------------
 
 PACKER = """
-import os, sys
+import os, sys, time
 from data.packing import pack, tidy
 from data.store import FeatureStore
 os.write(1, b".")
 store = FeatureStore(sys.argv[1])
 tidy(store, dry=False)
-pack(store, 20_000, progress=lambda _: os.write(1, b"."))
+# A pause at each entry, without which a fast machine is done before it is killed.
+pack(store, 20_000, progress=lambda _: (os.write(1, b"."), time.sleep(0.002)))
 os.write(1, b"!")
 """
 
@@ -337,7 +338,7 @@ def test_kill_9_while_packing_loses_and_doubles_nothing(tmp_path: Path) -> None:
         before |= filled(store, *new)
         child = subprocess.Popen([sys.executable, "-c", PACKER, tmp_path], cwd=here, stdout=subprocess.PIPE)
         assert child.stdout is not None
-        told = child.stdout.read(rng.randint(1, 60))
+        told = child.stdout.read(rng.randint(1, 24))  # of at least 25
         time.sleep(rng.choice([0, rng.uniform(0, 0.05)]))
         child.kill()
         told += child.stdout.read()
