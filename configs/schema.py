@@ -42,11 +42,12 @@ class DecodeConfig(Settings):
 
 
 class VisualConfig(Settings):
-    """TSN: one vector per frame of the clock (paper 4.1)."""
+    """One vector per frame of the clock (paper 4.1): of TSN, or of measures in the face (docs/decisions.md)."""
 
-    arch: Literal["resnet10", "resnet18", "resnet50"] = "resnet50"
+    network: Literal["tsn", "face_traces"] = "tsn"
+    arch: Literal["resnet10", "resnet18", "resnet50"] = "resnet50"  # of TSN
     short_side: Positive = 256
-    crop: Positive = 256
+    crop: Positive | None = 256  # None: the whole picture
     mean: tuple[float, float, float] = (123.675, 116.28, 103.53)  # ImageNet, 0..255 RGB
     std: tuple[float, float, float] = (58.395, 57.12, 57.375)
     weights: str = "openmmlab:tsn_r50_320p_1x1x8_50e_activitynet_clip_rgb_20210301-c0f04a7e.pth"
@@ -196,6 +197,8 @@ class SynthesizeConfig(Settings):
     segment_s: tuple[Seconds, Seconds] = (0.16, 1.6)
     second_segment: Share = 0.1  # of the forged clips have two; LAV-DF has 1.14 a clip
     extra_sham: Share = 0.5  # of the clips have one more span that is edited without forging
+    more_segments: Annotated[int, Field(ge=0)] = 0  # so many more in every forged clip, each an example of ...
+    more_shams: Annotated[int, Field(ge=0)] = 0  # ... what it is, for pre-training
     editor_scale: tuple[Share, Share] = (0.85, 1.0)  # working size of the editing program, for all clips
     editor_noise_db: tuple[float, float] = (-75.0, -60.0)  # its noise floor, likewise
     editor_gain_db: tuple[float, float] = (-3.0, 3.0)  # its level, likewise

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from render import render_clip
 
 from data.forgery import VISUAL, FaceClip, touch_up_face
-from pipeline.faces import track_face
+from extractors.faces import track_face
 
 SPAN = (40, 64)
 MOMENTS = (-1, 0, 2, 12, 23, 24)  # frames after the span's start: the first and the last lie outside

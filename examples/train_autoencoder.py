@@ -27,7 +27,7 @@ from data.errors import ForensicError
 from data.forgery.autoencoder import AREA, SIDE, SLOPE, WEIGHTS
 from data.forgery.geometry import upright
 from pipeline.decode.whole import read_frames
-from pipeline.faces import track_face
+from extractors.faces import track_face
 
 WIDTHS, CODE = (3, 24, 48, 96), 24
 EVERY = 5  # frames between two faces of a clip: neighbours teach nothing new

@@ -79,7 +79,12 @@ class ClipExtraction:
     ) -> None:
         self._extractors, self._store, self._config, self._pool = extractors, store, config, pool
         self._ahead, self._claim, self._hook, self._began = ahead, claim, hook, began
-        self._frames = extractors.visual.packer()
+        from extractors.face_traces import FaceTraces
+
+        visual = extractors.visual
+        # What a face shows is judged against its own clip, so that clips share no pass.
+        self._faces = visual if isinstance(visual, FaceTraces) else None
+        self._frames = None if isinstance(visual, FaceTraces) else visual.packer()
         self._windows = extractors.audio.batcher()
         self._open: deque[_Clip] = deque()  # clips whose last features are still on their way
 
@@ -102,7 +107,8 @@ class ClipExtraction:
                     self._consume(ahead.popleft())
                     yield from self._finished()
                 if path is None:
-                    self._receive(self._frames.flush())
+                    if self._frames is not None:
+                        self._receive(self._frames.flush())
                     self._hear(self._windows.flush())
                     yield from self._finished()
         finally:
@@ -177,7 +183,10 @@ class ClipExtraction:
                     clip.coverage.setdefault(which, coverage)
 
     def _see(self, track: Track, batches: Iterator[VideoBatch]) -> None:
-        for batch in batches:
+        if self._faces is not None:
+            for values, valid in self._faces.stream((batch.images, batch.valid) for batch in batches):
+                track.append(values, valid)
+        for batch in batches if self._frames is not None else ():
             track.waiting += 1
             # Only pictures that exist: an empty stretch costs nothing.
             self._receive(self._frames.push((track, batch.valid), batch.images[batch.valid]))

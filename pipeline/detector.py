@@ -252,18 +252,24 @@ def choose_device(name: str) -> str:
 def load_extractors(
     config: PipelineConfig, bundle: Path | None, device: str, hook: Hook = silent
 ) -> tuple[Extractors, dict[str, str]]:
-    """TSN and wav2vec 2.0 with the weights that the settings name, and the SHA-256 of each.
+    """The two networks with the weights that the settings name, and the SHA-256 of each.
 
     Raises WeightsError when weights are missing or do not fit.
     """
+    from extractors.face_traces import FaceTraces
     from extractors.tsn import TSN
     from extractors.wav2vec2 import Wav2Vec2
     from extractors.weights import resolve, weights_sha256
 
     visual = resolve(config.visual.weights, bundle, hook=hook)
     audio = resolve(config.audio.weights, bundle, hook=hook)
-    extractors = Extractors(TSN(config.visual, visual, device), Wav2Vec2(config.audio, audio, device))
-    return extractors, {"tsn": weights_sha256(visual), "wav2vec2": weights_sha256(audio)}
+    looks = (
+        TSN(config.visual, visual, device)
+        if config.visual.network == "tsn"
+        else FaceTraces(config.visual, visual)
+    )
+    extractors = Extractors(looks, Wav2Vec2(config.audio, audio, device))
+    return extractors, {config.visual.network: weights_sha256(visual), "wav2vec2": weights_sha256(audio)}
 
 
 class Extraction(NamedTuple):
@@ -304,13 +310,19 @@ def describe(
 
     Raises WeightsError when the extractors' weights are missing, UsageError for bad settings.
     """
+    from extractors.face_traces import face_traces_digest
     from extractors.tsn import tsn_digest
     from extractors.wav2vec2 import wav2vec2_digest
     from extractors.weights import resolve
 
     config, bundle = _settings_of(source, overrides)
     chosen = choose_device(device)
-    visual = tsn_digest(config.visual, resolve(config.visual.weights, bundle, hook=hook), chosen)
+    pictures = resolve(config.visual.weights, bundle, hook=hook)
+    visual = (
+        tsn_digest(config.visual, pictures, chosen)
+        if config.visual.network == "tsn"
+        else face_traces_digest(config.visual, pictures)
+    )
     audio = wav2vec2_digest(config.audio, resolve(config.audio.weights, bundle, hook=hook), chosen)
     return Description(config, setup_digest(visual, audio, config))
 

@@ -112,12 +112,12 @@ class Forger:
         Raises InputError when no span or no manipulation fits.
         """
         edit = _Edit(piece, self._config, rng)
-        spans, sham_only = edit.place()
+        spans, shams = edit.place()
         for k, span in enumerate(spans):
             if piece.boxes is not None:
-                edit.visual(span, self._visual if label & 1 and k != sham_only else [], donors)
+                edit.visual(span, self._visual if label & 1 and k not in shams else [], donors)
             if piece.spoken:
-                edit.audio(span, self._audio if label & 2 and k != sham_only else [], donors)
+                edit.audio(span, self._audio if label & 2 and k not in shams else [], donors)
         return edit.finish()
 
 
@@ -151,14 +151,14 @@ class _Edit:
         noise = self._rng.standard_normal(len(samples), dtype=np.float32)
         return np.clip(samples * np.float32(gain) + noise * np.float32(floor), -1, 1)
 
-    def place(self) -> tuple[tuple[Span, ...], int | None]:
-        """Spans of frames to edit, at least one, and the place among them of one that is never forged.
+    def place(self) -> tuple[tuple[Span, ...], set[int]]:
+        """Spans of frames to edit, at least one, and the places among them of those that are never forged.
 
         Raises InputError when the piece has no room for the shortest.
         """
         config, rng = self._config, self._rng
-        extra = rng.random() < config.extra_sham
-        count = 1 + (rng.random() < config.second_segment) + extra
+        extra = (rng.random() < config.extra_sham) + config.more_shams
+        count = 1 + (rng.random() < config.second_segment) + config.more_segments + extra
         least, most = (max(1, round(edge * FPS)) for edge in config.segment_s)
         drawn = rng.gamma(config.segment_shape, config.segment_mean_s / config.segment_shape, count)
         lengths = [int(length) for length in np.clip(np.round(drawn * FPS), least, most)]
@@ -166,7 +166,8 @@ class _Edit:
         for attempt in (lengths, lengths[:1], [least]):
             spans = place_spans(activity, attempt, rng)
             if spans:
-                return spans, int(rng.integers(len(spans))) if extra and len(spans) > 1 else None
+                shams = min(extra, len(spans) - 1)
+                return spans, {int(k) for k in rng.choice(len(spans), shams, replace=False)}
         raise InputError(f"no room for an edit of {least / FPS:.2f} s in {len(activity) / FPS:.2f} s of clip")
 
     def _activity(self) -> NDArray[np.bool_]:

@@ -40,7 +40,7 @@ from pipeline.dataset_files import (
 from pipeline.dataset_plan import Plan, estimate
 from pipeline.decode.whole import read_pieces, read_sound
 from pipeline.encode import write_clip
-from pipeline.faces import track_face
+from extractors.faces import track_face
 from pipeline.forger import FPS, Donors, EditedClip, Forger, Piece
 from pipeline.progress import Hook, silent
 from pipeline.sources import Source, Voice

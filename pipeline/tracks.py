@@ -19,6 +19,7 @@ from pipeline.progress import Hook
 
 if TYPE_CHECKING:
     from extractors.align import GridPooler
+    from extractors.face_traces import FaceTraces
     from extractors.tsn import TSN
     from extractors.wav2vec2 import Wav2Vec2
 
@@ -37,7 +38,7 @@ _COVERAGE = "coverage"
 class Extractors:
     """The two frozen networks that turn media into features."""
 
-    visual: TSN
+    visual: TSN | FaceTraces
     audio: Wav2Vec2
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +23,12 @@ MIN_FOUND = 0.4
 MIN_OVERLAP = 0.3
 """Least intersection over union of a face with the same face when it was last seen."""
 
+MIN_SEEN = 3
+"""Detections that make a face; fewer are taken for an error of the cascade."""
+
+REACH = 25
+"""Frames that a face may go undetected, as when it turns away, and still be followed."""
+
 Box = NDArray[np.float64]
 
 
@@ -34,15 +41,34 @@ def track_face(frames: NDArray[np.uint8]) -> NDArray[np.float64] | None:
     Lienhart's training), boxes from mid-forehead to chin. OpenCV 5 has no cascades.
     Source: https://docs.opencv.org/4.x/db/d28/tutorial_cascade_classifier.html
     """
-    cascade = cv2.CascadeClassifier(str(Path(cv2.data.haarcascades) / "haarcascade_frontalface_default.xml"))
     tried = range(0, len(frames), DETECT_EVERY)
-    track = longest_track({k: _detect(cascade, frames[k]) for k in tried})
+    track = longest_track(_detections(frames))
     if track is None or len(track) < MIN_FOUND * len(tried):
         return None
+    return _between(track, np.arange(len(frames)))
+
+
+def follow_faces(frames: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """One face a frame: boxes (N, 4) of x, y, width, height in px, and whether there is one (N,).
+
+    Where several are seen the one is taken that covers most pixels in all, and after a cut another; boxes are as
+    those of `track_face`. A frame farther than `REACH` from any detection of its face has none, and its box is zero.
+    """
+    boxes, seen = np.zeros((len(frames), 4)), np.zeros(len(frames), np.bool_)
+    for track in sorted(linked_tracks(_detections(frames)), key=_covered, reverse=True):
+        if len(track) < min(MIN_SEEN, math.ceil(len(frames) / DETECT_EVERY)):
+            continue
+        at = np.array(sorted(track))
+        steps = np.arange(max(0, at[0] - DETECT_EVERY + 1), min(len(frames), at[-1] + DETECT_EVERY))
+        near = np.abs(steps[:, None] - at).min(axis=1) <= REACH
+        steps = steps[near & ~seen[steps]]
+        boxes[steps], seen[steps] = _between(track, steps), True
+    return boxes, seen
+
+
+def _between(track: dict[int, Box], steps: NDArray[np.int64]) -> NDArray[np.float64]:
     at = np.array(sorted(track), np.float64)
-    boxes = np.stack([track[k] for k in sorted(track)])
-    steady = smooth(boxes)
-    steps = np.arange(len(frames))
+    steady = smooth(np.stack([track[k] for k in sorted(track)]))
     return np.stack([np.interp(steps, at, steady[:, i]) for i in range(4)], axis=1)
 
 
@@ -54,6 +80,11 @@ class _Track:
 
 def longest_track(detections: dict[int, NDArray[np.float64]]) -> dict[int, Box] | None:
     """Of boxes (F, 4) by frame, those of one face: the one whose boxes cover most pixels in all; None without any."""
+    return max(linked_tracks(detections), key=_covered, default=None)
+
+
+def linked_tracks(detections: dict[int, NDArray[np.float64]]) -> list[dict[int, Box]]:
+    """Boxes (F, 4) by frame, as boxes by frame of each face: linked to where the face was last seen, by overlap."""
     tracks: list[_Track] = []
     for k in sorted(detections):
         pairs = [
@@ -71,9 +102,11 @@ def longest_track(detections: dict[int, NDArray[np.float64]]) -> dict[int, Box] 
                 tracks.append(_Track())
             track = tracks[linked[i]]
             track.seen[k] = track.last = box
-    return max(
-        (t.seen for t in tracks), key=lambda seen: sum(b[2] * b[3] for b in seen.values()), default=None
-    )
+    return [track.seen for track in tracks]
+
+
+def _covered(track: dict[int, Box]) -> float:
+    return sum(box[2] * box[3] for box in track.values())
 
 
 def overlap(a: Box, b: Box) -> float:
@@ -89,6 +122,11 @@ def smooth(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
     padded = np.pad(boxes, ((1, 1), (0, 0)), mode="edge")
     steady = np.pad(np.median([padded[:-2], padded[1:-1], padded[2:]], axis=0), ((1, 1), (0, 0)), mode="edge")
     return (steady[:-2] + 2 * steady[1:-1] + steady[2:]) / 4
+
+
+def _detections(frames: NDArray[np.uint8]) -> dict[int, NDArray[np.float64]]:
+    cascade = cv2.CascadeClassifier(str(Path(cv2.data.haarcascades) / "haarcascade_frontalface_default.xml"))
+    return {k: _detect(cascade, frames[k]) for k in range(0, len(frames), DETECT_EVERY)}
 
 
 def _detect(cascade: cv2.CascadeClassifier, frame: NDArray[np.uint8]) -> NDArray[np.float64]:

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline import faces
-from pipeline.faces import DETECT_EVERY, MIN_FOUND, longest_track, overlap, smooth, track_face
+from extractors import faces
+from extractors.faces import DETECT_EVERY, MIN_FOUND, longest_track, overlap, smooth, track_face
 
 SAMPLE = Path(__file__).resolve().parents[2] / "examples" / "authentic.mp4"
 

@@ -1,0 +1,120 @@
+"""The compact picture features: what stands out in a face, step by step, against the rest of its clip."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from configs.schema import VisualConfig
+from data.errors import WeightsError
+from data.timeline import runs
+from extractors.energies import CHANNELS, SIDE, face_energies
+from extractors.faces import follow_faces
+from extractors.runtime import cache_digest, inference
+from extractors.trace_net import load_trace_net
+from extractors.weights import weights_sha256
+
+SCHEMA_VERSION = 1  # raise it whenever the same settings and weights begin to give other features
+
+MEASURES = len(CHANNELS) * SIDE * SIDE
+
+_CHUNK = 125  # frames in which faces are looked for at once; 44 MB of 16:9 pictures with a short side of 256
+_CORE, _CONTEXT = 250, 125  # steps that a pass of the network keeps, and that it sees on either side
+
+Piece = tuple[NDArray[np.uint8], NDArray[np.bool_]]
+Steps = tuple[NDArray[np.float16], NDArray[np.bool_]]
+
+
+def face_traces_digest(config: VisualConfig, weights: Path) -> str:
+    """Name of everything that shapes a vector of `FaceTraces`, without loading the network."""
+    return cache_digest(
+        extractor="face_traces",
+        schema=SCHEMA_VERSION,
+        settings=config.model_dump(mode="json", include={"network", "short_side", "crop"}),
+        weights=weights_sha256(weights),
+    )
+
+
+class FaceTraces:
+    """Frames of the clock to feature vectors (C,) of the face in them; a frame without a face is an invalid step.
+
+    `dim` is C and `digest` names everything that shapes a value. Runs on the processor, in float32.
+
+    Raises WeightsError when `weights` are damaged or were made for other measures.
+    """
+
+    def __init__(self, config: VisualConfig, weights: Path) -> None:
+        self.config, self.dtype = config, torch.float32
+        self._net, self._weights = load_trace_net(weights, MEASURES), weights
+        self.dim = self._net.dim
+        self.digest = face_traces_digest(config, weights)
+
+    def stream(self, pieces: Iterable[Piece]) -> Iterator[Steps]:
+        """Vectors (N, C) float16 and their validity (N,) of one clip that arrives in consecutive pieces.
+
+        A piece is RGB frames (N, H, W, 3) uint8 and their validity (N,). The result is the same, bit by bit, however
+        the clip is cut; memory does not grow with it.
+
+        Raises WeightsError when the weights give values that are not finite.
+        """
+        for measures, valid, core in _windows(measure(pieces)):
+            with inference():
+                known = torch.from_numpy(valid).unsqueeze(0)
+                found = self._net.features(torch.from_numpy(measures).float().unsqueeze(0), known)[0]
+            vectors = found[core].numpy().astype(np.float16)
+            if not np.isfinite(vectors).all():
+                raise WeightsError("features are not finite", self._weights, "train them again")
+            yield vectors, valid[core]
+
+
+def measure(pieces: Iterable[Piece]) -> Iterator[Steps]:
+    """Measures (N, `MEASURES`) float16 of the face in each frame of `pieces`, and whether it has one (N,).
+
+    For pieces see `FaceTraces.stream`. A missing frame counts as a repetition where its neighbours are measured.
+    """
+    frames: list[NDArray[np.uint8]] = []
+    valid: list[bool] = []
+    before: NDArray[np.uint8] | None = None
+    for images, flags in pieces:
+        for image, flag in zip(images, flags.tolist(), strict=True):
+            frames.append(image if flag or not frames else frames[-1])
+            valid.append(flag)
+        while len(frames) > _CHUNK:
+            yield _measure(before, frames[: _CHUNK + 1], np.array(valid[:_CHUNK]))
+            before = frames[_CHUNK - 1]
+            del frames[:_CHUNK], valid[:_CHUNK]
+    if frames:
+        yield _measure(before, [*frames, frames[-1]], np.array(valid))
+
+
+def _measure(
+    before: NDArray[np.uint8] | None, frames: list[NDArray[np.uint8]], valid: NDArray[np.bool_]
+) -> Steps:
+    """Measures of all `frames` but the last one, which is a neighbour like `before`."""
+    boxes, seen = follow_faces(np.stack(frames[:-1]))
+    measures = np.zeros((len(valid), MEASURES), np.float16)
+    around = [before if before is not None else frames[0], *frames]
+    for first, stop in runs(seen.tolist()):
+        energies = face_energies(around[first : stop + 2], boxes[first:stop])
+        measures[first:stop] = energies.reshape(stop - first, -1)
+    return measures, seen & valid
+
+
+def _windows(parts: Iterable[Steps]) -> Iterator[tuple[NDArray[np.float16], NDArray[np.bool_], slice]]:
+    """Stretches that overlap, each with the part of it that is its own; together these are all steps."""
+    values, valid = np.empty((0, MEASURES), np.float16), np.empty(0, np.bool_)
+    lead = 0  # steps held that were handed out before
+    for part in chain(parts, [None]):
+        if part is not None:
+            values, valid = np.concatenate([values, part[0]]), np.concatenate([valid, part[1]])
+        while len(valid) > lead and (part is None or len(valid) >= lead + _CORE + _CONTEXT):
+            stop = min(len(valid), lead + _CORE)
+            seen = min(len(valid), lead + _CORE + _CONTEXT)
+            yield values[:seen], valid[:seen], slice(lead, stop)
+            drop = max(0, stop - _CONTEXT)
+            values, valid, lead = values[drop:], valid[drop:], stop - drop

@@ -1,0 +1,121 @@
+"""Measures of every step of a forged data set with what was done to it: what the extractors are pre-trained on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.schema import DecodeConfig, PipelineConfig
+from data.errors import InputError
+from data.forgery import AUDIO, VISUAL
+from data.manifest import SIDECAR
+from pipeline.progress import Hook
+
+VISUAL_CLASSES = ("authentic", *(forgery.__name__ for forgery in VISUAL))
+AUDIO_CLASSES = ("authentic", *(forgery.__name__ for forgery in AUDIO))
+
+
+@dataclass(frozen=True)
+class LabelledSteps:
+    """Steps of one clip: `measures` (T, D) float16, `valid` (T,), `classes` (T,) into VISUAL_CLASSES or AUDIO_CLASSES.
+
+    `sham` (T,) says which authentic ones were edited all the same. `identity` is who is seen or heard.
+    """
+
+    identity: str
+    measures: NDArray[np.float16]
+    valid: NDArray[np.bool_]
+    classes: NDArray[np.int64]
+    sham: NDArray[np.bool_]
+
+
+def labelled_faces(
+    datasets: Sequence[Path], config: PipelineConfig, workers: int, hook: Hook
+) -> list[LabelledSteps]:
+    """The pictures of all clips of the train splits, as `extractors.face_traces` measures them.
+
+    Raises InputError when none is forged.
+    """
+    return _labelled(datasets, partial(_faces, config), "visual", VISUAL_CLASSES, workers, hook)
+
+
+def _faces(config: PipelineConfig, path: Path) -> tuple[NDArray[np.float16], NDArray[np.bool_], float] | None:
+    from extractors.face_traces import measure
+    from pipeline.decode.whole import read_frames
+
+    decode = config.decode
+    frames = read_frames(path, decode, config.visual.short_side, config.visual.crop)
+    if frames is None:
+        return None
+    parts = list(measure([(frames, np.ones(len(frames), np.bool_))]))
+    return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts]), 1 / decode.fps
+
+
+_Measured = Callable[[Path], tuple[NDArray[np.float16], NDArray[np.bool_], float] | None]
+
+
+def _labelled(
+    datasets: Sequence[Path],
+    measured: _Measured,
+    modality: str,
+    classes: tuple[str, ...],
+    workers: int,
+    hook: Hook,
+) -> list[LabelledSteps]:
+    jobs = [(root, row) for root in datasets for row in _rows(root) if row["split"] == "train"]
+    found: list[LabelledSteps] = []
+    with ProcessPoolExecutor(workers, get_context("spawn"), _one_thread) as pool:
+        answers = pool.map(measured, (root / row["file"] for root, row in jobs), chunksize=4)
+        for done, ((_, row), answer) in enumerate(zip(jobs, answers, strict=True), start=1):
+            if answer is not None and answer[1].any():
+                measures, valid, step_s = answer
+                names = _spans(row["segments"], modality, len(valid), step_s)
+                shams = _spans(row["shams"], modality, len(valid), step_s)
+                labels = np.array([classes.index(name) if name else 0 for name in names], np.int64)
+                sham = np.array([bool(name) for name in shams]) & (labels == 0)
+                found.append(LabelledSteps(row["identity"], measures, valid, labels, sham))
+            hook(f"measure {modality}", done, len(jobs))
+    if not any(steps.classes.any() for steps in found):
+        fix = "synthesize a larger data set"
+        raise InputError(f"no {modality} forgery in the train split", datasets[0], fix)
+    return found
+
+
+def _rows(root: Path) -> list[dict[str, Any]]:
+    path = root / SIDECAR
+    if not path.is_file():
+        raise InputError("no forgeries.json", root, "give a data set made by `pipeline synthesize`")
+    rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+    return rows
+
+
+def _spans(spans: Iterable[dict[str, Any]], modality: str, steps: int, step_s: float) -> list[str]:
+    """What was done to each step; "" where nothing was."""
+    names, middles = [""] * steps, (np.arange(steps) + 0.5) * step_s
+    for span in spans:
+        if span["modality"] == modality:
+            inside = (middles >= span["start_s"]) & (middles < span["end_s"])
+            for k in np.flatnonzero(inside):
+                names[k] = span["manipulation"]
+    return names
+
+
+def _one_thread() -> None:
+    """The workers fill the processors; OpenCV's and PyTorch's own threads would fight over them."""
+    import cv2
+    import torch
+
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+
+
+__all__ = ["AUDIO_CLASSES", "VISUAL_CLASSES", "DecodeConfig", "LabelledSteps", "labelled_faces"]
