@@ -210,7 +210,7 @@ def test_the_provenance_is_complete() -> None:
         "onset 0.6, offset 0.5",
         "auto, branches: joint",
         report.clock.started_at,
-        "rt-deeploc/report@1",
+        "rt-deeploc/report@2",
     ):
         assert each in text
 

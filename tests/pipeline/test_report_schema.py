@@ -105,7 +105,7 @@ DAMAGE = {
     "name with NUL": put("a\0.mp4", "input", "name"),
     "endless name": put("n" * 256, "input", "name"),
     "no name": put("", "input", "name"),
-    "other schema": put("rt-deeploc/report@2", "schema"),
+    "other schema": put("rt-deeploc/report@3", "schema"),
     "no schema": without("schema"),
     "other label": put("fake", "label"),
     "other modality": put("smell", "intervals", 0, "modality"),
