@@ -63,7 +63,8 @@ def extract_clip(
     """Features of one clip, decoded only where `store` lacks them.
 
     Steps without media, or with nothing in them to judge, are stored as invalid. Raises InputError when the file
-    cannot be read or neither track holds anything, MemoryLimitError when memory runs out, StoreError or UsageError when the store cannot be written.
+    cannot be read or neither track holds anything, MemoryLimitError when memory runs out, StoreError or UsageError
+    when the store cannot be written.
     """
     with decode_pool(config) as pool:
         stream = ClipExtraction(extractors, store, config, pool, hook=hook)
