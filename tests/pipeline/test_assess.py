@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,18 +12,24 @@ from typing import TYPE_CHECKING, Any
 import media_factory
 import numpy as np
 import pytest
+from evaluation_set import write_set
 
 from configs.schema import LocalizeConfig
+from data.files import file_sha256
+from data.manifest import Manifest
 from data.media import Assessment, AudioStream, MediaInfo, StreamCoverage, VideoStream
 from data.store import FeatureStore
 from data.timeline import Interval, TimeGrid
 from pipeline import Pipeline
 from pipeline.assess import assess, assessable, caution
 from pipeline.decode.worker import DecodePool
+from pipeline.evaluate import evaluate
 from pipeline.extract import extract_clip
+from pipeline.predict import NEUTRAL, predict
 from pipeline.report.json import dumps, loads
 from pipeline.report.rows import summary
-from pipeline.tracks import NAMES, Track
+from pipeline.tracks import NAMES, Track, store_keys
+from pipeline.tune import tune
 
 if TYPE_CHECKING:
     from conftest import Answer
@@ -262,3 +269,43 @@ def test_the_command_says_so_and_ends_with_4(
     again = cli("report", "--input", "pipeline-out/cfr25.mp4.json", "--media", clip, "--export", "vtt")
     assert again.code == 0, again.err
     assert f"Not assessable: {NO_FACE}." in Path("pipeline-out/cfr25.mp4.vtt").read_text()
+
+
+# --- many clips --------------------------------------------------------------------------------------------------------
+
+
+def test_clips_without_anything_to_judge_are_predicted_measured_and_tuned_on(
+    detector: Pipeline, tmp_path: Path
+) -> None:
+    samples = write_set(tmp_path / "set")[:4]
+    manifest = Manifest(tmp_path / "set", tuple(samples))
+    store = FeatureStore(tmp_path / "store")
+    blank(store, detector, manifest, {0: ("visual", "audio"), 1: ("visual",), 2: ("audio",)})
+    found = predict(detector, manifest, "dev", store)
+    assert [one.abstained for one in found] == [True, False, False, False]
+    assert not any(one.unread for one in found)
+    assert (found[0].score, found[0].probabilities) == (0.5, NEUTRAL)
+    assert found[0].proposals is not None
+    assert found[0].proposals.shape == (0, 3)
+    assert found[0].steps is not None
+    assert set(found[0].steps.curves) == {"joint"}
+    assert np.isnan(found[0].steps.curves["joint"]).all()
+    assert found[1].steps is not None
+    assert set(found[1].steps.curves) == {"audio", "joint"}
+    result = evaluate(found, manifest, "dev", replicates=0)
+    assert result.notes[0].startswith("1 clips are not assessable")
+    assert tune(detector, manifest, store, "dev").clips == 4
+
+
+def blank(
+    store: FeatureStore, detector: Pipeline, manifest: Manifest, tracks: dict[int, tuple[str, ...]]
+) -> None:
+    """Stores, for clips of `manifest` by number, tracks of 30 steps in which there is nothing to judge."""
+    for k, names in tracks.items():
+        sha256 = file_sha256(manifest.root / manifest.samples[k].file)
+        keys = store_keys(sha256, detector.extractors, detector.config)
+        for name in names:
+            dim = getattr(detector.extractors, name).dim
+            with store.writer(keys[name], dim, 25, {}) as writer:
+                writer.append(np.zeros((30, dim)), np.zeros(30, bool))
+                writer.note("coverage", json.dumps(asdict(StreamCoverage(1.2, 1.2))))
