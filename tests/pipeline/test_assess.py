@@ -271,7 +271,7 @@ def test_the_command_says_so_and_ends_with_4(
     assert f"Not assessable: {NO_FACE}." in Path("pipeline-out/cfr25.mp4.vtt").read_text()
 
 
-# --- many clips --------------------------------------------------------------------------------------------------------
+# --- many clips ------------------------------------------------------------------------------------------------------
 
 
 def test_clips_without_anything_to_judge_are_predicted_measured_and_tuned_on(
