@@ -169,6 +169,11 @@ class LocalizeConfig(Settings):
     offset: Share = 0.4
     merge_gap_s: Seconds = 0.12
     min_duration_s: Seconds = 0.08
+    min_assessed_s: Seconds = (
+        1.0  # of a track that there must be to judge it; less, and it is "not assessable" ...
+    )
+    min_assessed_share: Share = 0.5  # ... unless the track is so short that this share of it is enough
+    warn_unassessed: Share = 0.1  # of a track that could not be judged; more than that is a warning
 
     @model_validator(mode="after")
     def _check_order(self) -> Self:

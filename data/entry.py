@@ -243,6 +243,14 @@ class FeatureReader:
             self.grid.crop(first, stop),
         )
 
+    def flags(self) -> NDArray[np.bool_]:
+        """Which steps are valid, (n,), without reading the features.
+
+        Raises StoreError when the file has become unreadable.
+        """
+        with self._open() as (file, header):
+            return np.frombuffer(self._read(file, (header.valid, header.n))[0], dtype=np.bool_)
+
     def verify(self) -> None:
         """Compare the content with its checksum, in bounded memory.
 

@@ -86,3 +86,16 @@ class StreamCoverage:
     def fraction(self) -> float:
         """Decoded share of the expected time in [0, 1]."""
         return min(1.0, self.decoded_s / self.expected_s) if self.expected_s > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """How much of one track could be judged: seconds, and the spans that were decoded but could not be.
+
+    `reason` is a clause that says why the track as a whole is not assessable, and None where it is. Of a track that
+    is not, nothing counts: `assessed_s` is what there would have been, and `gaps` are all that was decoded.
+    """
+
+    assessed_s: float
+    gaps: tuple[Interval, ...] = ()
+    reason: str | None = None

@@ -52,6 +52,15 @@ class Batch:
         return Batch(**{name: tensor.to(device) for name, tensor in vars(self).items()})
 
     @property
+    def seen_label(self) -> Tensor:
+        """(B,) long: the class of what there is to judge.
+
+        A forgery in a modality without a valid step leaves no trace in the input, so that no target may demand it.
+        """
+        sees, hears = self.visual_mask.any(dim=1), self.audio_mask.any(dim=1)
+        return (self.visual_forged & sees) + 2 * (self.audio_forged & hears)
+
+    @property
     def visual_forged(self) -> Tensor:
         """(B,) bool: the label says that the visual track is forged."""
         return self.label % 2 == 1

@@ -207,8 +207,11 @@ class RTDeepLoc(Method[Outputs]):
         return batch.visual_mask if head.startswith("visual") else batch.audio_mask
 
     def _target(self, head: str, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Class of every video for one head (B,), and whether the head has anything to judge in it (B,)."""
+        """Class of every video for one head (B,), and whether the head has anything to judge in it (B,).
+
+        The fused head's class is that of the modalities that it gets.
+        """
         present = self._mask(head, batch).any(dim=1)
         if head == "fused":
-            return batch.label, present
+            return batch.seen_label, present
         return (batch.visual_forged if head.startswith("visual") else batch.audio_forged).long(), present

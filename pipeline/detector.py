@@ -18,6 +18,7 @@ from configs.loader import ConfigError, load_config, preset_names
 from configs.schema import PipelineConfig
 from data.errors import ForensicError, UsageError, WeightsError
 from data.store import FeatureStore, StoreKey
+from pipeline.assess import assess, caution
 from pipeline.extract import ClipFeatures, extract_clip
 from pipeline.localize import MODALITY, Route, localize
 from pipeline.progress import Hook, silent
@@ -151,7 +152,11 @@ class Pipeline:
         from models.batch import CLASSES
 
         predicted = {window.predicted for window in scores.windows}
-        if route == "auto":
+        probabilities = scores.video_probabilities
+        assessment = assess(scores.valid, scores.usable_s, scores.grid, clip.info, clip.coverage)
+        if probabilities is None:
+            branches: tuple[str, ...] = ()
+        elif route == "auto":
             branches = tuple(branch for branch, label in MODALITY.items() if label in predicted)
         else:
             branches = tuple(MODALITY) if route == "all" else (route,)
@@ -164,11 +169,13 @@ class Pipeline:
             label=scores.predicted,
             route=route,
             branches=branches,
-            probabilities=dict(zip(CLASSES, scores.video_probabilities, strict=True)),
+            probabilities=dict(zip(CLASSES, probabilities, strict=True))
+            if probabilities is not None
+            else None,
             intervals=localize(scores, self.config.localize, route),
             coverage=clip.coverage,
-            warnings=clip.warnings,
-            complete=clip.complete,
+            warnings=(*clip.warnings, *caution(assessment, clip.coverage, self.config.localize)),
+            complete=clip.complete and all(one is None or one.reason is None for one in assessment.values()),
             scores=StepScores(
                 grid=scores.grid,
                 visual=shown(scores.visual, "visual"),
@@ -188,6 +195,7 @@ class Pipeline:
                 seed=0,
             ),
             clock=clock,
+            assessment=assessment,
         )
 
 

@@ -257,6 +257,12 @@ def _notes(
     unread = [p.file for p in found if p.unread]
     if unread:
         yield f"{len(unread)} clips could not be analysed and count as called authentic, first {unread[0]}"
+    abstained = [p.file for p in found if p.abstained]
+    if abstained:
+        yield (
+            f"{len(abstained)} clips are not assessable and count as without proposals, forged with probability "
+            f"0.5, first {abstained[0]}"
+        )
     if manifest.missing:
         yield f"{len(manifest.missing)} clips of the data set are not on this disk and do not count"
     bare = [p.file for p, label, spans in zip(found, labels, truth, strict=True) if label and not len(spans)]

@@ -22,6 +22,8 @@ from pipeline.tracks import Extractors, store_keys
 class ClipFeatures:
     """Stored features of a clip; None for a track that is absent or holds nothing that can be decoded.
 
+    A track that was decoded, but in which nothing can be judged, has features, all of them invalid.
+
     The other fields are those of `Extracted`.
     """
 
@@ -60,8 +62,9 @@ def extract_clip(
 ) -> ClipFeatures:
     """Features of one clip, decoded only where `store` lacks them.
 
-    Steps without media are stored as invalid. Raises InputError when the file cannot be read or neither track holds
-    anything, MemoryLimitError when memory runs out, StoreError or UsageError when the store cannot be written.
+    Steps without media, or with nothing in them to judge, are stored as invalid. Raises InputError when the file
+    cannot be read or neither track holds anything, MemoryLimitError when memory runs out, StoreError or UsageError
+    when the store cannot be written.
     """
     with decode_pool(config) as pool:
         stream = ClipExtraction(extractors, store, config, pool, hook=hook)

@@ -21,6 +21,9 @@ from pipeline.progress import Hook, silent
 from pipeline.score import ClipScores, score_clip
 from pipeline.tracks import store_keys
 
+NEUTRAL = (0.5, 1 / 6, 1 / 6, 1 / 6)
+"""Probabilities that stand for no answer: as likely forged as not, and no kind of forgery likelier than another."""
+
 _LOG = logging.getLogger(__name__)
 
 
@@ -55,14 +58,18 @@ def score_split(
 def predict(
     detector: Pipeline, manifest: Manifest, split: str, store: FeatureStore, hook: Hook = silent
 ) -> tuple[VideoPrediction, ...]:
-    """What `detector` says of every clip of `split`, proposals best first; see `score_split`."""
+    """What `detector` says of every clip of `split`, proposals best first; see `score_split`.
+
+    A clip of which nothing is assessable has no proposal and the probabilities `NEUTRAL`.
+    """
     predictions = []
     for sample, scores in score_split(detector, manifest, split, store, hook):
         name = sample.file.as_posix()
         if scores is None:
             predictions.append(VideoPrediction(name, np.zeros((0, 3)), 0.0, (1.0, 0.0, 0.0, 0.0), None, True))
             continue
-        probabilities = scores.video_probabilities
+        abstained = not scores.windows
+        probabilities = scores.video_probabilities or NEUTRAL
         curves = {"visual": scores.visual, "audio": scores.audio, "joint": scores.joint}
         steps = {
             branch: np.where(scores.valid[branch], curve, np.float32(np.nan))
@@ -71,7 +78,9 @@ def predict(
         }
         rows = proposal_rows(scores, detector.config.localize)
         curves_of = StepCurves(scores.grid, steps)
-        predictions.append(VideoPrediction(name, rows, 1 - probabilities[0], probabilities, curves_of))
+        predictions.append(
+            VideoPrediction(name, rows, 1 - probabilities[0], probabilities, curves_of, abstained=abstained)
+        )
     return tuple(predictions)
 
 

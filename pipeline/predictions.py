@@ -39,7 +39,7 @@ class VideoPrediction:
 
     `file`: name relative to the data set's root; `proposals` (P, 3): score, start and end in seconds, in file order;
     `score`: how likely the clip is forged; `probabilities` of the four classes. `unread`: the clip could not be
-    analysed, and so counts as one that was called authentic.
+    analysed, and so counts as one that was called authentic. `abstained`: nothing of it was assessable.
     """
 
     file: str
@@ -48,6 +48,7 @@ class VideoPrediction:
     probabilities: tuple[float, ...] | None = None
     steps: StepCurves | None = None
     unread: bool = False
+    abstained: bool = False
 
 
 @dataclass

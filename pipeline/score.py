@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,8 @@ from data.errors import InputError
 from data.timeline import TimeGrid
 from models.batch import CLASSES, REAL, Batch
 from models.method import Method
+from pipeline.assess import assessable
+from pipeline.report.model import ABSTAINED
 
 if TYPE_CHECKING:
     from data.store import FeatureReader
@@ -45,9 +47,10 @@ class ClipScores:
 
     Shapes: curves are (T,) float32 on `grid`. `visual`, `audio` and `joint` hold how likely a step is forged,
     by branch; `visual_error` and `audio_error` ‖F − F̂‖₂, None from a model that reconstructs nothing; what
-    belongs to a track that the clip lacks is None. `valid` (T,) bool by branch: media stood behind the step.
+    belongs to a track that the clip lacks, or that is not assessable, is None. `valid` (T,) bool by branch: media
+    stood behind the step, and was judged. `usable_s`: seconds of valid steps by track, not assessable ones included.
     `routed` holds, by branch, the curve where only the windows count whose predicted class routes to it: the
-    answer of the paper's routing, carried over to any length.
+    answer of the paper's routing, carried over to any length. Without any `windows` nothing could be judged.
     """
 
     grid: TimeGrid
@@ -59,19 +62,23 @@ class ClipScores:
     valid: dict[str, NDArray[np.bool_]]
     routed: dict[str, Curve]
     windows: tuple[Window, ...]
+    usable_s: Mapping[str, float] = field(default_factory=dict)
 
     @property
-    def video_probabilities(self) -> tuple[float, ...]:
+    def video_probabilities(self) -> tuple[float, ...] | None:
         """Those of the window with the lowest P(real) among the windows predicted forged, or else among all.
 
-        One forged window makes a clip forged, however many authentic ones surround it.
+        One forged window makes a clip forged, however many authentic ones surround it. None where there is none.
         """
+        if not self.windows:
+            return None
         return min(self.windows, key=lambda w: (w.predicted == "real", w.probabilities[REAL])).probabilities
 
     @property
     def predicted(self) -> str:
-        """Class of the clip."""
-        return CLASSES[int(np.argmax(self.video_probabilities))]
+        """Class of the clip, `ABSTAINED` where nothing could be judged."""
+        probabilities = self.video_probabilities
+        return CLASSES[int(np.argmax(probabilities))] if probabilities is not None else ABSTAINED
 
 
 def spans(n: int, window: int, overlap: int) -> list[tuple[int, int]]:
@@ -98,8 +105,9 @@ def score_clip(
 ) -> ClipScores:
     """Scores a clip window by window, in the memory of one window plus a few floats per step.
 
-    The shorter track counts as invalid beyond its end. Raises InputError when there is no step at all,
-    ValueError when the two grids differ in start or step.
+    The shorter track counts as invalid beyond its end. A track too little of which is valid is not assessable and
+    counts as absent; when that holds for all that there is, the model is not asked. Raises InputError when there is
+    no step at all, ValueError when the two grids differ in start or step.
     """
     readers = [reader for reader in (visual, audio) if reader is not None and reader.n > 0]
     if not readers:
@@ -107,8 +115,11 @@ def score_clip(
     grid = max((reader.grid for reader in readers), key=lambda g: g.n)
     if any((reader.grid.start, reader.grid.step) != (grid.start, grid.step) for reader in readers):
         raise ValueError("visual and audio features lie on different grids")
+    usable_s: dict[str, float] = {}
+    visual = _judged("visual", visual, config, usable_s)
+    audio = _judged("audio", audio, config, usable_s)
 
-    cuts = spans(grid.n, config.window, config.overlap)
+    cuts = spans(grid.n, config.window, config.overlap) if visual is not None or audio is not None else []
     weight = np.zeros(grid.n, np.float32)
     for first, stop in cuts:
         weight[first:stop] += taper(stop - first)
@@ -152,7 +163,19 @@ def score_clip(
         valid=valid,
         routed=routed,
         windows=tuple(windows),
+        usable_s=usable_s,
     )
+
+
+def _judged(
+    name: str, reader: FeatureReader | None, config: LocalizeConfig, usable_s: dict[str, float]
+) -> FeatureReader | None:
+    """`reader` if enough of its track is valid to judge it; notes how many seconds are."""
+    if reader is None:
+        return None
+    flags = reader.flags()
+    usable_s[name] = float(flags.sum() * reader.grid.step)
+    return reader if assessable(flags, reader.grid.step, config) else None
 
 
 def _read(

@@ -79,7 +79,7 @@ class Track:
         hook: Hook,
     ) -> None:
         self._step, self._hook = NAMES[modality], hook
-        fps = config.decode.fps
+        self._fps = fps = config.decode.fps
         self._total = math.ceil(info.duration_s * fps) if info.duration_s is not None else None
         provenance = {"container": info.container, "backend": config.decode.backend, "clock": CLOCK_SCHEMA}
         self._entry = store.writer(key, dim, fps, provenance)
@@ -103,7 +103,10 @@ class Track:
         return self.coverage is not None and self.waiting == 0
 
     def publish(self) -> StreamCoverage:
-        """Finish the entry, unless it has no valid step: then nothing is kept. Returns what counts as decoded.
+        """Finish the entry, unless nothing could be decoded: then nothing is kept. Returns what counts as decoded.
+
+        An entry of steps that were decoded, but hold nothing that the extractor can judge (no face, no speech), is
+        kept as it is, all invalid: it is an answer, and is not worked out again.
 
         Raises StoreError when the disk is full, UsageError when the store cannot be written.
         """
@@ -111,7 +114,7 @@ class Track:
         coverage = self.coverage
         for pooled in self.pooler.finish() if self.pooler is not None else ():
             self.append(pooled.values, pooled.valid)
-        if self._valid:
+        if self._valid or round(coverage.decoded_s * self._fps) >= 1:
             self.closed = True
             self._writer.note(_COVERAGE, json.dumps(asdict(coverage)))
             self._entry.__exit__(None, None, None)

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from data.media import AudioStream, StreamCoverage, VideoStream
+from data.media import Assessment, AudioStream, StreamCoverage, VideoStream
 from data.timeline import Interval, TimeGrid
 from pipeline.localize import ForgedInterval
 from pipeline.report.model import InputFacts, Provenance, Report, RunClock, StepScores, Thresholds
@@ -170,6 +170,39 @@ def gaps(name: str = "gaps.mp4") -> Report:
             "audio": StreamCoverage(6.0, 5.5, (Interval(2.5, 3.0),)),
         },
         scores=replace(whole.scores, **values),
+    )
+
+
+def faceless(name: str = "faceless.mp4") -> Report:
+    """6 s without a face, whose sound is authentic where people speak: not from 1 to 2 s."""
+    whole = build("real", name=name)
+    assert whole.scores.audio is not None
+    heard = whole.scores.audio.copy()
+    heard[25:50] = np.nan
+    return replace(
+        whole,
+        complete=False,
+        warnings=("not assessable: no face was found in the picture",),
+        assessment={
+            "visual": Assessment(0.0, (Interval(0.0, 6.0),), "no face was found in the picture"),
+            "audio": Assessment(5.0, (Interval(1.0, 2.0),)),
+        },
+        scores=replace(whole.scores, visual=None, visual_error=None, audio=heard, joint=heard),
+    )
+
+
+def abstained(name: str = "abstained.mp4") -> Report:
+    """6 s without a face or speech: no answer."""
+    whole = faceless(name)
+    nothing = np.full(150, np.nan, np.float32)
+    reasons = {"visual": "no face was found in the picture", "audio": "no speech was found in the sound"}
+    return replace(
+        whole,
+        label="not_assessable",
+        probabilities=None,
+        warnings=tuple(f"not assessable: {reason}" for reason in reasons.values()),
+        assessment={name: Assessment(0.0, (Interval(0.0, 6.0),), reason) for name, reason in reasons.items()},
+        scores=replace(whole.scores, audio=None, audio_error=None, joint=nothing),
     )
 
 

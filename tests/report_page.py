@@ -21,6 +21,8 @@ KINDS = {
     "picture only": factory.one_track("visual"),
     "sound only": factory.one_track("audio"),
     "gaps": factory.gaps(),
+    "faceless": factory.faceless(),
+    "abstained": factory.abstained(),
 }
 """Reports of every kind by name."""
 

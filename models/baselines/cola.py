@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from configs.schema import ColaConfig, ModelConfig
 from models import losses
 from models.baselines import cas as family
-from models.batch import Batch
+from models.batch import REAL, Batch
 from models.embedding import blank
 from models.heads import topk_mean
 from models.method import Method, Scores, evaluating
@@ -58,7 +58,7 @@ class CoLA(Method[Outputs]):
         cross-entropy of the logits.
         """
         mask = family.either(batch)
-        cls = losses.classification(outputs.video, (~batch.authentic).long(), mask.any(dim=1))
+        cls = losses.classification(outputs.video, (batch.seen_label != REAL).long(), mask.any(dim=1))
         action = outputs.cas.sum(dim=-1)  # (B, T): actionness
         snico = snippet_contrast(outputs.embedding, action, mask, outputs.kept, self.config.cola)
         return {"cls": cls, "snico": snico, "total": cls + self.config.cola.snico * snico}

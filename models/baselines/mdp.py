@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from configs.schema import ModelConfig
 from models import losses
 from models.baselines import cas as family
-from models.batch import Batch
+from models.batch import REAL, Batch
 from models.embedding import Embedding, blank
 from models.heads import topk_mean
 from models.method import FORGED, Method, Scores, evaluating
@@ -81,7 +81,7 @@ class MDP(Method[Outputs]):
     def losses(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
         """`total` = `cls`, the squared error of the softmax (called P2SGrad), + 0.2 `difference`."""
         mask, settings = family.either(batch), self.config.mdp
-        forged = (~batch.authentic).long()
+        forged = (batch.seen_label != REAL).long()
         wrong = outputs.video.float().softmax(dim=-1) - F.one_hot(forged, 2)  # (B, 2)
         cls = losses.mean_over(wrong.square().mean(dim=-1), mask.any(dim=1))
         jump, present = largest_jumps(outputs.embedding, mask, settings.topk_divisor)

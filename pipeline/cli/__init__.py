@@ -14,8 +14,8 @@ from pipeline.cli import analyse, data, datasets, extract, learn, measure, store
 from pipeline.cli.options import EXIT_INTERRUPTED, OneLine, complain, trace
 
 EXIT_CODES = """
-Exit codes: 0 analysed; 1 unexpected; 2 usage or settings; 3 input unreadable; 4 finished with failures or with too
-little decoded; 5 weights missing or wrong; 6 out of memory; 130 interrupted.
+Exit codes: 0 analysed; 1 unexpected; 2 usage or settings; 3 input unreadable; 4 finished with failures, or with too
+little decoded or assessable; 5 weights missing or wrong; 6 out of memory; 130 interrupted.
 """
 
 app = typer.Typer(

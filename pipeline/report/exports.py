@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from data.text import printable
 from pipeline.report.model import NOTE, Report
-from pipeline.report.rows import Row, rows
+from pipeline.report.rows import Row, caveats, rows
 
 Form = Literal["csv", "vtt", "audacity", "edl", "otio"]
 
@@ -80,7 +80,7 @@ def _csv(report: Report) -> str:
 
 def _vtt(report: Report) -> str:
     # `-->` ends a comment, and `<` and `&` begin markup: escaped, none of them is left.
-    note = html.escape(f"{printable(report.input.name)}: {NOTE}", quote=False)
+    note = html.escape(" ".join([f"{printable(report.input.name)}: {NOTE}", *caveats(report)]), quote=False)
     cues = [
         f"{number}\n{row.start} --> {row.end}\nforged {row.modality} {row.score:.2f}\n"
         for number, row in enumerate(rows(report), 1)
@@ -96,6 +96,7 @@ def _audacity(report: Report) -> str:
 
 def _edl(report: Report) -> str:
     lines = [f"TITLE: {printable(report.input.name)[:_TITLE_LENGTH]}", "FCM: NON-DROP FRAME"]
+    lines += [f"* COMMENT: {caveat}" for caveat in caveats(report)]
     for number, row in enumerate(rows(report), 1):
         first, stop = frames(row)
         span = f"{_frame_code(first)} {_frame_code(stop)}"
@@ -132,7 +133,9 @@ def _otio(report: Report, media: str | None) -> str:
         "OTIO_SCHEMA": "Timeline.1",
         "name": printable(report.input.name),
         "global_start_time": None,
-        "metadata": {"rt-deeploc": {"note": NOTE, "sha256": report.input.sha256}},
+        "metadata": {
+            "rt-deeploc": {"note": " ".join([NOTE, *caveats(report)]), "sha256": report.input.sha256}
+        },
         "tracks": stack,
     }
     return json.dumps(timeline, indent=1) + "\n"

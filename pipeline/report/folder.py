@@ -9,7 +9,7 @@ from data.text import printable
 from pipeline.report.exports import csv_table
 from pipeline.report.html import asset, page
 from pipeline.report.model import NOTE, Report
-from pipeline.report.rows import VERDICTS
+from pipeline.report.rows import TRACKS, VERDICTS
 
 FAILED = "failed"
 
@@ -18,9 +18,9 @@ FAILED = "failed"
 class Outcome:
     """What a folder says of one file; rounded as it is written, None where nothing is known.
 
-    `score` is 1 - P(real): what clips are ranked by, since it exists for every clip and does not depend on where the
-    threshold of intervals lies. `interval_score` is the highest score of an interval. `page` is the URL of the file's
-    page relative to the folder's.
+    `score` is 1 - P(real): what clips are ranked by, since it exists for every clip that could be judged and does not
+    depend on where the threshold of intervals lies. `interval_score` is the highest score of an interval. `page` is
+    the URL of the file's page relative to the folder's.
     """
 
     file: str
@@ -40,11 +40,11 @@ class Outcome:
         return cls(
             file=printable(name),
             verdict=report.label,
-            score=round(1 - report.probabilities["real"], 4),
+            score=round(1 - report.probabilities["real"], 4) if report.probabilities is not None else None,
             interval_score=max((round(found.score, 4) for found in report.intervals), default=None),
             intervals=len(report.intervals),
             duration_s=round(duration_s, 3) if duration_s is not None else None,
-            note="" if report.complete else "partly decoded",
+            note=_note(report),
             sha256=report.input.sha256,
             page=page,
         )
@@ -55,11 +55,24 @@ class Outcome:
         return cls(printable(name), FAILED, note=printable(reason))
 
 
-def ranked(outcomes: Iterable[Outcome]) -> list[Outcome]:
-    """Highest score first, failed files at the end; equal ones by name."""
+def _note(report: Report) -> str:
+    """Why the answer does not hold for all of the clip; empty where it does."""
+    notes = [f"{TRACKS[name]} not assessable" for name in report.doubts]
+    if not notes:
+        return "" if report.complete else "partly decoded"
+    # Without a score the reasons are what there is to say.
+    return ", ".join(notes if report.probabilities is not None else map(printable, report.doubts.values()))
 
-    def key(outcome: Outcome) -> tuple[float, str]:
-        return (-outcome.score if outcome.score is not None else 1.0), outcome.file
+
+def ranked(outcomes: Iterable[Outcome]) -> list[Outcome]:
+    """Highest score first, then files without an answer, failed ones at the end; equal ones by name."""
+
+    def key(outcome: Outcome) -> tuple[float, bool, str]:
+        return (
+            (-outcome.score if outcome.score is not None else 1.0),
+            outcome.verdict == FAILED,
+            outcome.file,
+        )
 
     return sorted(outcomes, key=key)
 
@@ -67,12 +80,13 @@ def ranked(outcomes: Iterable[Outcome]) -> list[Outcome]:
 def table(outcomes: Sequence[Outcome]) -> list[str]:
     """The closing table of a folder, one line per file."""
     width = max(len(outcome.file) for outcome in outcomes)
-    lines = ["", f"{'file':<{width}}  {'verdict':<7}  intervals"]
+    wide = max(7, *(len(outcome.verdict) for outcome in outcomes))
+    lines = ["", f"{'file':<{width}}  {'verdict':<{wide}}  intervals"]
     for outcome in outcomes:
         count = str(outcome.intervals) if outcome.intervals is not None else ""
         # The reason of a failure has been printed when it happened.
         note = outcome.note if outcome.verdict != FAILED else ""
-        lines.append(f"{outcome.file:<{width}}  {outcome.verdict:<7}  {count:>9}  {note}".rstrip())
+        lines.append(f"{outcome.file:<{width}}  {outcome.verdict:<{wide}}  {count:>9}  {note}".rstrip())
     failed = sum(outcome.verdict == FAILED for outcome in outcomes)
     return [*lines, f"{len(outcomes) - failed} of {len(outcomes)} file(s) analysed"]
 

@@ -21,11 +21,13 @@ from numpy.typing import NDArray
 
 from data.errors import ForensicError, InputError
 from data.files import replacing
-from data.media import StreamCoverage
+from data.media import Assessment, StreamCoverage
 from data.timeline import Interval, TimeGrid
 from pipeline.localize import ForgedInterval
 from pipeline.report.model import (
+    ABSTAINED,
     NOTE,
+    READABLE,
     SCHEMA,
     InputFacts,
     Provenance,
@@ -46,7 +48,8 @@ _FRACTION = re.compile(r"-?[0-9]{1,12}(/[0-9]{1,12})?")
 _BAD = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError)
 _AGAIN = "write it again with `pipeline run`"
 
-_Label = Literal["real", "visual", "audio", "both"]
+_Class = Literal["real", "visual", "audio", "both"]
+_Label = Literal[_Class, "not_assessable"]
 _Branch = Literal["visual", "audio", "joint"]
 
 
@@ -75,7 +78,9 @@ def dumps(report: Report) -> str:
             "route": report.route,
             "branches": list(report.branches),
             "complete": report.complete,
-            "probabilities": {name: _score(value) for name, value in report.probabilities.items()},
+            "probabilities": {name: _score(value) for name, value in report.probabilities.items()}
+            if report.probabilities is not None
+            else None,
             "intervals": [
                 {
                     "start_s": _time(found.start_s),
@@ -86,6 +91,7 @@ def dumps(report: Report) -> str:
                 for found in report.intervals
             ],
             "coverage": {name: _coverage(track) for name, track in report.coverage.items()},
+            "assessment": {name: _assessment(track) for name, track in report.assessment.items()},
             "warnings": list(report.warnings),
             "scores": {
                 "grid": {
@@ -105,8 +111,8 @@ def dumps(report: Report) -> str:
 def loads(text: str) -> Report:
     """The report that `dumps` wrote, with the rounded numbers.
 
-    Fields that it does not know are passed over. Raises InputError when the text is not a report of this schema
-    version, or names no possible file.
+    Fields that it does not know are passed over. Raises InputError when the text is not a report of a version that
+    it knows, or names no possible file.
     """
     return _report(_document(text))
 
@@ -177,7 +183,7 @@ def _error(document: dict[str, Any]) -> ErrorEntry:
 
 def _report(document: dict[str, Any]) -> Report:
     try:
-        if document["schema"] != SCHEMA:
+        if document["schema"] not in READABLE:
             raise ValueError(f"schema {str(document['schema'])[:40]!r}, this version reads {SCHEMA}")
         grid = document["scores"]["grid"]
         if not all(_FRACTION.fullmatch(grid[name]) for name in ("start", "step")):
@@ -189,19 +195,31 @@ def _report(document: dict[str, Any]) -> Report:
         }
         if curves["joint"] is None:
             raise ValueError("scores.joint is missing")
-        shares = _fit(document["probabilities"], Mapping[_Label, float])
-        if shares.keys() != set(get_args(_Label)):
+        label = _fit(document["label"], _Label)
+        shares = _fit(document["probabilities"], Mapping[_Class, float] | None)
+        if (shares is None) != (label == ABSTAINED):
+            raise ValueError("an answer has probabilities, and only an answer")
+        if shares is not None and shares.keys() != set(get_args(_Class)):
             raise ValueError("probabilities are incomplete")
         _name(document["input"]["name"])
         coverage = document["coverage"]
         intervals = tuple(_fit(found, ForgedInterval) for found in document["intervals"])
+        if intervals and label == ABSTAINED:
+            raise ValueError("intervals without an answer")
+        # The first version had none.
+        judged = document.get("assessment", {})
+        assessment = {name: _read_assessment(judged.get(name)) for name in ("visual", "audio")}
+        if label != ABSTAINED and all(
+            one is not None and one.reason is not None for one in assessment.values()
+        ):
+            raise ValueError("an answer though no track is assessable")
         for found in intervals:
             _fit(found.modality, Literal["visual", "audio", "both"])
             if not (0 <= found.start_s <= found.end_s and 0 <= found.score <= 1):
                 raise ValueError(f"no interval: {found}")
         return Report(
             input=_fit(document["input"], InputFacts),
-            label=_fit(document["label"], _Label),
+            label=label,
             route=_fit(document["route"], Literal["auto", _Branch, "all"]),
             branches=_fit(document["branches"], tuple[_Branch, ...]),
             complete=_fit(document["complete"], bool),
@@ -217,6 +235,7 @@ def _report(document: dict[str, Any]) -> Report:
             thresholds=_fit(document.get("thresholds"), Thresholds | None),
             provenance=_fit(document["provenance"], Provenance),
             clock=_fit(document["clock"], RunClock),
+            assessment=assessment,
         )
     except _BAD as error:
         raise InputError(f"not a report ({str(error) or type(error).__name__})", fix=_AGAIN) from None
@@ -299,9 +318,32 @@ def _read_coverage(track: dict[str, Any] | None) -> StreamCoverage | None:
     return StreamCoverage(
         expected_s=_fit(track["expected_s"], float),
         decoded_s=_fit(track["decoded_s"], float),
-        gaps=tuple(Interval(_fit(start_s, float), _fit(end_s, float)) for start_s, end_s in track["gaps"]),
+        gaps=_read_spans(track["gaps"]),
         errors=_fit(track["errors"], int),
     )
+
+
+def _assessment(track: Assessment | None) -> dict[str, Any] | None:
+    if track is None:
+        return None
+    return {
+        "assessable": track.reason is None,
+        "assessed_s": _time(track.assessed_s),
+        "gaps": [[_time(gap.start_s), _time(gap.end_s)] for gap in track.gaps],
+        "reason": track.reason,
+    }
+
+
+def _read_assessment(track: dict[str, Any] | None) -> Assessment | None:
+    if track is None:
+        return None
+    return Assessment(
+        _fit(track["assessed_s"], float), _read_spans(track["gaps"]), _fit(track["reason"], str | None)
+    )
+
+
+def _read_spans(spans: list[list[float]]) -> tuple[Interval, ...]:
+    return tuple(Interval(_fit(start_s, float), _fit(end_s, float)) for start_s, end_s in spans)
 
 
 def _fit(value: Any, kind: Any) -> Any:

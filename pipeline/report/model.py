@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePath
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data.media import AudioStream, MediaInfo, StreamCoverage, VideoStream
+from data.media import Assessment, AudioStream, MediaInfo, StreamCoverage, VideoStream
 from data.timeline import TimeGrid
 from pipeline.localize import ForgedInterval
 
-SCHEMA = "rt-deeploc/report@1"
-"""Name and version of the JSON form; a reader refuses others."""
+SCHEMA = "rt-deeploc/report@2"
+"""Name and version of the JSON form."""
+
+READABLE = ("rt-deeploc/report@1", SCHEMA)
+"""Versions that a reader takes; before the second there was always an answer, right or wrong."""
+
+ABSTAINED = "not_assessable"
+"""Label of a report without an answer: nothing of the clip could be judged."""
 
 NOTE = "An indication, not proof."
 
@@ -49,7 +55,7 @@ class InputFacts:
 
 @dataclass(frozen=True, eq=False)
 class StepScores:
-    """Curves on the clip's clock; NaN at steps without media, None for a track that the clip lacks.
+    """Curves on the clip's clock; NaN at steps that were not judged, None for a track that is absent or not assessable.
 
     Shapes: each (T,) float32 with ``T == grid.n``. `visual`, `audio` and `joint` are forged probabilities of the
     three branches, `visual_error` and `audio_error` the reconstruction errors of the two modalities.
@@ -114,18 +120,20 @@ class RunClock:
 class Report:
     """Everything known of one clip.
 
-    `label` is the most probable of `probabilities` (real, visual, audio, both). `route` is the one asked for and
+    `label` is the most probable of `probabilities` (real, visual, audio, both); where nothing could be judged it is
+    `ABSTAINED`, and there are no probabilities and no intervals. `route` is the one asked for and
     `branches` are those that it led to: with "auto" the branches of the predicted classes, none for a real clip.
     `coverage` maps "visual" and "audio" to what was decoded of that track, None when there is none; `complete` says
-    that the tracks present were decoded as far as the settings demand. `thresholds` is None in a report that was
-    written before they were part of it.
+    that the tracks present were decoded as far as the settings demand, and could be judged. `assessment` maps them to
+    what could be judged, None for a track that is absent, or where it was not recorded. `thresholds` is None in a
+    report that was written before they were part of it.
     """
 
     input: InputFacts
     label: str
     route: str
     branches: tuple[str, ...]
-    probabilities: Mapping[str, float]
+    probabilities: Mapping[str, float] | None
     intervals: tuple[ForgedInterval, ...]
     coverage: Mapping[str, StreamCoverage | None]
     warnings: tuple[str, ...]
@@ -134,6 +142,18 @@ class Report:
     thresholds: Thresholds | None
     provenance: Provenance
     clock: RunClock
+    assessment: Mapping[str, Assessment | None] = field(
+        default_factory=lambda: {"visual": None, "audio": None}
+    )
+
+    @property
+    def doubts(self) -> Mapping[str, str]:
+        """Why a track is not assessable, by track; empty where all that is there was judged."""
+        return {
+            name: found.reason
+            for name, found in self.assessment.items()
+            if found is not None and found.reason is not None
+        }
 
     @property
     def span_s(self) -> float:

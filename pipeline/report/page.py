@@ -12,10 +12,10 @@ import numpy as np
 from data.timeline import Interval, merge, total_s
 from pipeline.report import curves
 from pipeline.report.html import asset, page
-from pipeline.report.model import NOTE, Report
+from pipeline.report.model import ABSTAINED, NOTE, Report
 from pipeline.report.pictures import Pictures, Still
 from pipeline.report.provenance import provenance
-from pipeline.report.rows import VERDICTS, Row, percent, rows, timecode
+from pipeline.report.rows import TRACKS, Row, percent, rows, statement, timecode
 
 WORDS = {"visual": "picture", "audio": "sound", "both": "picture and sound"}
 """What people call a modality."""
@@ -80,7 +80,11 @@ def page_html(report: Report, pictures: Pictures | None, media: str | None, inde
         span_s=span_s,
         classes=CLASSES,
         words=WORDS,
-        tracks=[(name, word, report.coverage[name]) for name, word in _tracks()],
+        tracks=[
+            (name, word, report.coverage[name], report.assessment[name]) for name, word in TRACKS.items()
+        ],
+        abstained=report.label == ABSTAINED,
+        judges=any(found is not None and found.gaps for found in report.assessment.values()),
         gaps=_gaps(report),
         lanes=_lanes(report, shown, span_s),
         width=WIDTH,
@@ -97,10 +101,15 @@ def page_html(report: Report, pictures: Pictures | None, media: str | None, inde
 
 def finding(report: Report) -> str:
     """The verdict as a sentence with the number of spans; `NOTE` belongs beside it."""
-    verdict, n = VERDICTS[report.label].capitalize(), len(report.intervals)
+    said, n = statement(report), len(report.intervals)
+    verdict = said[0].upper() + said[1:]
     spans = f"{n} span{'s' if n != 1 else ''}"
+    if report.label == ABSTAINED:
+        return f"{verdict}."
     if report.label == "real":
         return f"{verdict} in the clip as a whole; {spans} shown as asked." if n else f"{verdict}."
+    if report.doubts:
+        return f"{verdict}. {spans} found." if n else f"{verdict}. No single span stands out."
     return f"{verdict} in {spans}." if n else f"{verdict}; no single span stands out."
 
 
@@ -118,10 +127,6 @@ def _check_local(media: str) -> None:
     parts = urlsplit(media)
     if parts.scheme not in ("", "file") or parts.netloc:
         raise ValueError(f"the player takes a relative or file: URL, not {media!r}")
-
-
-def _tracks() -> tuple[tuple[str, str], ...]:
-    return (("visual", "picture"), ("audio", "sound"))
 
 
 def _extent(report: Report) -> str:
@@ -155,7 +160,8 @@ def _curve_lanes(report: Report, span_s: float) -> list[Lane]:
     marks = (at.onset, at.offset) if at is not None else ()
     for name, label, modality in _CURVES:
         values = report.scores.curves()[name]
-        if values is None or (name == "joint" and None in report.coverage.values()):
+        alone = report.doubts or None in report.coverage.values()
+        if values is None or (name == "joint" and alone):
             continue
         score = not name.endswith("error")
         highest = curves.highest(values)
@@ -221,8 +227,15 @@ def _data(report: Report, found: Sequence[Row], span_s: float) -> dict[str, Any]
 
 
 def _gaps(report: Report) -> dict[str, list[list[float]]]:
-    """What was not decoded of the tracks of each modality, in seconds; gaps that overlap are one."""
-    of = {name: track.gaps if track is not None else () for name, track in report.coverage.items()}
+    """What was not decoded or not judged of the tracks of each modality, in seconds; gaps that overlap are one."""
+    of = {
+        name: [
+            gap
+            for track in (report.coverage[name], report.assessment[name])
+            for gap in (track.gaps if track is not None else ())
+        ]
+        for name in TRACKS
+    }
     return {
         modality: [
             [round(gap.start_s, 3), round(gap.end_s, 3)]

@@ -6,14 +6,17 @@ import math
 from dataclasses import dataclass
 
 from data.text import printable
-from pipeline.report.model import NOTE, Report
+from pipeline.report.model import ABSTAINED, NOTE, Report
 
 VERDICTS = {
     "real": "no forgery found",
     "visual": "the picture looks forged",
     "audio": "the sound looks forged",
     "both": "picture and sound look forged",
+    ABSTAINED: "not assessable",
 }
+TRACKS = {"visual": "picture", "audio": "sound"}
+"""What people call the two tracks."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +61,47 @@ def rows(report: Report) -> tuple[Row, ...]:
     )
 
 
+def statement(report: Report) -> str:
+    """The verdict in words; where a track is not assessable it is about the other one, and says so.
+
+    Without an answer it says why there is none.
+    """
+    doubts = report.doubts
+    if report.probabilities is None:
+        return f"{VERDICTS[ABSTAINED]}: {', and '.join(_unanswered(report))}"
+    if not doubts:
+        return VERDICTS[report.label]
+    (doubted,) = doubts
+    (judged,) = TRACKS.keys() - doubts
+    said = f"no forgery found in the {TRACKS[judged]}" if report.label == "real" else VERDICTS[report.label]
+    return f"{said}; the {TRACKS[doubted]} is not assessable"
+
+
+def _unanswered(report: Report) -> list[str]:
+    reasons = []
+    for name, track in TRACKS.items():
+        coverage = report.coverage[name]
+        if name in report.doubts:
+            reasons.append(printable(report.doubts[name]))
+        elif coverage is None:
+            reasons.append(f"there is no {track}")
+        else:
+            reasons.append(f"nothing of the {track} could be decoded")
+    return reasons
+
+
+def caveats(report: Report) -> list[str]:
+    """What an export without intervals must not hide: a line for each track that is not assessable."""
+    return [f"Not assessable: {printable(reason)}." for reason in report.doubts.values()]
+
+
 def verdict(report: Report) -> str:
     """One line: the finding, its probability and the branch that was asked for intervals."""
+    if report.probabilities is None:
+        return statement(report)
     share = report.probabilities[report.label]
     routed = f"{report.route} -> {', '.join(report.branches)}" if report.branches else report.route
-    return f"{VERDICTS[report.label]} ({report.label} {share:.2f}, route {routed})"
+    return f"{statement(report)} ({report.label} {share:.2f}, route {routed})"
 
 
 def summary(report: Report, name: str) -> list[str]:
@@ -70,7 +109,7 @@ def summary(report: Report, name: str) -> list[str]:
     lines = [f"{name}: {verdict(report)}"]
     found = rows(report)
     lines += [f"  {row.start} - {row.end}  {row.modality:<6}  {row.score:.2f}" for row in found]
-    if not found and report.label != "real":
+    if not found and report.label not in ("real", ABSTAINED):
         lines.append("  no single span stands out")
     lines.append("  analysed: " + ", ".join(_analysed(report)))
     lines += [f"  warning: {warning}" for warning in report.warnings]
@@ -83,10 +122,12 @@ def summary(report: Report, name: str) -> list[str]:
 
 def _analysed(report: Report) -> list[str]:
     parts = []
-    for track, name in (("visual", "picture"), ("audio", "sound")):
+    for track, name in TRACKS.items():
         coverage = report.coverage[track]
         if coverage is None:
             parts.append(f"{name} not present")
+        elif track in report.doubts:
+            parts.append(f"{name} not assessable")
         else:
             gaps = f" with {len(coverage.gaps)} gap(s)" if coverage.gaps else ""
             parts.append(f"{name} {percent(coverage.fraction)} of {coverage.expected_s:.2f} s{gaps}")

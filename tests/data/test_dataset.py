@@ -64,6 +64,17 @@ def test_short_clip_is_whole(store: FeatureStore) -> None:
     assert item["label"].item() == 3
 
 
+def test_a_track_with_nothing_to_judge_is_masked_from_end_to_end(store: FeatureStore) -> None:
+    entry = add(store, 1, 6, 6, label=1)
+    blind = Entry(StoreKey(f"{2:064x}", "v"), entry.audio, 1)
+    with store.writer(blind.visual, VISUAL, 25, {}) as writer:
+        writer.append(np.zeros((6, VISUAL)), np.zeros(6, bool))
+    item = dataset(store, [blind])[0, 0]
+    assert not item["visual_mask"].any()
+    assert not item["visual"].any()
+    assert item["audio_mask"].any()
+
+
 def test_track_that_ends_early_is_zero_and_invalid_from_there_on(store: FeatureStore) -> None:
     item = dataset(store, [add(store, 1, 6, 4)])[0, 0]
     assert item["audio"][:, 0].tolist() == [1, 2, 0, 4, 0, 0]

@@ -167,6 +167,18 @@ def test_absent_tracks_train_without_nan_and_without_loss() -> None:
     assert all(terms[name].item() == 0 for name in terms if "audio" in name)
 
 
+def test_a_forgery_in_a_track_without_a_valid_step_is_no_target() -> None:
+    batch = without_visual(without_audio(random_batch([0, 1, 2, 3, 1, 2, 3], 6), 4, 5, 6), 1, 2, 3)
+    # Picture unseen in 1 to 3, sound unheard in 4 to 6: what remains of visual, audio and both.
+    assert batch.seen_label.tolist() == [0, 0, 2, 2, 1, 0, 1]
+    target, present = tiny_model()._target("fused", batch)
+    assert target.tolist() == batch.seen_label.tolist()
+    assert present.all()
+    for head, seen in (("visual", [0, 4, 5, 6]), ("audio", [0, 1, 2, 3])):
+        _, present = tiny_model()._target(head, batch)
+        assert present.nonzero().flatten().tolist() == seen
+
+
 def test_padding_does_not_change_the_losses() -> None:
     """With one shared mask (⌊ρT⌋ of the valid steps) every term is the same with and without padding."""
     model = tiny_model(fdn=FDNConfig(encoder_dim=12, decoder_dim=8, heads=2, mask_ratio=0.01))

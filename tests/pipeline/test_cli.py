@@ -107,7 +107,7 @@ def test_run_prints_a_summary_and_writes_json_csv_and_a_page(run: Callable[..., 
 
 def test_json_on_standard_output_is_alone_there(run: Callable[..., Any]) -> None:
     answer = run("--json", "-")
-    assert json.loads(answer.out)["schema"] == "rt-deeploc/report@1"
+    assert json.loads(answer.out)["schema"] == "rt-deeploc/report@2"
     assert "picture and sound look forged" in answer.err
     assert not Path("pipeline-out").exists()
 

@@ -18,6 +18,7 @@ from data.manifest import Sample
 from data.timeline import TimeGrid
 from pipeline.evaluate import evaluate
 from pipeline.metrics import PROTOCOLS
+from pipeline.predict import NEUTRAL
 from pipeline.predictions import StepCurves, VideoPrediction
 
 NO_PROPOSALS = np.zeros((0, 3))
@@ -41,6 +42,21 @@ def test_perfect_predictions_are_perfect_under_the_default(tmp_path: Path) -> No
     assert result.confusion is not None
     assert result.confusion.tolist() == (2 * np.eye(4, dtype=int)).tolist()
     assert result.notes == ()
+
+
+def test_clips_that_are_not_assessable_count_as_neither_called_forged_nor_authentic(tmp_path: Path) -> None:
+    clips = samples(1)
+    found = predictions(clips)
+    found[1] = VideoPrediction(found[1].file, NO_PROPOSALS, 0.5, NEUTRAL, abstained=True)
+    result = evaluate(found, manifest(tmp_path, clips), "dev", replicates=0)
+    assert result.notes == (
+        "1 clips are not assessable and count as without proposals, forged with probability 0.5, first "
+        f"{found[1].file}",
+    )
+    # 0.5 lies between the scores of the authentic clip (0.03) and of the forged ones (0.99).
+    assert result.value("video level", "AUC") == 1.0
+    assert result.value("video level", "accuracy, 4 classes") == 0.75
+    assert result.value(HONEST, "AR@2") == pytest.approx(3 / 4)
 
 
 def test_only_the_split_counts(tmp_path: Path) -> None:

@@ -36,6 +36,9 @@ class Track:
         self.values, self.n, self.dim = values.numpy(), len(values), values.shape[1]
         self.grid = TimeGrid.at_rate(25, self.n)
 
+    def flags(self) -> np.ndarray:
+        return np.ones(len(self.values), bool)
+
     def read(self, first: int, stop: int) -> Features:
         grid = self.grid.crop(first, stop)
         return Features(self.values[first:stop], np.ones(stop - first, bool), grid)

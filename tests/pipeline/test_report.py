@@ -219,7 +219,7 @@ def test_many_reports_make_one_json_array(tmp_path: Path) -> None:
         outputs.add(Path("a.mp4"), report())
         outputs.add_error(Path("b.mp4"), InputError("is empty", tmp_path / "b.mp4", "copy it again"))
     first, second = json.loads((tmp_path / "all.json").read_text())
-    assert first["schema"] == "rt-deeploc/report@1"
+    assert first["schema"] == "rt-deeploc/report@2"
     assert second == {
         "schema": "rt-deeploc/error@1",
         "input": {"name": "b.mp4"},

@@ -13,7 +13,7 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
-from report_factory import authentic, build, forged, gaps, hostile, one_track
+from report_factory import abstained, authentic, build, faceless, forged, gaps, hostile, one_track
 
 from data.errors import ForensicError, InputError
 from data.timeline import TimeGrid
@@ -47,6 +47,8 @@ WRITTEN = {
     "forged": forged,
     "authentic": authentic,
     "gaps": gaps,
+    "no face": faceless,
+    "neither face nor speech": abstained,
     "picture alone": lambda: one_track("visual"),
     "sound alone": lambda: one_track("audio"),
     "no steps": no_steps,
@@ -105,7 +107,12 @@ DAMAGE = {
     "name with NUL": put("a\0.mp4", "input", "name"),
     "endless name": put("n" * 256, "input", "name"),
     "no name": put("", "input", "name"),
-    "other schema": put("rt-deeploc/report@2", "schema"),
+    "no answer with an interval": put("not_assessable", "label"),
+    "no probabilities": put(None, "probabilities"),
+    "reason as number": put(
+        {"assessable": False, "assessed_s": 0, "gaps": [], "reason": 7}, "assessment", "visual"
+    ),
+    "other schema": put("rt-deeploc/report@3", "schema"),
     "no schema": without("schema"),
     "other label": put("fake", "label"),
     "other modality": put("smell", "intervals", 0, "modality"),

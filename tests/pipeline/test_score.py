@@ -50,12 +50,14 @@ class Reader:
     def grid(self) -> TimeGrid:
         return TimeGrid.at_rate(self.rate, self.n)
 
+    def flags(self) -> np.ndarray:
+        return self.valid if self.valid is not None else np.ones(self.n, bool)
+
     def read(self, first: int, stop: int) -> Features:
         assert 0 <= first < stop <= self.n
         self.reads.append((first, stop))
-        valid = self.valid if self.valid is not None else np.ones(self.n, bool)
         return Features(
-            self.values[first:stop].astype(np.float16), valid[first:stop], self.grid.crop(first, stop)
+            self.values[first:stop].astype(np.float16), self.flags()[first:stop], self.grid.crop(first, stop)
         )
 
 

@@ -23,6 +23,23 @@ from pipeline.train import TrainingError, train, video_scores
 # --- weak supervision -----------------------------------------------------------------------------------------
 
 
+def test_clips_without_face_or_speech_are_trained_on_without_nan(tmp_path: Path) -> None:
+    """Of every class one clip has no face, one no speech, and one neither."""
+    clips = Set(tmp_path / "data")
+    for k in range(12):
+        key = keys(file_sha256(clips.root / clips.samples[k].file))
+        for name, dim, blind in (("visual", 6, (0, 2)), ("audio", 5, (1, 2))):
+            if k // 4 in blind:
+                n = clips.store.reader(key[name]).n
+                clips.store.path(key[name]).unlink()
+                with clips.store.writer(key[name], dim, 25, {}) as writer:
+                    writer.append(np.zeros((n, dim)), np.zeros(n, bool))
+    weights = run(clips, tmp_path / "run")
+    assert all(torch.isfinite(value).all() for value in weights.values())
+    for row in rows(tmp_path / "run", "train"):
+        assert all(np.isfinite(value) for value in row.values() if isinstance(value, float))
+
+
 def test_intervals_change_no_bit_and_labels_do(
     clips: Set, reference: Reference, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
