@@ -21,23 +21,16 @@ MEASURES = {
     "valley": (12, "dB between the harmonics: the 15 % quantile of a band's bins"),
     "flatness": (12, "dB, geometric over arithmetic mean of a band's power; Gray and Markel (1974)"),
     "crest": (12, "dB, highest bin over a band's mean: how sharp the harmonics are"),
-    "chirp": (12, "0..1, agreement of the phase's second difference in time; Fulop and Fitz (2006)"),
     "delay": (12, "0..1, agreement of group delay within a band; Yegnanarayana and Murthy (1992)"),
     "dispersion": (12, "0..1, agreement of the phase's second difference in frequency"),
-    "mixed": (12, "0..1, agreement of the phase's mixed difference; Fulop and Fitz (2006)"),
     "pulse_spread": (8, "deviation over mean of a band's envelope at 1 kHz, in 60 ms"),
     "pulse_skew": (8, "skewness of that envelope: pitch pulses stand out"),
     "pulse_beside": (7, "-1..1, correlation of neighbouring bands' envelopes: pulses fall together"),
-    "pulse_total": (8, "-1..1, correlation of a band's envelope with the sum of all"),
     "pitch": (1, "semitones from the recording's median, by autocorrelation; Boersma (1993)"),
     "voicing": (1, "0..1, height of that peak"),
     "pitch_change": (1, "semitones in 40 ms"),
-    "harmonicity": (8, "-1..1, a band's autocorrelation at the pitch period"),
-    "reflection": (16, "inverse hyperbolic tangents of the reflection coefficients; Markel and Gray (1976)"),
-    "prediction": (1, "dB that linear prediction gains; Markel and Gray (1976)"),
     "residual": (2, "log kurtosis and log crest of the prediction's residual; Janicki (2015)"),
-    "nearest": (9, "log distance to the nearest 1, the nearest 5 %, all other passages of 20, 160, 320 ms: "
-                   "another voice has none, copied words have one; Foote (1999)"),
+    "nearest": (9, "log distance to the nearest 1, 5 %, all other passages of 20, 160, 320 ms; Foote (1999)"),
     "voice": (41, "cepstrum, pitch and shape as means over 0.5 s"),
     "break": (4, "dB between the means before and after: cepstrum (0.2, 0.5 s), shape, floor (0.3 s); Foote (2000)"),
 }  # fmt: skip
@@ -54,8 +47,8 @@ _APART = 30  # steps from which on another passage is another one
 class SoundTraces(nn.Module):
     """Waveforms (B, N) float32, 16 kHz, to `MEASURES` (B, T, `dim`) float32, T = floor((N - 400) / 320) + 1.
 
-    Step k is centred on sample 320k + 200. Measures of level and room have their median over the window taken off;
-    the others their median over its speech, and fade to zero where it pauses. There are no parameters.
+    Step k is centred on sample 320k + 200. Level, floor and valley have their median over the window taken off; the
+    others their median over its speech, and fade to zero where it pauses. There are no parameters.
     """
 
     mel: Tensor
@@ -64,35 +57,30 @@ class SoundTraces(nn.Module):
     sub: Tensor
     top: Tensor
     pulse: Tensor
-    long: Tensor
 
     def __init__(self) -> None:
         super().__init__()
         self.dim = sum(count for count, _ in MEASURES.values())
-        thousands = torch.arange(4000, 8001, 500)
-        buffers = {
+        angles = torch.pi / 40 * torch.arange(1, ORDER + 1)[:, None] * (torch.arange(40) + 0.5)
+        for name, value in {
             "mel": torch.from_numpy(mel_filters(BANDS)).float(),
             "fine": torch.from_numpy(mel_filters(40)).float(),
-            "cosines": _cosines(40, ORDER),
+            "cosines": torch.cos(angles) * 0.05**0.5,
             "sub": _pick(_edges(SUBBANDS), FFT),
-            "top": _pick(thousands, FFT),
+            "top": _pick(torch.arange(4000, 8001, 500), FFT),
             "pulse": _pick(_edges(PULSE_BANDS), SHORT),
-            "long": _pick(_edges(PULSE_BANDS), LONG),
-        }
-        for name, value in buffers.items():
+        }.items():
             self.register_buffer(name, value, persistent=False)
 
     def forward(self, waves: Tensor) -> Tensor:
         """Measures (B, T, D) of windows (B, N) of at least 400 samples."""
         steps = (waves.shape[1] - RECEPTIVE) // HOP + 1
         spectra = _spectra(waves, FFT, HOP // _PER_STEP, steps * _PER_STEP)
-        power = _power(spectra)
-        parts = power.unflatten(2, (steps, _PER_STEP))
+        parts = (power := _power(spectra)).unflatten(2, (steps, _PER_STEP))
         mean = parts.mean(3)
         level = _db(mean[:, 3:129].sum(1, keepdim=True))
         loud = torch.sigmoid((level - torch.quantile(level, 0.95, 2, keepdim=True) + 25) / 4)
         always = torch.ones_like(loud)
-
         bands, bins = _db(self.mel @ mean), _db(mean)
         shape, cepstrum = bands - level, self.cosines @ _db(self.fine @ mean)
         floor = -F.max_pool1d(-_db(self.sub @ parts.amin(3)), 15, 1, 7)
@@ -102,79 +90,51 @@ class SoundTraces(nn.Module):
         valley = torch.stack([torch.quantile(group, 0.15, 1) for group in groups], 1)
         crest = torch.stack([group.amax(1) for group in groups], 1) - band_mean
         flatness = (self.sub @ bins) / size - band_mean
-
-        pitch, voicing, harmonicity = self._pitch(waves, steps)
+        pitch, voicing = _pitch(waves, steps)
         voiced = loud * torch.sigmoid((voicing - 0.5) / 0.07)
         tone = _centred(pitch, voiced)
         change = (tone - F.pad(tone, (2, 0), mode="replicate")[..., :-2]) * voiced
         sound, form = _centred(cepstrum, loud), _centred(shape, loud)
-        by_speech = [flatness, crest, *self._phases(spectra, power), *self._pulses(waves, steps)]
-        by_prediction = _predict(waves, mean)
+        by_speech = [flatness, crest, *self._delays(spectra, power), *self._pulses(waves, steps)]
         heard = cepstrum - _median(cepstrum, loud)
         found = [
             _centred(bands, always), form, sound, _centred(_db(self.top @ mean) - level, loud),
             _centred(floor, always), _centred(valley, always), *(_centred(x, loud) for x in by_speech),
-            tone, _centred(voicing, loud), change, _centred(harmonicity, voiced),
-            *(_centred(x, loud) for x in by_prediction), _centred(_nearest(heard[:, :12], loud), loud),
+            tone, _centred(voicing, loud), change, _centred(_residual(waves, mean), loud),
+            _centred(_nearest(heard[:, :12], loud), loud),
             _running(sound, loud), _running(tone, voiced), _running(form, loud),
-            _break(heard, loud, 10), _break(heard, loud, 25), _break(shape, loud, 15), _break(floor, always, 15),
+            _break(heard, loud, 10), _break(heard, loud, 25), _break(shape - _median(shape, loud), loud, 15),
+            _break(_centred(floor, always), always, 15),
         ]  # fmt: skip
         return torch.cat(found, 1).transpose(1, 2)
 
-    def _phases(self, spectra: Tensor, power: Tensor) -> list[Tensor]:
-        """Agreement (B, 12, T) of four second differences and one first difference of phase, by band and step."""
+    def _delays(self, spectra: Tensor, power: Tensor) -> list[Tensor]:
+        """Agreement (B, 12, T) of the phase's first and second differences in frequency, by band and step."""
         unit, weight = spectra / power.clamp(min=1e-12).sqrt(), power.sqrt()
-        pair = (weight[:, 1:] * weight[:, :-1]).sqrt()
-        turn = F.pad(unit[..., 1:] * unit[..., :-1].conj(), (1, 1))
-        delay = unit[:, 1:] * unit[:, :-1].conj()
-        return [
-            _agreement(turn[..., 1:] * turn[..., :-1].conj(), weight, self.sub),
-            _agreement(delay, pair, self.sub[:, 1:]),
-            _agreement(delay[:, 1:] * delay[:, :-1].conj(), weight[:, 1:-1], self.sub[:, 1:-1]),
-            _agreement(turn[:, 1:, 1:] * turn[:, :-1, 1:].conj(), pair, self.sub[:, 1:]),
-        ]
+        delay, pair = unit[:, 1:] * unit[:, :-1].conj(), (weight[:, 1:] * weight[:, :-1]).sqrt()
+        bend = delay[:, 1:] * delay[:, :-1].conj()
+        sides = _agreement(delay, pair, self.sub[:, 1:])
+        return [sides, _agreement(bend, weight[:, 1:-1], self.sub[:, 1:-1])]
 
     def _pulses(self, waves: Tensor, steps: int) -> list[Tensor]:
-        """Spread, skewness and correlations of the bands' envelopes within three steps around each."""
+        """Spread, skewness and neighbours' correlation of the bands' envelopes within three steps around each."""
         per = HOP // TICK
 
         def mean(x: Tensor) -> Tensor:
             return F.avg_pool1d(x, 3 * per, per)
 
         envelope = (self.pulse @ _power(_spectra(waves, SHORT, TICK, (steps + 2) * per, -per))).sqrt()
-        total = envelope.sum(1, keepdim=True)
-        m, m_total, square = mean(envelope), mean(total), mean(envelope * envelope)
-        v, v_total = (square - m * m).clamp(min=0), (mean(total * total) - m_total * m_total).clamp(min=0)
+        m, square = mean(envelope), mean(envelope * envelope)
+        variance = (square - m * m).clamp(min=0)
         third = mean(envelope**3) - 3 * m * square + 2 * m**3
-        skew = (third / (v.sqrt() ** 3 + 1e-9)).clamp(-5, 5)
-        beside = mean(envelope[:, 1:] * envelope[:, :-1]) - m[:, 1:] * m[:, :-1]
-        beside = beside / ((v[:, 1:] * v[:, :-1]).sqrt() + 1e-9)
-        along = (mean(envelope * total) - m * m_total) / ((v * v_total).sqrt() + 1e-9)
-        return [v.sqrt() / (m + 1e-5), skew, beside.clamp(-1, 1), along.clamp(-1, 1)]
-
-    def _pitch(self, waves: Tensor, steps: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Pitch in semitones and voicing (B, 1, T), and the bands' agreement with that pitch (B, 8, T)."""
-        power = _power(_spectra(waves, LONG, HOP, steps))
-        low = power.clone()
-        low[:, 100:] = 0  # up to 1.5 kHz
-        correlation = torch.fft.irfft(low, dim=1)
-        window = torch.hann_window(LONG, device=waves.device)
-        own = torch.fft.irfft(_power(torch.fft.rfft(window, 2 * LONG)))
-        lags = torch.arange(*_LAGS, device=waves.device)
-        height = correlation[:, lags] / (own[lags] / own[0])[:, None] / (correlation[:, :1] + 1e-6)
-        # The multiples of a period score about as high as the period itself.
-        best = (height - 0.0006 * (lags[:, None] - _LAGS[0])).argmax(1, keepdim=True)
-        period = lags[best]
-        angle = torch.arange(LONG // 2 + 1, device=waves.device)[:, None] * (2 * torch.pi / LONG) * period
-        agreement = (self.long @ (power * torch.cos(angle))) / (self.long @ power + 1e-6)
-        return 12 * torch.log2(SAMPLE_RATE / period), height.gather(1, best).clamp(0, 1), agreement
+        both = mean(envelope[:, 1:] * envelope[:, :-1]) - m[:, 1:] * m[:, :-1]
+        beside = both / ((variance[:, 1:] * variance[:, :-1]).sqrt() + 1e-9)
+        skew = third / (variance.sqrt() ** 3 + 1e-9)
+        return [variance.sqrt() / (m + 1e-5), skew.clamp(-5, 5), beside.clamp(-1, 1)]
 
 
 def _spectra(waves: Tensor, size: int, hop: int, count: int, skip: int = 0) -> Tensor:
-    """Hann spectra (B, size / 2 + 1, count), one each `hop` samples, evenly about the steps' centres.
-
-    The first is `skip` hops after the first that belongs to step 0.
-    """
+    """Hann spectra (B, size / 2 + 1, count) each `hop` samples, evenly about the steps' centres, after `skip` hops."""
     first = (RECEPTIVE - HOP + hop) // 2 + skip * hop - size // 2
     padded = F.pad(waves, (LONG, LONG + HOP))[:, LONG + first :]
     window = torch.hann_window(size, device=waves.device)
@@ -191,12 +151,9 @@ def _db(power: Tensor) -> Tensor:
 
 def _agreement(products: Tensor, weight: Tensor, bands: Tensor) -> Tensor:
     """Length (B, bands, T) of the weighted mean of unit `products` over each band and step."""
-
-    def total(x: Tensor) -> Tensor:
-        return (bands @ x).unflatten(2, (-1, _PER_STEP)).sum(3)
-
-    mean = torch.hypot(total(products.real * weight), total(products.imag * weight))
-    return mean / (total(weight) + 1e-9)
+    parts = torch.stack([products.real * weight, products.imag * weight, weight])
+    real, imaginary, total = (bands @ parts).unflatten(3, (-1, _PER_STEP)).sum(4)
+    return torch.hypot(real, imaginary) / (total + 1e-9)
 
 
 def _median(x: Tensor, weight: Tensor) -> Tensor:
@@ -246,27 +203,37 @@ def _nearest(x: Tensor, loud: Tensor) -> Tensor:
     return torch.stack(found, 1).clamp(min=1e-3).log()
 
 
-def _predict(waves: Tensor, mean: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Reflection coefficients (B, 16, T), gain in dB (B, 1, T), residual's kurtosis and crest (B, 2, T)."""
+def _pitch(waves: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    """Pitch in semitones and voicing, both (B, 1, T)."""
+    power = _power(_spectra(waves, LONG, HOP, steps))
+    power[:, 100:] = 0  # up to 1.5 kHz
+    correlation = torch.fft.irfft(power, dim=1)
+    window = torch.hann_window(LONG, device=waves.device)
+    own = torch.fft.irfft(_power(torch.fft.rfft(window, 2 * LONG)))
+    lags = torch.arange(*_LAGS, device=waves.device)
+    height = correlation[:, lags] / (own[lags] / own[0])[:, None] / (correlation[:, :1] + 1e-6)
+    # The multiples of a period score about as high as the period itself.
+    best = (height - 0.0006 * (lags[:, None] - _LAGS[0])).argmax(1, keepdim=True)
+    return 12 * torch.log2(SAMPLE_RATE / lags[best]), height.gather(1, best).clamp(0, 1)
+
+
+def _residual(waves: Tensor, mean: Tensor) -> Tensor:
+    """Log kurtosis and log crest (B, 2, T) of what linear prediction leaves of 40 ms around each step."""
     batch, _, steps = mean.shape
     lags = torch.arange(ORDER + 1, device=waves.device)
     smooth = torch.exp(-0.5 * (2 * torch.pi * 40 / SAMPLE_RATE * lags) ** 2)[:, None]
     r = torch.fft.irfft(mean, dim=1)[:, : ORDER + 1] * smooth
-    start = error = r[:, 0] * 1.0001 + 1e-7
-    taps, reflections = r[:, :0], []
+    error, taps = r[:, :1] * 1.0001 + 1e-7, r[:, :0]
     for i in range(ORDER):  # Levinson and Durbin
-        k = ((r[:, i + 1] - (taps * r[:, 1 : i + 1].flip(1)).sum(1)) / error).clamp(-0.9999, 0.9999)[:, None]
-        taps = torch.cat([taps - k * taps.flip(1), k], 1)
-        error = error * (1 - k[:, 0] * k[:, 0])
-        reflections.append(k)
-    gain = 10 * torch.log10(start / error.clamp(min=1e-12))[:, None]
+        k = (r[:, i + 1 : i + 2] - (taps * r[:, 1 : i + 1].flip(1)).sum(1, keepdim=True)) / error
+        k = k.clamp(-0.9999, 0.9999)
+        taps, error = torch.cat([taps - k * taps.flip(1), k], 1), error * (1 - k * k)
     around = F.pad(waves, (120 + ORDER, 120 + HOP)).unfold(1, 240 + RECEPTIVE + ORDER, HOP)[:, :steps]
     kernels = torch.cat([-taps.flip(1), torch.ones_like(r[:, :1])], 1).transpose(1, 2)
     flat = around.reshape(1, batch * steps, -1), kernels.reshape(batch * steps, 1, -1)
     rest = F.conv1d(*flat, groups=batch * steps).view(batch, steps, -1)
-    power = rest.square().mean(2) + 1e-10
-    kurtosis, crest = rest.pow(4).mean(2) / power.square(), rest.abs().amax(2) / power.sqrt()
-    return torch.atanh(torch.cat(reflections, 1)), gain, torch.log(torch.stack([kurtosis, crest], 1) + 0.1)
+    rest = rest / (rest.square().mean(2, keepdim=True) + 1e-10).sqrt()
+    return torch.log(torch.stack([rest.pow(4).mean(2), rest.abs().amax(2)], 1) + 0.1)
 
 
 def _edges(bands: int) -> Tensor:
@@ -279,8 +246,3 @@ def _pick(edges: Tensor, size: int) -> Tensor:
     """Ones (bands, size / 2 + 1) where a bin of a spectrum of `size` samples lies between two `edges` in Hz."""
     bins = torch.arange(size // 2 + 1) * SAMPLE_RATE / size
     return ((bins >= edges[:-1, None]) & (bins < edges[1:, None])).float()
-
-
-def _cosines(bands: int, count: int) -> Tensor:
-    angles = torch.arange(1, count + 1)[:, None] * (torch.arange(bands) + 0.5)
-    return torch.cos(torch.pi / bands * angles) * (2 / bands) ** 0.5
