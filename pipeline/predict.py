@@ -56,23 +56,26 @@ def predict(
     detector: Pipeline, manifest: Manifest, split: str, store: FeatureStore, hook: Hook = silent
 ) -> tuple[VideoPrediction, ...]:
     """What `detector` says of every clip of `split`, proposals best first; see `score_split`."""
-    predictions = []
-    for sample, scores in score_split(detector, manifest, split, store, hook):
-        name = sample.file.as_posix()
-        if scores is None:
-            predictions.append(VideoPrediction(name, np.zeros((0, 3)), 0.0, (1.0, 0.0, 0.0, 0.0), None, True))
-            continue
-        probabilities = scores.video_probabilities
-        curves = {"visual": scores.visual, "audio": scores.audio, "joint": scores.joint}
-        steps = {
-            branch: np.where(scores.valid[branch], curve, np.float32(np.nan))
-            for branch, curve in curves.items()
-            if curve is not None
-        }
-        rows = proposal_rows(scores, detector.config.localize)
-        curves_of = StepCurves(scores.grid, steps)
-        predictions.append(VideoPrediction(name, rows, 1 - probabilities[0], probabilities, curves_of))
-    return tuple(predictions)
+    return tuple(
+        prediction_of(sample, scores, detector.config.localize)
+        for sample, scores in score_split(detector, manifest, split, store, hook)
+    )
+
+
+def prediction_of(sample: Sample, scores: ClipScores | None, config: LocalizeConfig) -> VideoPrediction:
+    """What the step scores of a clip say of it; without any it is unread, and called authentic."""
+    name = sample.file.as_posix()
+    if scores is None:
+        return VideoPrediction(name, np.zeros((0, 3)), 0.0, (1.0, 0.0, 0.0, 0.0), None, True)
+    probabilities = scores.video_probabilities
+    curves = {"visual": scores.visual, "audio": scores.audio, "joint": scores.joint}
+    steps = {
+        branch: np.where(scores.valid[branch], curve, np.float32(np.nan))
+        for branch, curve in curves.items()
+        if curve is not None
+    }
+    rows = proposal_rows(scores, config)
+    return VideoPrediction(name, rows, 1 - probabilities[0], probabilities, StepCurves(scores.grid, steps))
 
 
 def proposal_rows(scores: ClipScores, config: LocalizeConfig) -> NDArray[np.float64]:
