@@ -5,9 +5,11 @@ VENV := .venv
 PARITY := .venv-parity
 BIN := $(VENV)/bin
 BENCH ?=  # options of benchmarks/run.py
+BENCHMARK ?= benchmark
+RESULTS ?=  # options of benchmarks/shipped.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint parity bench clean
+.PHONY: help demo test lint parity bench results clean
 
 help:  ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -32,6 +34,9 @@ parity: $(PARITY)/.installed  ## Compare TSN with mmaction2's own recognizer, in
 
 bench: $(VENV)/.installed-dev $(PARITY)/.installed  ## Measure speeds as ratios to a peer or a limit, all in one run
 	$(BIN)/python benchmarks/run.py --parity $(PARITY)/bin/python $(BENCH)
+
+results: $(VENV)/.installed  ## Measure the shipped weights on the sets below BENCHMARK=dir (docs/benchmark.md)
+	$(BIN)/python benchmarks/shipped.py --benchmark $(BENCHMARK) $(RESULTS)
 
 clean:  ## Remove environments, caches and outputs
 	rm -rf $(VENV) $(PARITY) demo-out pipeline-out build dist *.egg-info

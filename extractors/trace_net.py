@@ -1,7 +1,8 @@
-"""What stands out within a clip: measures less their own medians, coded, and a small network over time.
+"""A small network over measures of each step, shared by picture and sound: a code of the measures, then time.
 
-The picture and the sound have a front of measures each, and share this network. What people and cameras differ in is
-the same through a clip; taken away, what a step differs in from its own clip remains.
+What people and cameras differ in is the same through a clip; the fronts take it away. What is left is coded piecewise
+linearly, and whole measures are hidden at random in training: so the few people that there are to learn from do not
+become what is learned (docs/decisions.md).
 """
 
 from __future__ import annotations
@@ -17,101 +18,93 @@ from torch import Tensor, nn
 
 from data.errors import WeightsError
 
-BLOCK = 5
-"""Steps whose mean enters the running median as one."""
+BINS = 4
+"""Pieces of the code of a measure."""
 
-QUANTILES = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)
-"""Of the training material: edges of the bins of the code."""
+WIDTH = 64
+DILATIONS = (1, 2, 4, 8)
+"""Of the convolutions of 5 steps; together they see 30 steps to either side."""
+
+_OUTER = 0.02  # quantile of the training material at which the code begins, and ends likewise
 
 
 class Traces(NamedTuple):
-    """`features` (B, T, C) for RT-DeepLoc, and `logits` (B, T, classes) of their pre-training: authentic first."""
+    """`features` (B, T, C) for RT-DeepLoc, and `logits` (B, T, classes) of the pre-training: authentic first."""
 
     features: Tensor
     logits: Tensor
 
 
-def relative(measures: Tensor, valid: Tensor, blocks: int) -> Tensor:
-    """`measures` (B, T, D) less their median over the sequence, then less a running one: (B, T, 2 D).
-
-    The running median is over the means of `blocks` blocks of `BLOCK` steps. Steps that `valid` (B, T) denies count for
-    nothing and are zero.
-    """
-    known = measures.masked_fill(~valid.unsqueeze(-1), torch.nan)
-    whole = known.nanmedian(dim=1, keepdim=True).values
-    batch, steps, channels = known.shape
-    padded = F.pad(known, (0, 0, 0, -steps % BLOCK), value=torch.nan)
-    means = padded.view(batch, -1, BLOCK, channels).nanmean(dim=2)
-    half = blocks // 2
-    around = F.pad(means, (0, 0, half, half), value=torch.nan).unfold(1, 2 * half + 1, 1)
-    running = around.nanmedian(dim=-1).values.repeat_interleave(BLOCK, dim=1)[:, :steps]
-    return torch.cat([known - whole, known - running], dim=-1).nan_to_num()
-
-
 class TraceNet(nn.Module):
-    """Measures (B, T, D) of a stretch of a clip to features of its steps.
+    """Measures (B, T, D) of a stretch of a clip to `Traces` of its steps.
 
-    What is left of the measures after `relative` is coded piecewise linearly, so that one layer can tell large from
-    small in each of them (Gorishniy et al. 2022, arXiv:2203.05556); dilated convolutions over time follow.
+    A measure becomes `BINS` numbers, each rising from -1/2 to 1/2 between two quantiles of the training material, so
+    that one layer can tell large from small in it (Gorishniy et al. 2022, arXiv:2203.05556). Features are the last
+    hidden layer and the logits.
     """
 
-    def __init__(
-        self,
-        measures: int,
-        classes: int,
-        width: int = 64,
-        dilations: tuple[int, ...] = (1, 2, 4),
-        blocks: int = 11,
-        input_dropout: float = 0.6,
-        dropout: float = 0.3,
-    ) -> None:
+    def __init__(self, measures: int, classes: int, hidden: float = 0.6, dropout: float = 0.3) -> None:
         super().__init__()
-        self.blocks, bins = blocks, len(QUANTILES) - 1
-        self.register_buffer("low", torch.zeros(bins, 2 * measures))
-        self.register_buffer("span", torch.ones(bins, 2 * measures))
-        self.low: Tensor
-        self.span: Tensor
-        self.drop = nn.Dropout(input_dropout)
-        self.enter = nn.Linear(2 * measures * bins, width)
-        self.layers = nn.ModuleList(_Layer(width, dilation, dropout) for dilation in dilations)
-        self.head = nn.Linear(width, classes)
+        self.hidden = hidden
+        self.register_buffer("edges", torch.arange(BINS + 1.0).repeat(measures, 1))
+        self.edges: Tensor
+        self.enter = nn.Linear(measures * BINS, WIDTH)
+        self.layers = nn.ModuleList(_Layer(dilation, dropout) for dilation in DILATIONS)
+        self.norm = nn.BatchNorm1d(WIDTH)
+        self.drop = nn.Dropout(dropout)
+        self.head = nn.Linear(WIDTH, classes)
+
+    @property
+    def dim(self) -> int:
+        """Length C of a feature vector."""
+        return WIDTH + self.head.out_features
 
     def fit(self, samples: Tensor) -> None:
-        """Lay the bins of the code along `samples` (N, 2 D) of `relative`."""
-        edges = torch.quantile(samples, torch.tensor(QUANTILES), dim=0)
-        self.low.copy_(edges[:-1])
-        self.span.copy_((edges[1:] - edges[:-1]).clamp(min=1e-2))
+        """Lay the code's edges along `samples` (N, D) of the training material."""
+        edges = torch.quantile(samples, torch.linspace(_OUTER, 1 - _OUTER, BINS + 1), dim=0).T
+        # Measures that hardly vary would get pieces of no width.
+        least = 1e-3 * (1 + edges[:, -1:] - edges[:, :1])
+        self.edges.copy_(edges + least * torch.arange(BINS + 1))
 
     def forward(self, measures: Tensor, valid: Tensor) -> Traces:
-        """Features and logits of `measures` (B, T, D), of which `valid` (B, T) says what may be looked at."""
-        left = relative(measures, valid, self.blocks)
-        code = torch.cat([((left - a) / w).clamp(0, 1) for a, w in zip(self.low, self.span, strict=True)], -1)
-        shown = valid.unsqueeze(-1)
-        hidden = F.gelu(self.enter(self.drop(code))) * shown
+        """Traces of `measures` (B, T, D), of which `valid` (B, T) says what may be looked at."""
+        edges, weight = self.edges, self.enter.weight
+        if self.training:
+            # Hiding a measure is leaving its columns out, which also saves their product.
+            kept = torch.randperm(len(edges))[: max(1, round(len(edges) * (1 - self.hidden)))]
+            measures, edges = measures[..., kept], edges[kept]
+            weight = weight.view(WIDTH, -1, BINS)[:, kept].flatten(1) * (len(self.edges) / len(kept))
+        low = edges[:, :-1]
+        code = ((measures.unsqueeze(-1) - low) / (edges[:, 1:] - low)).clamp(0, 1) - 0.5
+        shown = valid.unsqueeze(1)
+        state = F.linear(code.flatten(2), weight, self.enter.bias).transpose(1, 2) * shown
         for layer in self.layers:
-            hidden = hidden + layer(hidden) * shown
-        return Traces(hidden, self.head(hidden))
+            state = state + layer(state, shown) * shown
+        last = F.gelu(self.norm(state)).transpose(1, 2)
+        logits = self.head(self.drop(last))
+        return Traces(torch.cat([last, logits], dim=-1) * valid.unsqueeze(-1), logits)
 
 
 class _Layer(nn.Module):
-    def __init__(self, width: int, dilation: int, dropout: float) -> None:
+    def __init__(self, dilation: int, dropout: float) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.conv = nn.Conv1d(width, width, 5, padding=2 * dilation, dilation=dilation)
+        self.norm = nn.BatchNorm1d(WIDTH)
         self.drop = nn.Dropout(dropout)
+        self.conv = nn.Conv1d(WIDTH, WIDTH, 5, padding=2 * dilation, dilation=dilation)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.drop(F.gelu(self.conv(self.norm(x).transpose(1, 2)))).transpose(1, 2)
+    def forward(self, state: Tensor, shown: Tensor) -> Tensor:
+        out: Tensor = self.conv(self.drop(F.gelu(self.norm(state))) * shown)
+        return out
 
 
 def load_trace_net(weights: Path, measures: int) -> TraceNet:
-    """The network of a safetensors file, in evaluation mode; its sizes are those of the tensors.
+    """The network of a safetensors file, in evaluation mode.
 
     Raises WeightsError when the file is damaged or was made for another front than one of `measures` numbers.
     """
     try:
         tensors = {name: tensor.float() for name, tensor in load_file(weights).items()}
-        net = TraceNet(measures, len(tensors["head.weight"]), len(tensors["enter.weight"]))
+        net = TraceNet(measures, len(tensors["head.bias"]))
         net.load_state_dict(tensors)
     except (OSError, SafetensorError, KeyError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0][:200]

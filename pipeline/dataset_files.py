@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from data.errors import UsageError
+from data.errors import InputError, UsageError
 from data.files import replacing
-from data.manifest import RECIPE, SPLITS, Sample
+from data.manifest import RECIPE, SIDECAR, SPLITS, Sample, write_lavdf
 from data.timeline import Interval
 from pipeline.dataset_plan import ROWS, Plan
 from pipeline.forger import FPS, RATE, EditedSegment
@@ -55,13 +55,50 @@ def read_rows(out: Path) -> list[SynthesizedClip]:
 def finished(out: Path, name: str) -> SynthesizedClip | None:
     """The clip's row, if there is one and the file is what it says: a power failure may spare one of the two."""
     try:
-        row: dict[str, Any] = json.loads(row_path(out, name).read_text(encoding="utf-8"))
-        for key in ("segments", "shams"):
-            row[key] = tuple(EditedSegment(**segment) for segment in row[key])
-        clip = SynthesizedClip(**row)
+        clip = _clip_of(json.loads(row_path(out, name).read_text(encoding="utf-8")))
         return clip if (out / clip.file).stat().st_size == clip.size_bytes else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def keep_row(out: Path, clip: SynthesizedClip) -> None:
+    """Write the row of `clip`, after its file: a clip without one is made again."""
+    with replacing(row_path(out, Path(clip.file).stem), durable=False) as path:
+        path.write_text(json.dumps(asdict(clip)) + "\n", encoding="utf-8")
+
+
+def read_sidecar(root: Path) -> list[SynthesizedClip]:
+    """What the sidecar of the set at `root` says of its clips. Raises InputError when it is absent or damaged."""
+    path = root / SIDECAR
+    try:
+        return [_clip_of(row) for row in json.loads(path.read_text(encoding="utf-8"))]
+    except FileNotFoundError:
+        raise InputError(
+            "is not there", path, "give a set that `pipeline data benchmark` or `synthesize` made"
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"cannot be read ({error})", path, "make the set again") from None
+
+
+def write_truth(out: Path, clips: Sequence[SynthesizedClip]) -> Path:
+    """Write the metadata of `clips` as LAV-DF has it, and the sidecar; returns the metadata's path.
+
+    Raises UsageError when `out` cannot be written.
+    """
+    write_lavdf(out, [sample_of(clip) for clip in clips])
+    write_json(out / SIDECAR, [asdict(clip) for clip in clips])
+    return out / "metadata.json"
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write `content` for people and programs. Raises UsageError when `path` cannot be written."""
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _clip_of(row: dict[str, Any]) -> SynthesizedClip:
+    edits = {key: tuple(EditedSegment(**one) for one in row[key]) for key in ("segments", "shams")}
+    return SynthesizedClip(**(row | edits))
 
 
 def sample_of(clip: SynthesizedClip) -> Sample:
@@ -107,7 +144,7 @@ def alone_in(out: Path) -> Iterator[None]:
 
 
 def keep_recipe(plan: Plan, out: Path) -> None:
-    """Refuse to mix two data sets in one folder, and clear away what a killed run left half-written."""
+    """Keep what `plan` makes its clips with; see `same_recipe`."""
     recipe = {
         "seed": plan.seed,
         "splits": list(plan.splits),
@@ -127,17 +164,23 @@ def keep_recipe(plan: Plan, out: Path) -> None:
         # Without one of these, others take its place.
         "engines": [*available(), *(["pyworld"] if find_spec("pyworld") is not None else [])],
     }
+    same_recipe(out, recipe, "other settings, clips or voices")
+
+
+def same_recipe(out: Path, recipe: dict[str, Any], others: str) -> None:
+    """Refuse to mix two data sets in one folder, and clear away what a killed run left half-written.
+
+    Raises UsageError when `out` was begun with another recipe: another seed or `others`.
+    """
     text = json.dumps(recipe, indent=1) + "\n"
     path = out / RECIPE
     if path.is_file() and path.read_text(encoding="utf-8") != text:
         raise UsageError(
-            "holds a data set of another seed, other settings, clips or voices",
-            out,
-            "choose an empty folder with --out",
+            f"holds a data set of another seed, {others}", out, "choose an empty folder with --out"
         )
     if not path.is_file():
         with replacing(path) as partial:
             partial.write_text(text, encoding="utf-8")
     for split in SPLITS:
-        for unfinished in (out / split).glob(".*.mp4.*"):
+        for unfinished in (out / split).glob(".*.*.*-*"):
             unfinished.unlink()

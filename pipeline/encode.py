@@ -1,8 +1,11 @@
-"""Writes frames and sound to MP4; every clip of a data set, authentic or forged, passes through here alike."""
+"""Writes frames and sound to files; every clip of a data set, authentic or forged, passes through here alike."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 
 import av
@@ -17,51 +20,91 @@ X264_ASSEMBLY = "asm=avx2"
 """Keeps x264 from its AVX-512 code, whose macroblock tree is not repeatable: six encodes gave five results."""
 
 
+@dataclass(frozen=True)
+class Format:
+    """FFmpeg's names of the encoders and of the container, and what the picture's encoder is told beside its quality.
+
+    `container` is also how the file's name ends; `quality` names the option that `crf` of `write_clip` goes to.
+    """
+
+    video: str = "libx264"
+    audio: str = "aac"
+    container: str = "mp4"
+    options: tuple[tuple[str, str], ...] = (("preset", "veryfast"), ("x264-params", X264_ASSEMBLY))
+    quality: str = "crf"
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Those of its encoders that this FFmpeg lacks."""
+        return tuple(name for name in (self.video, self.audio) if not _has(name))
+
+
+H264 = Format()
+
+
 def write_clip(
     path: Path,
-    frames: NDArray[np.uint8] | None,
+    frames: Iterable[NDArray[np.uint8]] | None,
     samples: NDArray[np.float32] | None,
     fps: int = 25,
     crf: int = 23,
     keyframe_every: int = 250,
     audio_bit_rate: int = 64_000,
+    form: Format = H264,
 ) -> None:
-    """Encode `frames` (N, H, W, 3) uint8 as H.264 and mono 16 kHz `samples` (L,) as AAC, under a temporary name first.
+    """Encode `frames`, images (H, W, 3) uint8 of one size, and mono 16 kHz `samples` (L,), as H.264 and AAC by default.
 
-    Odd sizes lose their last row or column, as yuv420p demands. Threads are off, so that the same input gives the
+    The images may come one at a time, so that an hour need not fit in memory. Odd sizes lose their last row or
+    column, as yuv420p demands. The file has a temporary name first. Threads are off, so that the same input gives the
     same bytes. Raises ValueError when both tracks are missing and UsageError when `path` cannot be written.
     """
-    if frames is None and samples is None:
+    images = iter(frames) if frames is not None else iter(())
+    first = next(images, None)
+    if first is None and samples is None:
         raise ValueError(f"{path}: neither frames nor samples to write")
-    with replacing(path, durable=False) as partial, av.open(str(partial), "w", format="mp4") as container:
+    # WebM's muxer gives every file random numbers unless it is told not to.
+    muxer = {"fflags": "+bitexact"} if form.container == "webm" else {}
+    with (
+        replacing(path, durable=False) as partial,
+        av.open(str(partial), "w", format=form.container, options=muxer) as file,
+    ):
         video = audio = None
-        if frames is not None:
-            video = container.add_stream("libx264", rate=fps)
-            video.width, video.height = frames.shape[2] // 2 * 2, frames.shape[1] // 2 * 2
+        if first is not None:
+            video = file.add_stream(form.video, rate=fps)
+            assert isinstance(video, av.VideoStream)
+            video.width, video.height = first.shape[1] // 2 * 2, first.shape[0] // 2 * 2
             video.pix_fmt = "yuv420p"
             video.options = {
-                "crf": str(crf),
+                form.quality: str(crf),
                 "g": str(keyframe_every),
-                "preset": "veryfast",
                 "threads": "1",
-                "x264-params": X264_ASSEMBLY,
+                **dict(form.options),
             }
         if samples is not None:
-            audio = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
+            audio = file.add_stream(form.audio, rate=SAMPLE_RATE, layout="mono")
+            assert isinstance(audio, av.AudioStream)
             audio.bit_rate = audio_bit_rate
-        if video is not None and frames is not None:
-            for k, image in enumerate(frames):
+        if video is not None and first is not None:
+            for k, image in enumerate(chain([first], images)):
                 picture = av.VideoFrame.from_ndarray(
                     np.ascontiguousarray(image[: video.height, : video.width]), format="rgb24"
                 )
                 picture.pts, picture.time_base = k, Fraction(1, fps)
-                container.mux(video.encode(picture))
-            container.mux(video.encode(None))
+                file.mux(video.encode(picture))
+            file.mux(video.encode(None))
         if audio is not None and samples is not None:
             sound = av.AudioFrame.from_ndarray(samples[None].astype(np.float32), "fltp", "mono")
             sound.sample_rate, sound.pts, sound.time_base = SAMPLE_RATE, 0, Fraction(1, SAMPLE_RATE)
             fifo = av.AudioFifo()
             fifo.write(sound)
             for block in fifo.read_many(1024, partial=True):
-                container.mux(audio.encode(block))
-            container.mux(audio.encode(None))
+                file.mux(audio.encode(block))
+            file.mux(audio.encode(None))
+
+
+def _has(encoder: str) -> bool:
+    try:
+        av.Codec(encoder, "w")
+    except ValueError:  # what PyAV raises for a name that it does not know
+        return False
+    return True

@@ -21,9 +21,11 @@ from pipeline.metrics import (
     ProtocolName,
     accuracy,
     auc,
+    calibration_error,
     confusion,
     eer,
     interval,
+    reliability,
     resample,
 )
 from pipeline.predictions import VideoPrediction
@@ -71,6 +73,8 @@ def evaluate(
                 rows += _by_segment(judged, truth, families)
     rows += _video_rows(boot, found, labels, families)
     rows += _step_rows(found, truth)
+    groups = [sidecar.get(sample.file.as_posix(), {}).get("group") for sample in samples]
+    rows += _by_recording(found, truth, labels, groups)
     matrix = None
     if all(p.probabilities is not None for p in found):
         predicted = np.array([int(np.argmax(p.probabilities)) for p in found if p.probabilities is not None])
@@ -181,6 +185,9 @@ def _video_rows(
     scores = np.array([p.score for p in found], np.float64)
     known = all(p.probabilities is not None for p in found)
     likely = np.array([int(np.argmax(p.probabilities)) if p.probabilities is not None else 0 for p in found])
+    forged = np.array([1 - p.probabilities[0] if p.probabilities is not None else 0.0 for p in found]).clip(
+        0, 1
+    )
 
     def measure(weights: Weights | None, chosen: NDArray[np.bool_] | None = None) -> dict[str, float]:
         part = chosen if chosen is not None else np.ones(len(scores), np.bool_)
@@ -191,6 +198,7 @@ def _video_rows(
                 (likely > 0).astype(int), (labels > 0).astype(int), weights
             )
             values["accuracy, 4 classes"] = accuracy(likely, labels, weights)
+            values["calibration error"] = calibration_error(forged, labels > 0, weights)
         return values
 
     rows = [Row("video level", "all", "clips", len(found)), *boot.rows("video level", "all", measure)]
@@ -202,6 +210,33 @@ def _video_rows(
         if chosen.any() and (labels == 0).any():
             rows.append(Row("video level", name, "clips", int(chosen.sum())))
             rows += boot.rows("video level", name, partial(measure, chosen=chosen | (labels == 0)))
+    for one in reliability(forged, labels > 0) if known else ():
+        name = f"{one.low:.1f} to {one.high:.1f}"
+        values = {"clips": one.items, "P(forged), mean": one.probability, "forged": one.forged}
+        rows += [Row("reliability", name, metric, value) for metric, value in values.items()]
+    return rows
+
+
+def _by_recording(
+    found: Sequence[VideoPrediction],
+    truth: Sequence[NDArray[np.float64]],
+    labels: NDArray[np.int64],
+    groups: Sequence[str | None],
+) -> list[Row]:
+    """AUC, and mAP where proposals are known, of the clips of each group of recording conditions that has a name."""
+    rows = []
+    for name in sorted({group for group in groups if group is not None}):
+        chosen = [k for k, group in enumerate(groups) if group == name]
+        rows.append(Row("by recording group", name, "clips", len(chosen)))
+        scores = [score for k in chosen if (score := found[k].score) is not None]
+        if len(scores) == len(chosen):
+            rows.append(
+                Row("by recording group", name, "AUC", auc(np.array(scores, np.float64), labels[chosen] > 0))
+            )
+        given = [rows_of for k in chosen if (rows_of := found[k].proposals) is not None]
+        if len(given) == len(chosen):
+            judged = Localization(given, [truth[k] for k in chosen], PROTOCOLS["honest"])()
+            rows += [Row("by recording group", name, metric, judged[metric]) for metric in ("mAP", "mAR")]
     return rows
 
 

@@ -6,11 +6,9 @@ processes work through the sources, and a row beside each written clip lets an i
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -22,9 +20,7 @@ from numpy.typing import NDArray
 
 from configs.schema import DecodeConfig
 from data.errors import ForensicError, InputError, UsageError
-from data.files import replacing
 from data.forgery import FaceClip
-from data.manifest import SIDECAR, write_lavdf
 from data.text import printable
 from pipeline.dataset_files import (
     LEFT_OUT,
@@ -33,9 +29,10 @@ from pipeline.dataset_files import (
     below,
     finished,
     keep_recipe,
+    keep_row,
     read_rows,
-    row_path,
-    sample_of,
+    write_json,
+    write_truth,
 )
 from pipeline.dataset_plan import Plan, estimate
 from pipeline.decode.whole import read_pieces, read_sound
@@ -115,11 +112,8 @@ def finish(plan: Plan, out: Path, left_out: dict[str, str]) -> Path:
         )
     if not any(clip.label for clip in clips):
         _LOG.warning("%s: nothing was forged; all clips are authentic", out)
-    write_lavdf(out, [sample_of(clip) for clip in clips])
-    for name, content in ((SIDECAR, [asdict(clip) for clip in clips]), (LEFT_OUT, left_out)):
-        with replacing(out / name) as path:
-            path.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    return out / "metadata.json"
+    write_json(out / LEFT_OUT, left_out)
+    return write_truth(out, clips)
 
 
 def forge_source(plan: Plan, k: int, out: Path) -> dict[str, str]:
@@ -212,9 +206,7 @@ def _forge_piece(
             audio_samples=len(clip.samples) if clip.samples is not None else 0,
             size_bytes=(out / file).stat().st_size,
         )
-        # The row comes last: a clip without one is made again.
-        with replacing(row_path(out, name), durable=False) as path:
-            path.write_text(json.dumps(asdict(row)) + "\n", encoding="utf-8")
+        keep_row(out, row)
     return failed
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pipeline.cli.datasets import Authentic, Seed, Workers, make
-from pipeline.cli.options import Debug
+from pipeline.cli.options import EXIT_PARTIAL, Debug
 
 if TYPE_CHECKING:
     from pipeline.check import Check
@@ -75,6 +75,48 @@ def benchmark(
         make(input, out / "cross", "benchmark_cross", seed, workers, []),
     ]
     raise typer.Exit(max(codes))
+
+
+@app.command()
+def conditions(
+    root: Root,
+    out: Annotated[Path, typer.Option(help="Folder that gets a set for each condition.")],
+    split: Annotated[Literal["train", "dev", "test"], typer.Option(help="Its clips are used.")] = "test",
+    seed: Seed = 0,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Make this condition alone. Repeatable.")
+    ] = None,
+    workers: Workers = 2,
+    debug: Debug = False,
+) -> None:
+    """Make the clips of a split anew in conditions that training has not seen (see docs/benchmark.md).
+
+    Other codecs, sizes and frame rates, authentic clips after harmless editing, and long clips. What is there is not
+    made again. Exit code 4 when an encoder is missing.
+
+    \b
+    Example:
+      pipeline data conditions --root benchmark/known --out benchmark/conditions
+    """
+    from data.errors import UsageError
+    from pipeline.conditions import CONDITIONS, make_condition, plan
+    from pipeline.describe import describe as look
+    from pipeline.progress import progress
+    from pipeline.report.outputs import check_folder
+
+    if out.resolve().is_relative_to(root.resolve()):
+        raise UsageError("lies inside --root", out, "choose a folder elsewhere with --out")
+    batches = [plan(name, root, split, seed) for name in only or CONDITIONS]
+    check_folder(out, "--out")
+    made = []
+    for batch in batches:
+        with progress() as bar:
+            bar.begin(str(out))
+            made.append(make_condition(batch, out / batch.condition, workers, bar))
+        if made[-1] is not None:
+            rows = look(out / batch.condition).rows
+            print(f"wrote {made[-1]}: {rows['clips'][0]} clips, {rows['minutes'][0]} min")
+    raise typer.Exit(EXIT_PARTIAL if None in made else 0)
 
 
 @app.command()

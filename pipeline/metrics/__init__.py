@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from pipeline.metrics.classification import accuracy, auc, confusion, eer
+from pipeline.metrics.classification import (
+    Bin,
+    accuracy,
+    auc,
+    calibration_error,
+    confusion,
+    eer,
+    reliability,
+)
 from pipeline.metrics.localization import Localization, localization
 from pipeline.metrics.protocols import PROTOCOLS, Protocol, ProtocolName
 from pipeline.metrics.resampling import interval, resample
 
 __all__ = [
     "PROTOCOLS",
+    "Bin",
     "Localization",
     "Protocol",
     "ProtocolName",
     "accuracy",
     "auc",
+    "calibration_error",
     "confusion",
     "eer",
     "interval",
     "localization",
+    "reliability",
     "resample",
 ]

@@ -1,6 +1,8 @@
-"""Scores of videos or steps against what is true of them: AUC, EER, accuracy, confusion."""
+"""Scores of videos or steps against what is true of them: AUC, EER, accuracy, confusion, calibration."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +52,51 @@ def confusion(predicted: NDArray[np.integer], labels: NDArray[np.integer], class
     """Number of items of each true class (row) by predicted class (column), (classes, classes)."""
     counts = np.bincount(labels * classes + predicted, minlength=classes * classes)
     return counts.reshape(classes, classes).astype(np.int64)
+
+
+class Bin(NamedTuple):
+    """Items with a probability in [`low`, `high`): how many, its mean, and the share of them that is forged."""
+
+    low: float
+    high: float
+    items: float
+    probability: float
+    forged: float
+
+
+def reliability(
+    probabilities: Scores, forged: NDArray[np.bool_], weights: Scores | None = None, bins: int = 10
+) -> tuple[Bin, ...]:
+    """Items by their probability of being forged, in `bins` equal parts of [0, 1]; the empty ones are left out.
+
+    Shapes: all (N,); `weights` says how often each item counts. Raises ValueError when a probability is none.
+    """
+    if not ((probabilities >= 0) & (probabilities <= 1)).all():
+        raise ValueError("a probability is not between 0 and 1")
+    counted = weights.astype(np.float64) if weights is not None else np.ones(len(probabilities))
+    part = np.minimum((probabilities * bins).astype(np.int64), bins - 1)  # 1 belongs to the last
+    counts, sums, hits = (
+        np.bincount(part, counted * value, bins) for value in (1.0, probabilities.astype(np.float64), forged)
+    )
+    return tuple(
+        Bin(k / bins, (k + 1) / bins, float(n), float(sums[k] / n), float(hits[k] / n))
+        for k, n in enumerate(counts)
+        if n
+    )
+
+
+def calibration_error(
+    probabilities: Scores, forged: NDArray[np.bool_], weights: Scores | None = None, bins: int = 10
+) -> float:
+    """Expected calibration error: how far apart probability and share lie in the mean over items; NaN without any.
+
+    Source: Naeini, Cooper and Hauskrecht (2015); the binary form, on the probability of being forged. Arguments and
+    errors are those of `reliability`.
+    """
+    rows = reliability(probabilities, forged, weights, bins)
+    total = sum(row.items for row in rows)
+    gaps = sum(row.items * abs(row.probability - row.forged) for row in rows)
+    return gaps / total if total else np.nan
 
 
 def _counts(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from data.errors import UsageError
-from pipeline.encode import write_clip
+from pipeline.encode import H264, Format, write_clip
 
 FRAMES = np.tile(np.arange(0, 240, 4, dtype=np.uint8)[:, None, None, None], (1, 34, 51, 3))
 TONE = (0.3 * np.sin(2 * np.pi * 440 * np.arange(38_400) / 16_000)).astype(np.float32)
@@ -36,6 +36,28 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a.mp4", "b.mp4"):
         write_clip(tmp_path / name, FRAMES, TONE)
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+
+
+def test_images_may_come_one_at_a_time(tmp_path: Path) -> None:
+    write_clip(tmp_path / "a.mp4", FRAMES, TONE)
+    write_clip(tmp_path / "b.mp4", iter(FRAMES), TONE)
+    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+
+
+def test_another_format_gives_other_tracks_and_the_same_bytes_each_time(tmp_path: Path) -> None:
+    form = Format("libvpx-vp9", "libopus", "webm", (("b", "0"), ("deadline", "realtime"), ("cpu-used", "8")))
+    if form.missing:
+        pytest.skip("this FFmpeg lacks the encoders")
+    for name in ("a.webm", "b.webm"):
+        write_clip(tmp_path / name, FRAMES, TONE, crf=30, form=form)
+    assert (tmp_path / "a.webm").read_bytes() == (tmp_path / "b.webm").read_bytes()
+    with av.open(str(tmp_path / "a.webm")) as container:
+        assert [s.codec_context.codec.canonical_name for s in container.streams] == ["vp9", "opus"]
+
+
+def test_encoders_that_are_missing_are_known() -> None:
+    assert H264.missing == ()
+    assert Format("no_such_encoder", "aac").missing == ("no_such_encoder",)
 
 
 @pytest.mark.parametrize(("frames", "samples", "kinds"), [(FRAMES, None, ["video"]), (None, TONE, ["audio"])])

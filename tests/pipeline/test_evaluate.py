@@ -191,6 +191,37 @@ def test_manipulations_come_from_the_sidecar(tmp_path: Path) -> None:
     assert result.value("video level", "clips", "splice_speaker vs real") == 2
 
 
+def test_recording_groups_come_from_the_sidecar(tmp_path: Path) -> None:
+    clips = samples(2)
+    write_sidecar(tmp_path, clips, ["anna"] * 8)
+    sidecar = tmp_path / "forgeries.json"
+    rows = json.loads(sidecar.read_text())
+    for k, row in enumerate(rows):
+        row["group"] = "studio" if k < 4 else "street"
+    sidecar.write_text(json.dumps(rows))
+    found = predictions(clips)
+    for k in (5, 6, 7):  # all that is forged in the street is missed
+        found[k] = replace(found[k], proposals=NO_PROPOSALS, score=0.0)
+    result = evaluate(found, manifest(tmp_path, clips), "dev", replicates=0)
+    table = "by recording group"
+    assert [result.value(table, "clips", name) for name in ("street", "studio")] == [4, 4]
+    assert [result.value(table, "mAP", name) for name in ("street", "studio")] == [0.0, 1.0]
+    assert [result.value(table, "AUC", name) for name in ("street", "studio")] == [0.0, 1.0]
+
+
+def test_probabilities_are_held_against_what_happened(tmp_path: Path) -> None:
+    clips = samples(2)
+    found = predictions(clips)
+    # P(forged) of forged clips is 0.99, of authentic ones 0.03; one authentic clip seems forged.
+    found[0] = replace(found[0], probabilities=found[1].probabilities, score=0.99)
+    result = evaluate(found, manifest(tmp_path, clips), "dev", replicates=0)
+    assert result.value("reliability", "clips", "0.9 to 1.0") == 7
+    assert result.value("reliability", "P(forged), mean", "0.9 to 1.0") == pytest.approx(0.99)
+    assert result.value("reliability", "forged", "0.9 to 1.0") == pytest.approx(6 / 7)
+    assert result.value("reliability", "forged", "0.0 to 0.1") == 0.0
+    assert result.value("video level", "calibration error") == pytest.approx((7 * (0.99 - 6 / 7) + 0.03) / 8)
+
+
 @pytest.mark.parametrize("text", ["{", '[{"file": "dev/000000.mp4"}]', "[1]"])
 def test_a_damaged_sidecar_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "forgeries.json").write_text(text)

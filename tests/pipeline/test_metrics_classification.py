@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.metrics import accuracy, auc, confusion, eer, interval, resample
+from pipeline.metrics import (
+    accuracy,
+    auc,
+    calibration_error,
+    confusion,
+    eer,
+    interval,
+    reliability,
+    resample,
+)
 
 
 def flags(text: str) -> np.ndarray:
@@ -85,3 +94,40 @@ def test_the_interval_of_a_mean_is_about_two_standard_errors_wide() -> None:
     means = [float((weights @ values) / weights.sum()) for weights in resample(400, 500, seed=1)]
     low, high = interval(means)
     assert (high - low) / 2 == pytest.approx(1.96 * values.std() / 20, rel=0.15)
+
+
+# --- calibration ------------------------------------------------------------------------------------------------------
+
+LIKELY = np.array([0.02, 0.08, 0.35, 0.3, 1.0])
+
+
+def test_reliability_by_hand() -> None:
+    # 0.0 to 0.1: two, mean 0.05, none forged; 0.3 to 0.4: two, mean 0.325, one forged; 1 belongs to the last bin.
+    low, middle, last = reliability(LIKELY, flags("aafaf"))
+    assert low == pytest.approx((0.0, 0.1, 2, 0.05, 0.0))
+    assert middle == pytest.approx((0.3, 0.4, 2, 0.325, 0.5))
+    assert last == pytest.approx((0.9, 1.0, 1, 1.0, 1.0))
+
+
+def test_the_calibration_error_is_the_mean_gap_of_the_items() -> None:
+    # gaps 0.05, 0.175 and 0, with two, two and one items
+    assert calibration_error(LIKELY, flags("aafaf")) == pytest.approx((2 * 0.05 + 2 * 0.175) / 5)
+    assert calibration_error(np.array([0.0, 1.0]), flags("af")) == 0.0
+    assert calibration_error(np.array([0.0, 1.0]), flags("fa")) == 1.0
+    assert calibration_error(np.array([0.4, 0.9]), flags("fa"), bins=1) == pytest.approx(0.15)
+    assert np.isnan(calibration_error(np.zeros(0), np.zeros(0, bool)))
+
+
+def test_weights_are_copies_in_calibration_too() -> None:
+    weights = np.array([1.0, 3.0, 2.0, 0.0, 1.0])
+    copies = np.repeat(np.arange(5), weights.astype(int))
+    forged = flags("aafaf")
+    assert calibration_error(LIKELY, forged, weights) == pytest.approx(
+        calibration_error(LIKELY[copies], forged[copies])
+    )
+
+
+@pytest.mark.parametrize("wrong", [-0.1, 1.1, np.nan])
+def test_what_is_no_probability_is_refused(wrong: float) -> None:
+    with pytest.raises(ValueError, match="not between 0 and 1"):
+        reliability(np.array([0.5, wrong]), flags("af"))

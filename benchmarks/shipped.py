@@ -1,0 +1,192 @@
+"""What a detector does on the benchmark and under the conditions that training has not seen: `make results`.
+
+    python benchmarks/shipped.py --benchmark DIR [--weights FOLDER] [--store DIR] [--only NAME ...] [--out FILE]
+
+DIR holds what `pipeline data benchmark` made, and conditions/ what `pipeline data conditions` made of it; sets that
+are not there are left out. Features that the store lacks are extracted first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.errors import ForensicError, UsageError
+from data.manifest import Manifest
+from data.store import FeatureStore
+from pipeline.dataset_files import read_sidecar
+from pipeline.detector import Pipeline
+from pipeline.evaluate import REPLICATES, evaluate, samples_of
+from pipeline.evaluation import Evaluation, grid
+from pipeline.localize import localize
+from pipeline.predict import prediction_of, score_split
+from pipeline.progress import Hook, progress, silent
+
+SPLIT = "test"
+DETAILED = ("known", "heldout")
+"""Sets whose tables by class, length, manipulation and recording group are printed too."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One set: its evaluation, how many intervals a run reports in each authentic clip, and their hours."""
+
+    name: str
+    root: Path
+    evaluation: Evaluation
+    reported: Mapping[str, int]
+    authentic_h: float
+
+
+def main() -> None:
+    """Measure all sets and print one table, then the details."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--benchmark", type=Path, required=True, help="folder of known/, heldout/, ...")
+    parser.add_argument("--weights", default="compact", help="weights folder or preset (default: compact)")
+    parser.add_argument("--store", type=Path, help="folder of features (default: DIR/features)")
+    parser.add_argument("--only", nargs="*", metavar="NAME", help="these sets")
+    parser.add_argument("--bootstrap", type=int, default=REPLICATES, help="samples for the intervals")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--out", type=Path, help="Markdown file that gets the tables too")
+    options = parser.parse_args()
+    roots = find_sets(options.benchmark, options.only)
+    store = FeatureStore(options.store if options.store is not None else options.benchmark / "features")
+    detector = Pipeline.from_pretrained(options.weights, device=options.device)
+    measured = []
+    for name, root in roots.items():
+        with progress() as bar:
+            bar.begin(name)
+            measured.append(measure(name, detector, root, store, options.bootstrap, bar))
+    text = "\n".join(document(measured))
+    print(text)
+    if options.out is not None:
+        options.out.write_text(text + "\n", encoding="utf-8")
+
+
+def find_sets(benchmark: Path, only: Sequence[str] | None = None) -> dict[str, Path]:
+    """The sets below `benchmark` by name, those of `only` where it is given.
+
+    Raises UsageError when there is none, or one of `only` is not there.
+    """
+    folders = [benchmark / name for name in ("known", "heldout", "cross")]
+    folders += sorted((benchmark / "conditions").glob("*"))
+    found = {folder.name: folder for folder in folders if (folder / "metadata.json").is_file()}
+    if not found:
+        raise UsageError("holds no data set", benchmark, "make it with `pipeline data benchmark`")
+    if unknown := set(only or ()) - set(found):
+        raise UsageError(f"has no set {', '.join(sorted(unknown))}", benchmark, f"it has {', '.join(found)}")
+    return {name: root for name, root in found.items() if not only or name in only}
+
+
+def measure(
+    name: str,
+    detector: Pipeline,
+    root: Path,
+    store: FeatureStore,
+    replicates: int = REPLICATES,
+    hook: Hook = silent,
+) -> Measured:
+    """What `detector` does on the test split of the set at `root`; raises as `score_split` and `evaluate` do."""
+    manifest, settings = Manifest.lavdf(root), detector.config.localize
+    found, reported = [], {}
+    for sample, scores in score_split(detector, manifest, SPLIT, store, hook):
+        found.append(prediction_of(sample, scores, settings))
+        if sample.label == 0:
+            # What `pipeline run` would report: proposals are ranked candidates, of which a clip always has some.
+            reported[sample.file.as_posix()] = len(localize(scores, settings)) if scores is not None else 0
+    hook("measure")
+    authentic = [sample for sample in samples_of(manifest, SPLIT) if sample.label == 0]
+    return Measured(
+        name,
+        root,
+        evaluate(found, manifest, SPLIT, ("honest",), replicates),
+        reported,
+        sum(sample.duration_s for sample in authentic) / 3600,
+    )
+
+
+def document(measured: Sequence[Measured]) -> Iterator[str]:
+    """Lines of Markdown: one table with a row for each set, then the details of some."""
+    header = [
+        "test split of",
+        "clips",
+        "mAP(0.1:0.7)",
+        "mAR",
+        "AUC",
+        "step AUC: picture",
+        "sound",
+        "authentic clips with an interval",
+        "such intervals an hour",
+        "forged: called forged",
+        "authentic: called forged",
+        "calibration error",
+    ]
+    yield from grid([header, *(_row(one) for one in measured)])
+    yield "\nIn percent but for counts; in brackets the 95 % interval."
+    for one in measured:
+        if one.name in DETAILED:
+            yield "\n" + one.evaluation.markdown()
+        elif len(one.reported) == sum(one.evaluation.clips.values()):
+            yield f"\n## {one.name}: false alarms by edit\n"
+            yield from grid([["edit", "clips", "with an interval"], *by_edit(one)])
+
+
+def _row(one: Measured) -> list[str]:
+    found = one.evaluation
+    alarms, authentic = sum(count > 0 for count in one.reported.values()), len(one.reported)
+    per_hour = f"{sum(one.reported.values()) / one.authentic_h:.1f}" if one.authentic_h else "–"
+    matrix = found.confusion
+    return [
+        one.name,
+        str(sum(found.clips.values())),
+        cell(found, "localization, honest", "mAP"),
+        cell(found, "localization, honest", "mAR"),
+        cell(found, "video level", "AUC"),
+        cell(found, "step level", "AUC", "visual"),
+        cell(found, "step level", "AUC", "audio"),
+        share(alarms, authentic),
+        per_hour,
+        share(int(matrix[1:, 1:].sum()), int(matrix[1:].sum())) if matrix is not None else "–",
+        share(int(matrix[0, 1:].sum()), int(matrix[0].sum())) if matrix is not None else "–",
+        cell(found, "video level", "calibration error"),
+    ]
+
+
+def cell(found: Evaluation, table: str, metric: str, group: str = "all") -> str:
+    """One share in percent with its interval, a dash where there is none."""
+    for row in found.rows:
+        if (row.table, row.metric, row.group) != (table, metric, group) or math.isnan(row.value):
+            continue
+        text = f"{100 * row.value:.1f}"
+        if row.low is None or row.high is None or math.isnan(row.low):
+            return text
+        return f"{text} ({100 * row.low:.0f}–{100 * row.high:.0f})"
+    return "–"
+
+
+def share(part: int, whole: int) -> str:
+    """`part` of `whole` in percent and in numbers."""
+    return f"{100 * part / whole:.0f} ({part} of {whole})" if whole else "–"
+
+
+def by_edit(one: Measured) -> list[list[str]]:
+    """For each harmless edit: clips that had it among others, and in how many of them a run reports an interval."""
+    edits: dict[str, list[int]] = {}
+    for row in read_sidecar(one.root):
+        for name in {sham.manipulation for sham in row.shams} if row.file in one.reported else ():
+            edits.setdefault(name, []).append(one.reported[row.file])
+    return [
+        [name, str(len(counts)), share(sum(count > 0 for count in counts), len(counts))]
+        for name, counts in sorted(edits.items())
+    ]
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except ForensicError as error:
+        sys.exit(f"error: {error}")
