@@ -54,8 +54,10 @@ class VisualConfig(Settings):
 
 
 class AudioConfig(Settings):
-    """wav2vec 2.0: last hidden state at 50 Hz, in equal chunks with context on both sides (paper 4.1)."""
+    """Vectors at 50 Hz, in equal chunks with context on both sides: of wav2vec 2.0, its last hidden state (paper 4.1),
+    or of measures of speech (docs/decisions.md)."""
 
+    network: Literal["wav2vec2", "voice_traces"] = "wav2vec2"
     chunk_s: Annotated[float, Field(gt=0)] = 20.0
     context_s: Seconds = 2.0
     weights: str = "hub:facebook/wav2vec2-xls-r-300m"
@@ -202,7 +204,9 @@ class SynthesizeConfig(Settings):
     segment_s: tuple[Seconds, Seconds] = (0.16, 1.6)
     second_segment: Share = 0.1  # of the forged clips have two; LAV-DF has 1.14 a clip
     extra_sham: Share = 0.5  # of the clips have one more span that is edited without forging
-    more_segments: Annotated[int, Field(ge=0)] = 0  # so many more in every forged clip, each an example of ...
+    more_segments: Annotated[int, Field(ge=0)] = (
+        0  # so many more in every forged clip, each an example of ...
+    )
     more_shams: Annotated[int, Field(ge=0)] = 0  # ... what it is, for pre-training
     editor_scale: tuple[Share, Share] = (0.85, 1.0)  # working size of the editing program, for all clips
     editor_noise_db: tuple[float, float] = (-75.0, -60.0)  # its noise floor, likewise
@@ -229,17 +233,14 @@ class SynthesizeConfig(Settings):
 class PretrainConfig(Settings):
     """Supervised pre-training of the compact extractors on forgeries whose position is known."""
 
-    visual_steps: Positive = 1500
-    visual_batch: Positive = 48
-    audio_steps: Positive = 1500
-    audio_batch: Positive = 16
-    audio_crop_s: Annotated[float, Field(gt=0)] = 3.0
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    visual_steps: Positive = 2500
+    audio_steps: Positive = 2500
+    batch: Positive = 12
+    crop_s: Annotated[float, Field(gt=0)] = 4.0
+    learning_rate: Annotated[float, Field(gt=0)] = 3e-3
     weight_decay: float = 0.05
-    hidden_size: Positive = 128
-    layers: Positive = 4
-    attention_heads: Positive = 4
-    conv_dim: Positive = 64
+    authentic_weight: float = 0.5  # of an untouched step, against 1 of a forged one ...
+    sham_weight: float = 1.5  # ... and of one that was edited without forging
     seed: int = 3407
 
 

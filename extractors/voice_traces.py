@@ -99,5 +99,7 @@ class VoiceTraces:
 def near_speech(samples: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Which steps (T,) of a waveform (N,) lie in speech, or within a second of it."""
     spoken = speech_steps(samples)
-    reach = np.convolve(spoken, np.ones(2 * _NEAR + 1))[_NEAR : _NEAR + len(spoken)] if len(spoken) else spoken
+    reach = (
+        np.convolve(spoken, np.ones(2 * _NEAR + 1))[_NEAR : _NEAR + len(spoken)] if len(spoken) else spoken
+    )
     return np.asarray(reach > 0, np.bool_)

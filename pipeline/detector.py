@@ -266,18 +266,22 @@ def load_extractors(
     """
     from extractors.face_traces import FaceTraces
     from extractors.tsn import TSN
+    from extractors.voice_traces import VoiceTraces
     from extractors.wav2vec2 import Wav2Vec2
     from extractors.weights import resolve, weights_sha256
 
     visual = resolve(config.visual.weights, bundle, hook=hook)
     audio = resolve(config.audio.weights, bundle, hook=hook)
-    looks = (
+    extractors = Extractors(
         TSN(config.visual, visual, device)
         if config.visual.network == "tsn"
-        else FaceTraces(config.visual, visual)
+        else FaceTraces(config.visual, visual),
+        Wav2Vec2(config.audio, audio, device)
+        if config.audio.network == "wav2vec2"
+        else VoiceTraces(config.audio, audio),
     )
-    extractors = Extractors(looks, Wav2Vec2(config.audio, audio, device))
-    return extractors, {config.visual.network: weights_sha256(visual), "wav2vec2": weights_sha256(audio)}
+    digests = {config.visual.network: weights_sha256(visual), config.audio.network: weights_sha256(audio)}
+    return extractors, digests
 
 
 class Extraction(NamedTuple):
@@ -320,18 +324,24 @@ def describe(
     """
     from extractors.face_traces import face_traces_digest
     from extractors.tsn import tsn_digest
+    from extractors.voice_traces import voice_traces_digest
     from extractors.wav2vec2 import wav2vec2_digest
     from extractors.weights import resolve
 
     config, bundle = _settings_of(source, overrides)
     chosen = choose_device(device)
     pictures = resolve(config.visual.weights, bundle, hook=hook)
+    sound = resolve(config.audio.weights, bundle, hook=hook)
     visual = (
         tsn_digest(config.visual, pictures, chosen)
         if config.visual.network == "tsn"
         else face_traces_digest(config.visual, pictures)
     )
-    audio = wav2vec2_digest(config.audio, resolve(config.audio.weights, bundle, hook=hook), chosen)
+    audio = (
+        wav2vec2_digest(config.audio, sound, chosen)
+        if config.audio.network == "wav2vec2"
+        else voice_traces_digest(config.audio, sound)
+    )
     return Description(config, setup_digest(visual, audio, config))
 
 

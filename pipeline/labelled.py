@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.schema import DecodeConfig, PipelineConfig
+from configs.schema import PipelineConfig
 from data.errors import InputError
 from data.forgery import AUDIO, VISUAL
 from data.manifest import SIDECAR
@@ -49,7 +49,10 @@ def labelled_faces(
 
 
 def _faces(config: PipelineConfig, path: Path) -> tuple[NDArray[np.float16], NDArray[np.bool_], float] | None:
-    from extractors.face_traces import measure
+    import torch
+
+    from extractors.face_traces import measure, relative
+    from extractors.runtime import inference
     from pipeline.decode.whole import read_frames
 
     decode = config.decode
@@ -57,7 +60,38 @@ def _faces(config: PipelineConfig, path: Path) -> tuple[NDArray[np.float16], NDA
     if frames is None:
         return None
     parts = list(measure([(frames, np.ones(len(frames), np.bool_))]))
-    return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts]), 1 / decode.fps
+    measures, valid = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
+    with inference():
+        left = relative(torch.from_numpy(measures).float().unsqueeze(0), torch.from_numpy(valid).unsqueeze(0))
+    return left[0].numpy().astype(np.float16), valid, 1 / decode.fps
+
+
+def labelled_voices(
+    datasets: Sequence[Path], config: PipelineConfig, workers: int, hook: Hook
+) -> list[LabelledSteps]:
+    """The sound of all clips of the train splits, as `extractors.voice_traces` measures it.
+
+    Raises InputError when none is forged.
+    """
+    return _labelled(datasets, partial(_voices, config), "audio", AUDIO_CLASSES, workers, hook)
+
+
+def _voices(
+    config: PipelineConfig, path: Path
+) -> tuple[NDArray[np.float16], NDArray[np.bool_], float] | None:
+    import torch
+
+    from extractors.runtime import inference
+    from extractors.voice_traces import VoiceMeasures, near_speech
+    from extractors.windows import HOP, RECEPTIVE, SAMPLE_RATE
+    from pipeline.decode.whole import read_sound
+
+    samples = read_sound(path, config.decode)
+    if samples is None or len(samples) < RECEPTIVE:
+        return None
+    with inference():
+        measures = VoiceMeasures()(torch.from_numpy(samples).unsqueeze(0))[0]
+    return measures.numpy().astype(np.float16), near_speech(samples), HOP / SAMPLE_RATE
 
 
 _Measured = Callable[[Path], tuple[NDArray[np.float16], NDArray[np.bool_], float] | None]
@@ -116,6 +150,3 @@ def _one_thread() -> None:
 
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
-
-
-__all__ = ["AUDIO_CLASSES", "VISUAL_CLASSES", "DecodeConfig", "LabelledSteps", "labelled_faces"]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from extractors.align import GridPooler
     from extractors.face_traces import FaceTraces
     from extractors.tsn import TSN
+    from extractors.voice_traces import VoiceTraces
     from extractors.wav2vec2 import Wav2Vec2
 
 CLOCK_SCHEMA = "1"
@@ -39,7 +40,7 @@ class Extractors:
     """The two frozen networks that turn media into features."""
 
     visual: TSN | FaceTraces
-    audio: Wav2Vec2
+    audio: Wav2Vec2 | VoiceTraces
 
 
 def store_keys(sha256: str, extractors: Extractors, config: PipelineConfig) -> dict[str, StoreKey]:

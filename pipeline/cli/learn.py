@@ -82,15 +82,17 @@ def train(
 
 
 def pretrain(
-    dataset: Annotated[Path, typer.Option(help="A data set that `pipeline synthesize` made.")],
+    datasets: Annotated[
+        list[Path],
+        typer.Option("--dataset", help="A data set that `pipeline synthesize` made. Repeatable."),
+    ],
     out: Annotated[
         Path, typer.Option(help="Weights folder: extractors and settings, for `pipeline train --weights`.")
     ],
-    preset: Preset = None,
     track: Annotated[
         Literal["both", "visual", "audio"], typer.Option(help="Which extractor to train.")
     ] = "both",
-    weights: Annotated[Path | None, typer.Option(help="Weights folder to go on from.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that measure side by side.")] = 2,
     overrides: Overrides = None,
     debug: Debug = False,
 ) -> None:
@@ -107,12 +109,12 @@ def pretrain(
     from pipeline.report.json import write_text
     from pipeline.report.outputs import check_folder
 
-    config = settings(preset or "compact", overrides or ())
+    config = settings("compact", overrides or ())
     check_folder(out, "--out")
     with progress() as bar:
         if track != "audio":
-            pretrain_visual(dataset, out, config, weights, bar)
+            pretrain_visual(datasets, out, config, workers, bar)
         if track != "visual":
-            pretrain_audio(dataset, out, config, weights, bar)
+            pretrain_audio(datasets, out, config, workers, bar)
     write_text(out / CONFIG_FILE, dump(config))
     print(f"wrote {out}; train on it with `pipeline train --weights {out}`")
