@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Seconds = Annotated[float, Field(ge=0.0)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Settings(BaseModel):
@@ -162,11 +163,22 @@ class TrainConfig(Settings):
     seed: int = 3407
 
 
+class Calibration(Settings):
+    """softmax(ln p / `temperature` + `bias`) of a window's classes, in the order real, visual, audio, both.
+
+    The default changes nothing; `pipeline tune` fits it (Guo et al. 2017; docs/metrics.md).
+    """
+
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    bias: tuple[Finite, Finite, Finite, Finite] = (0.0, 0.0, 0.0, 0.0)
+
+
 class LocalizeConfig(Settings):
-    """Windows, hysteresis and merging: step scores to intervals."""
+    """Windows, class probabilities, hysteresis and merging: step scores to intervals."""
 
     window: Positive = 500
     overlap: Annotated[int, Field(ge=0)] = 250
+    calibration: Calibration = Calibration()
     onset: Share = 0.5
     offset: Share = 0.4
     merge_gap_s: Seconds = 0.12

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.loader import ConfigError, load_config, preset_names
-from configs.schema import PipelineConfig
+from configs.schema import Calibration, PipelineConfig
 from data.errors import ForensicError, UsageError, WeightsError
 from data.store import FeatureStore, StoreKey
 from pipeline.assess import assess, caution
@@ -299,13 +299,15 @@ class Extraction(NamedTuple):
 def extraction(
     source: str | Path, device: str = "auto", overrides: Iterable[str] = (), hook: Hook = silent
 ) -> Extraction:
-    """Extractors of a preset or a weights folder, without RT-DeepLoc itself.
+    """Extractors of a preset or a weights folder, without RT-DeepLoc itself and without its calibration.
 
     Raises WeightsError when the extractors' weights are missing or do not fit, UsageError for bad settings.
     """
     config, bundle = _settings_of(source, overrides)
     extractors, _ = load_extractors(config, bundle, choose_device(device), hook)
-    return Extraction(config, extractors, bundle)
+    # What was fitted to the folder's RT-DeepLoc says nothing of the one that is trained on its extractors.
+    localize = config.localize.model_copy(update={"calibration": Calibration()})
+    return Extraction(config.model_copy(update={"localize": localize}), extractors, bundle)
 
 
 class Description(NamedTuple):

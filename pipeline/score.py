@@ -16,6 +16,7 @@ from data.timeline import TimeGrid
 from models.batch import CLASSES, REAL, Batch
 from models.method import Method
 from pipeline.assess import assessable
+from pipeline.calibrate import calibrated
 from pipeline.report.model import ABSTAINED
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ BRANCHES = ("visual", "audio", "joint")
 
 @dataclass(frozen=True)
 class Window:
-    """Steps ``first .. stop - 1`` and the probabilities of their classes, in the order of CLASSES."""
+    """Steps ``first .. stop - 1`` and the calibrated probabilities of their classes, in the order of CLASSES."""
 
     first: int
     stop: int
@@ -65,14 +66,18 @@ class ClipScores:
     usable_s: Mapping[str, float] = field(default_factory=dict)
 
     @property
-    def video_probabilities(self) -> tuple[float, ...] | None:
-        """Those of the window with the lowest P(real) among the windows predicted forged, or else among all.
+    def deciding(self) -> Window | None:
+        """The window with the lowest P(real) among the windows predicted forged, or else among all.
 
         One forged window makes a clip forged, however many authentic ones surround it. None where there is none.
         """
-        if not self.windows:
-            return None
-        return min(self.windows, key=lambda w: (w.predicted == "real", w.probabilities[REAL])).probabilities
+        return min(self.windows, key=lambda w: (w.predicted == "real", w.probabilities[REAL]), default=None)
+
+    @property
+    def video_probabilities(self) -> tuple[float, ...] | None:
+        """Those of the `deciding` window."""
+        window = self.deciding
+        return window.probabilities if window is not None else None
 
     @property
     def predicted(self) -> str:
@@ -132,7 +137,9 @@ def score_clip(
     for done, (first, stop) in enumerate(cuts):
         batch = _read(model, visual, audio, first, stop)
         scores = model.score(batch.to(device))
-        window = Window(first, stop, tuple(scores.video_probabilities[0].tolist()))
+        # Before anything reads them: routing, the report and every measure see the same numbers.
+        likely = calibrated(scores.video_probabilities[0].tolist(), config.calibration)
+        window = Window(first, stop, likely)
         windows.append(window)
         share = taper(stop - first) / weight[first:stop]  # exactly 1 where one window alone covers a step
         for name, curve in curves.items():

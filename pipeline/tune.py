@@ -1,27 +1,32 @@
-"""Thresholds, merge gap and minimum length, chosen on a split whose intervals are known.
+"""Calibration, thresholds, merge gap and minimum length, chosen on a split whose labels are known.
 
-This is the one place where interval labels shape a detector, and what it writes says so. Step scores are computed
-once; the search goes through the settings that turn them into intervals.
+This is the one place where interval labels shape a detector, and what it writes says so. The calibration comes first
+and uses the classes of the clips alone. Step scores are computed once; the search goes through the settings that turn
+them into intervals.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from configs.loader import dump
-from configs.schema import LocalizeConfig
+from configs.schema import Calibration, LocalizeConfig
 from data.errors import UsageError
 from data.files import replacing
 from data.manifest import Manifest, Sample
 from data.store import FeatureStore
+from models.batch import CLASSES, REAL
+from pipeline.calibrate import IDENTITY, calibrated, fit, log_loss, seen_class
 from pipeline.detector import CONFIG_FILE, Pipeline, bundle_config
-from pipeline.metrics import PROTOCOLS, ProtocolName, localization
+from pipeline.metrics import PROTOCOLS, ProtocolName, calibration_error, localization
 from pipeline.predict import proposal_rows, score_split
 from pipeline.progress import Hook, silent
 from pipeline.score import ClipScores
@@ -43,6 +48,7 @@ _ROUNDS = 3
 _TUNED = ("onset", "offset", "merge_gap_s", "min_duration_s")
 
 Values = dict[str, float]
+Scored = list[tuple[Sample, ClipScores | None]]
 
 
 @dataclass(frozen=True)
@@ -54,8 +60,24 @@ class Trial:
 
 
 @dataclass(frozen=True)
+class Sureness:
+    """How well the class probabilities of `clips` fit their classes: mean -ln p, and expected calibration error.
+
+    NaN without clips. The error is that of P(forged), see `calibration_error`.
+    """
+
+    clips: int
+    log_loss: float
+    error: float
+
+
+@dataclass(frozen=True)
 class Tuning:
-    """The best settings, and all that was tried, the settings from before first."""
+    """The best settings, and all that was tried, the thresholds from before first.
+
+    `before` is what the metric says of the settings from before, calibration included; every trial has the new one.
+    `sureness` is that of the clips that the calibration was fitted to, with the one from before and with the new one.
+    """
 
     config: LocalizeConfig
     metric: str
@@ -64,11 +86,8 @@ class Tuning:
     split: str
     clips: int
     trials: tuple[Trial, ...]
-
-    @property
-    def before(self) -> float:
-        """What the metric says of the settings from before."""
-        return self.trials[0].score
+    before: float
+    sureness: tuple[Sureness, Sureness]
 
     @property
     def best(self) -> float:
@@ -77,6 +96,7 @@ class Tuning:
 
     def to_json(self) -> str:
         """The record that is kept with the model."""
+        old, new = self.sureness
         document = {
             "supervision": f"interval labels of the split '{self.split}' were used to choose these settings",
             "dataset": self.dataset,
@@ -87,6 +107,13 @@ class Tuning:
             "before": self.before,
             "best": self.best,
             "chosen": {name: getattr(self.config, name) for name in _TUNED},
+            "calibration": {
+                **self.config.calibration.model_dump(mode="json"),
+                "supervision": f"video-level labels of the split '{self.split}' were used to fit it",
+                "clips": new.clips,
+                "log_loss": {"before": _plain(old.log_loss), "after": _plain(new.log_loss)},
+                "calibration_error": {"before": _plain(old.error), "after": _plain(new.error)},
+            },
             "trials": [{**trial.values, "score": trial.score} for trial in self.trials],
         }
         return json.dumps(document, indent=1) + "\n"
@@ -102,11 +129,11 @@ def tune(
     max_clips: int = MAX_CLIPS,
     hook: Hook = silent,
 ) -> Tuning:
-    """Search the settings of `localize` by `metric` of `protocol` on the intervals of `split`.
+    """Fit the calibration, then search the settings of `localize` by `metric` of `protocol`, on the clips of `split`.
 
-    First all pairs of thresholds, then the gap, then the shortest length, and again until nothing gets better, three
-    rounds at most. Settings from before stay where nothing is better. A clip that cannot be analysed counts as one
-    without proposals.
+    The calibration comes first because it decides how proposals rank. Then all pairs of thresholds, the gap and the
+    shortest length, and again until nothing gets better, three rounds at most. Thresholds from before stay where
+    nothing is better. A clip that cannot be analysed counts as one without proposals, and for the calibration not.
 
     Raises UsageError when the split has no clip, no label or no forged interval, or the metric is not one of the
     protocol's.
@@ -116,12 +143,16 @@ def tune(
     if unlabelled or not any(sample.fake_periods for sample in manifest.samples):
         what = f"the split '{split}' has no forged interval, or clips without labels"
         raise UsageError(what, manifest.root, "tune on a split whose intervals are known")
-    scored = list(score_split(detector, manifest, split, store, hook))
-    trials = list(_search(_judge(scored, metric, protocol, hook), _values(detector.config.localize)))
+    start = detector.config.localize
+    scored = list(score_split(_uncalibrated(detector), manifest, split, store, hook))
+    calibration, sureness = _calibrate(scored, start.calibration)
+    before = _judge(_with(scored, start.calibration), metric, protocol, hook)(start)
+    judge = _judge(_with(scored, calibration), metric, protocol, hook)
+    trials = list(_search(judge, _values(start)))
     best = max(trials, key=lambda trial: trial.score)  # the first of equals
-    config = detector.config.localize.model_copy(update=best.values)
+    config = start.model_copy(update={**best.values, "calibration": calibration})
     dataset = manifest.root.name
-    return Tuning(config, metric, protocol, dataset, split, len(scored), tuple(trials))
+    return Tuning(config, metric, protocol, dataset, split, len(scored), tuple(trials), before, sureness)
 
 
 def save_tuning(tuning: Tuning, folder: Path) -> None:
@@ -130,7 +161,7 @@ def save_tuning(tuning: Tuning, folder: Path) -> None:
     Raises WeightsError when `folder` is no weights folder, UsageError when it cannot be written.
     """
     config = bundle_config(folder)
-    chosen = {name: getattr(tuning.config, name) for name in _TUNED}
+    chosen = {name: getattr(tuning.config, name) for name in (*_TUNED, "calibration")}
     localize = config.localize.model_copy(update=chosen)
     # The record first: settings that were tuned never stand there without it.
     with replacing(folder / RECORD_FILE) as temporary:
@@ -147,8 +178,74 @@ def _drawn(manifest: Manifest, split: str, max_clips: int) -> Manifest:
     return Manifest(manifest.root, tuple(samples))
 
 
+def _uncalibrated(detector: Pipeline) -> Pipeline:
+    """`detector` with the probabilities of its model: a calibration is fitted to these, never to one of before."""
+    localize = detector.config.localize.model_copy(update={"calibration": IDENTITY})
+    return replace(detector, config=detector.config.model_copy(update={"localize": localize}))
+
+
+def _with(scored: Scored, calibration: Calibration) -> Scored:
+    """`scored` by an uncalibrated detector, with `calibration`; without curves of routing, which change too."""
+    if calibration == IDENTITY:
+        return scored
+    found: Scored = []
+    for sample, scores in scored:
+        if scores is not None:
+            windows = [
+                replace(w, probabilities=calibrated(w.probabilities, calibration)) for w in scores.windows
+            ]
+            scores = replace(scores, windows=tuple(windows), routed={})
+        found.append((sample, scores))
+    return found
+
+
+def _calibrate(scored: Scored, before: Calibration) -> tuple[Calibration, tuple[Sureness, Sureness]]:
+    """The calibration for clips that were `scored` without, and how sure they are with that of `before` and with it.
+
+    A clip speaks by the window that decides its class. Which one that is may change with the calibration, so that it
+    is fitted again, three times at most.
+    """
+    found = IDENTITY
+    for _ in range(_ROUNDS):
+        previous, found = found, fit(*_decided(scored, found))
+        if found == previous or all(scores is None or len(scores.windows) < 2 for _, scores in scored):
+            break
+    return found, (_sureness(scored, before), _sureness(scored, found))
+
+
+def _decided(scored: Scored, calibration: Calibration) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Uncalibrated probabilities (N, 4) of the windows that decide under `calibration`, and classes seen there (N,).
+
+    Clips that could not be judged are left out.
+    """
+    rows, labels = [], []
+    for (_, plain), (sample, scores) in zip(scored, _with(scored, calibration), strict=True):
+        window = scores.deciding if scores is not None else None
+        if plain is None or scores is None or window is None or sample.label is None:
+            continue
+        likely = plain.windows[scores.windows.index(window)].probabilities
+        steps = slice(window.first, window.stop)
+        sees, hears = (bool(scores.valid[track][steps].any()) for track in ("visual", "audio"))
+        label = seen_class(sample.label, likely, sees, hears)
+        if label is not None:
+            rows.append(likely)
+            labels.append(label)
+    return np.array(rows, np.float64).reshape(-1, len(CLASSES)), np.array(labels, np.int64)
+
+
+def _sureness(scored: Scored, calibration: Calibration) -> Sureness:
+    rows, labels = _decided(scored, calibration)
+    likely = np.array([calibrated(row, calibration) for row in rows.tolist()]).reshape(rows.shape)
+    error = calibration_error((1 - likely[:, REAL]).clip(0, 1), labels != REAL)
+    return Sureness(len(labels), log_loss(likely, labels), error)
+
+
+def _plain(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
 def _judge(
-    scored: list[tuple[Sample, ClipScores | None]], metric: str, protocol: ProtocolName, hook: Hook
+    scored: Scored, metric: str, protocol: ProtocolName, hook: Hook
 ) -> Callable[[LocalizeConfig], float]:
     truth = [np.array([[p.start_s, p.end_s] for p in s.fake_periods]).reshape(-1, 2) for s, _ in scored]
     labels = np.array([sample.label for sample, _ in scored], np.int64)

@@ -145,9 +145,10 @@ def tune(
     device: Device = "auto",
     debug: Debug = False,
 ) -> None:
-    """Choose thresholds, merge gap and shortest length on a split whose intervals are known.
+    """Calibrate class probabilities, then choose thresholds, merge gap and shortest length, on a labelled split.
 
-    The result is no longer weakly supervised in these four numbers; tuning.json beside the weights says so.
+    The calibration uses the classes of its clips. The other four numbers use its intervals, and are no longer weakly
+    supervised; tuning.json beside the weights says so.
 
     \b
     Example:
@@ -167,7 +168,13 @@ def tune(
         bar.begin(str(dataset))
         result = search(detector, manifest, kept, split, metric, protocol, max_clips, bar)
     save_tuning(result, weights)
-    chosen = result.config
+    chosen, (old, new) = result.config, result.sureness
+    bias = ", ".join(f"{value:g}" for value in chosen.calibration.bias)
+    print(
+        f"calibration error of P(forged) on the {new.clips} clips it was fitted to: "
+        f"{old.error:.4f} -> {new.error:.4f}, log loss {old.log_loss:.4f} -> {new.log_loss:.4f}"
+    )
+    print(f"temperature {chosen.calibration.temperature:g}, bias of real, visual, audio, both {bias}")
     print(
         f"{metric} ({protocol}) on {result.clips} clips of {split}: {result.before:.4f} -> {result.best:.4f}"
     )
@@ -175,7 +182,10 @@ def tune(
         f"onset {chosen.onset:g}, offset {chosen.offset:g}, merge_gap_s {chosen.merge_gap_s:g}, "
         f"min_duration_s {chosen.min_duration_s:g}, out of {len(result.trials)} settings tried"
     )
-    print(f"interval labels of {split} were used; the record is {weights / RECORD_FILE}")
+    print(
+        f"interval labels of {split} were used; the record is {weights / RECORD_FILE}\n"
+        "the calibration saw the classes of its clips alone"
+    )
 
 
 def reproduce(
@@ -202,7 +212,10 @@ def reproduce(
     ] = None,
     seeds: Annotated[str, typer.Option(help="Of the runs of each method.")] = "3407,1,2",
     tune: Annotated[
-        bool, typer.Option("--tune/--no-tune", help="Choose thresholds on the dev split; never on test.")
+        bool,
+        typer.Option(
+            "--tune/--no-tune", help="Calibrate and choose thresholds on the dev split; never on test."
+        ),
     ] = False,
     workers: Annotated[int, typer.Option(min=0, help="Processes that load features; 0 loads in line.")] = 0,
     device: Device = "auto",

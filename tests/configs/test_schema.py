@@ -116,6 +116,11 @@ def test_defaults_are_the_paper_s_numbers() -> None:
         ("localize.offset", 0.6),  # above the onset: the hysteresis would be upside down
         ("localize.onset", 1.01),
         ("localize.min_duration_s", -0.1),
+        ("localize.calibration.temperature", 0.0),  # every class but one would have probability 0
+        ("localize.calibration.temperature", float("inf")),
+        ("localize.calibration.temperature", None),
+        ("localize.calibration.bias", [0.0, 0.0, 0.0]),
+        ("localize.calibration.bias", [0.0, 0.0, 0.0, float("nan")]),
         ("model.fdn.mask_ratio", 0.0),
         ("model.fdn.mask_ratio", 1.0),
         ("model.heads.topk_divisor", 0),

@@ -12,7 +12,7 @@ import pytest
 import torch
 from model_factory import AUDIO_DIM, VISUAL_DIM, one_thread, tiny_model
 
-from configs.schema import LocalizeConfig
+from configs.schema import Calibration, LocalizeConfig
 from data.errors import InputError
 from data.features import Features
 from data.timeline import TimeGrid
@@ -265,3 +265,36 @@ def test_scoring_twice_gives_the_same_bytes() -> None:
     one, two = run(model, visual, audio, config), run(model, visual, audio, config)
     assert one.joint.tobytes() == two.joint.tobytes()
     assert one.windows == two.windows
+
+
+def test_the_default_calibration_leaves_every_bit_of_the_probabilities() -> None:
+    model, visual, audio = tiny_model(), visual_reader(8), audio_reader(8)
+    scores = run(model, visual, audio, LocalizeConfig())
+    seen, heard = (torch.from_numpy(r.read(0, 8).values.astype(np.float32))[None] for r in (visual, audio))
+    valid = torch.ones(1, 8, dtype=torch.bool)
+    batch = Batch(seen, heard, valid, valid, torch.zeros(1, dtype=torch.long))
+    assert scores.windows[0].probabilities == tuple(model.score(batch).video_probabilities[0].tolist())
+
+
+def test_windows_are_routed_by_their_calibrated_class() -> None:
+    # Odds of "both" against "visual" rise e-fold: 0.6 against 0.3 e = 0.82.
+    said, config = (0.05, 0.6, 0.05, 0.3), LocalizeConfig(calibration=Calibration(bias=(0, 0, 0, 1)))
+    plain, fitted = (
+        run(ScriptedModel([(0.8, said)]), visual_reader(4), audio_reader(4), one)
+        for one in (LocalizeConfig(), config)
+    )
+    assert (plain.predicted, fitted.predicted) == ("visual", "both")
+    np.testing.assert_allclose(fitted.routed["joint"], 0.2, rtol=1e-6)
+    assert not fitted.routed["visual"].any()
+    total = 0.7 + 0.3 * np.e
+    assert fitted.video_probabilities == pytest.approx(
+        (0.05 / total, 0.6 / total, 0.05 / total, 0.3 * np.e / total)
+    )
+    assert fitted.visual.tobytes() == plain.visual.tobytes()  # step scores are not class probabilities
+
+
+def test_calibration_makes_no_absent_track_forged() -> None:
+    config = LocalizeConfig(calibration=Calibration(temperature=5.0, bias=(0, 0, 20, 20)))
+    scores = run(tiny_model(), visual_reader(8), None, config)
+    assert scores.windows[0].probabilities[2:] == (0.0, 0.0)
+    assert sum(scores.windows[0].probabilities) == pytest.approx(1.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,28 +15,28 @@ from evaluation_set import manifest, samples
 
 import pipeline.tune
 from configs.loader import dump, load_config
-from configs.schema import LocalizeConfig
+from configs.schema import Calibration, LocalizeConfig, PipelineConfig
 from data.errors import UsageError, WeightsError
 from data.manifest import Sample
 from data.timeline import TimeGrid
+from pipeline.calibrate import calibrated
 from pipeline.score import ClipScores, Window
 from pipeline.tune import Tuning, save_tuning, tune
 
 START = LocalizeConfig()
-
-
-@dataclass
-class Settings:
-    localize: LocalizeConfig
+SAID = (0.1, 0.1, 0.1, 0.7)
 
 
 @dataclass
 class Detector:
-    config: Settings
+    config: PipelineConfig
 
 
 def scores(sample: Sample, inside: float, outside: float, blip: bool = False) -> ClipScores:
-    """Curves of 30 steps at 25 fps: `inside` the segments and `outside`; a `blip` is one high step at 1.12 s."""
+    """Curves of 30 steps at 25 fps: `inside` the segments and `outside`; a `blip` is one high step at 1.12 s.
+
+    Whatever the clip, the model says "both" with 0.7.
+    """
     grid = TimeGrid.at_rate(25, 30)
     curve = np.full(30, outside, np.float32)
     for period in sample.fake_periods:
@@ -52,7 +53,7 @@ def scores(sample: Sample, inside: float, outside: float, blip: bool = False) ->
         None,
         dict.fromkeys(("visual", "audio", "joint"), valid),
         {},
-        (Window(0, 30, (0.1, 0.1, 0.1, 0.7)),),
+        (Window(0, 30, SAID),),
     )
 
 
@@ -60,11 +61,15 @@ def scores(sample: Sample, inside: float, outside: float, blip: bool = False) ->
 def scored(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What `score_split` answers, and how often it was asked: the model has no part in the search."""
     state: dict[str, Any] = {"inside": 0.9, "outside": 0.1, "blip": False, "calls": 0, "unread": ()}
+    state["windows"] = {}
 
     def answer(detector: Any, known: Any, split: str, *_: Any) -> Iterator[tuple[Sample, ClipScores | None]]:
         state["calls"] += 1
+        assert detector.config.localize.calibration == Calibration()  # never fitted on top of another
         for k, sample in enumerate(known.samples):
             clip = scores(sample, state["inside"], state["outside"], state["blip"])
+            windows = state["windows"].get(sample.label, clip.windows)
+            clip = replace(clip, windows=windows, joint=clip.joint if windows else np.zeros(30, np.float32))
             yield sample, None if k in state["unread"] else clip
 
     monkeypatch.setattr(pipeline.tune, "score_split", answer)
@@ -73,7 +78,7 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def run(clips: list[Sample] | None = None, start: LocalizeConfig = START, **options: Any) -> Tuning:
     known = manifest(Path("set"), clips if clips is not None else samples(2))
-    detector: Any = Detector(Settings(start))
+    detector: Any = Detector(PipelineConfig(localize=start))
     store: Any = None
     return tune(detector, known, store, **options)
 
@@ -124,7 +129,7 @@ def test_what_cannot_be_bettered_stays(scored: dict[str, Any]) -> None:
     start = LocalizeConfig(onset=0.55, offset=0.45, merge_gap_s=0.1, min_duration_s=0.1)
     result = run(start=start)
     assert result.before == result.best == 1.0
-    assert result.config == start
+    assert result.config == start.model_copy(update={"calibration": result.config.calibration})
 
 
 def test_windows_are_not_touched(scored: dict[str, Any]) -> None:
@@ -193,16 +198,84 @@ def test_the_record_says_that_intervals_were_used(scored: dict[str, Any], tmp_pa
     chosen = {
         name: getattr(result.config, name) for name in ("onset", "offset", "merge_gap_s", "min_duration_s")
     }
-    assert after.localize == before.localize.model_copy(update=chosen)  # its windows are those of the folder
+    fitted = result.config.calibration
+    changed = before.localize.model_copy(update={**chosen, "calibration": fitted})
+    assert after.localize == changed  # its windows are those of the folder
     assert after.model_copy(update={"localize": before.localize}) == before
     record = json.loads((folder / "tuning.json").read_text())
     assert record["supervision"] == "interval labels of the split 'dev' were used to choose these settings"
     assert (record["dataset"], record["split"], record["clips"]) == ("set", "dev", 8)
     assert (record["metric"], record["protocol"]) == ("mAP", "honest")
     assert record["chosen"] == chosen
+    old, new = result.sureness
+    assert record["calibration"] == {
+        "temperature": fitted.temperature,
+        "bias": list(fitted.bias),
+        "supervision": "video-level labels of the split 'dev' were used to fit it",
+        "clips": 8,
+        "log_loss": {"before": old.log_loss, "after": new.log_loss},
+        "calibration_error": {"before": old.error, "after": new.error},
+    }
     assert len(record["trials"]) == len(result.trials)
     assert max(trial["score"] for trial in record["trials"]) == record["best"] == result.best
     assert sorted(path.name for path in folder.iterdir() if path.name.startswith(".")) == []
+
+
+def test_the_calibration_is_fitted_to_the_classes_of_the_clips(scored: dict[str, Any]) -> None:
+    result = run(samples(18))
+    # Every clip has the same probabilities, so the best are the shares of the classes: a quarter each, but for the
+    # prior; and P(forged) is 3/4, as it is in truth.
+    assert calibrated(SAID, result.config.calibration) == pytest.approx((0.25,) * 4, abs=0.03)
+    old, new = result.sureness
+    assert (old.clips, new.clips) == (72, 72)
+    assert old.error == pytest.approx(0.9 - 0.75)
+    assert new.error < 0.02
+    assert old.log_loss == pytest.approx(-(3 * math.log(0.1) + math.log(0.7)) / 4)
+    assert new.log_loss == pytest.approx(math.log(4), abs=0.01)
+
+
+def test_the_search_ranks_by_calibrated_probabilities(scored: dict[str, Any]) -> None:
+    # The model takes "both" for "audio", and authentic clips for "both". All have a false alarm in the joint curve,
+    # gated by P(both): those of authentic clips come first, until the biases turn the classes round.
+    scored["blip"] = True
+    said = {0: (0.3, 0.02, 0.08, 0.6), 3: (0.1, 0.02, 0.48, 0.4)}
+    scored["windows"] = {label: (Window(0, 30, likely),) for label, likely in said.items()}
+    clips = [sample for sample in samples(10) if sample.label in said]
+    result = run(clips, start=LocalizeConfig(min_duration_s=0.0))
+    authentic, forged = (calibrated(likely, result.config.calibration)[3] for likely in said.values())
+    assert authentic < forged
+    assert result.before < result.trials[0].score <= result.best
+    assert result.trials[0].values["min_duration_s"] == 0.0  # the same thresholds
+
+
+def test_tuning_again_starts_from_the_model_and_is_compared_with_what_was(scored: dict[str, Any]) -> None:
+    first = run(samples(6))
+    again = run(samples(6), start=first.config)
+    assert again.config.calibration == first.config.calibration
+    assert again.before == first.best
+    assert again.sureness[0] == again.sureness[1] == first.sureness[1]
+
+
+def test_a_clip_speaks_by_the_window_that_decides_its_class(scored: dict[str, Any]) -> None:
+    # One forged window makes a clip forged; its two authentic ones say nothing of the label.
+    real, forged = (0.97, 0.01, 0.01, 0.01), (0.04, 0.05, 0.01, 0.9)
+    windows = tuple(Window(10 * k, 10 * k + 10, p) for k, p in enumerate((real, forged, real)))
+    scored["windows"] = {0: (Window(0, 30, real),), 3: windows}
+    clips = [sample for sample in samples(10) if sample.label in (0, 3)]
+    result = run(clips)
+    assert result.sureness[0].clips == 20
+    assert result.sureness[0].log_loss == pytest.approx(-(math.log(0.97) + math.log(0.9)) / 2)
+    assert result.sureness[1].log_loss < result.sureness[0].log_loss
+
+
+def test_clips_that_were_not_judged_say_nothing_of_the_calibration(scored: dict[str, Any]) -> None:
+    scored["unread"] = (1,)
+    scored["windows"] = {2: ()}
+    assert run(samples(2)).sureness[0].clips == 5
+    scored["unread"] = range(4)
+    result = run(samples(1))
+    assert result.config.calibration == Calibration()
+    assert json.loads(result.to_json())["calibration"]["log_loss"] == {"before": None, "after": None}
 
 
 def test_a_folder_without_settings_is_refused(scored: dict[str, Any], tmp_path: Path) -> None:
