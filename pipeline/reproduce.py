@@ -299,7 +299,7 @@ class Study:
             "trained on": f"{bench.manifest.root.resolve().name}, train: {train:,} clips, video-level labels only",
             "evaluated on": f"{bench.target.root.resolve().name}, {bench.split}: {test:,} clips",
             "rules": f"differences are of the protocol '{PAPER_RULES}'; '{HONEST_RULES}' rules stand beside",
-            "thresholds": "tuned on the dev split, whose intervals were used"
+            "thresholds": "tuned on the dev split, whose intervals were used; class probabilities calibrated there"
             if bench.tuned
             else f"as configured: onset {config.localize.onset:g}, offset {config.localize.offset:g}",
             "preset": config.preset,
