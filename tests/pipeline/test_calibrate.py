@@ -92,12 +92,12 @@ def test_what_is_calibrated_stays_as_it_is() -> None:
 def test_biases_follow_the_shares_and_the_prior_holds_them_back() -> None:
     likely, labels = np.tile([0.5, 0.5, 0.0, 0.0], (100, 1)), np.repeat([0, 1], [25, 75])
     found = fit(likely, labels)
-    # Equal logits say nothing of T. Where the slope is zero, 100 σ(2 b) - 75 + b = 0, with biases -b and b.
+    # Equal logits say nothing of T. Where the slope is zero, 100 σ(2 b) - 75 + 25 b = 0, with biases -b and b.
     assert found.temperature == 1.0
     assert found.bias[2:] == (0.0, 0.0)
     assert found.bias[0] == -found.bias[1]
     b = found.bias[1]
-    assert 100 / (1 + math.exp(-2 * b)) + b == pytest.approx(75, abs=0.01)
+    assert 100 / (1 + math.exp(-2 * b)) + 25 * b == pytest.approx(75, abs=0.01)
     assert 0 < b < math.log(3) / 2
 
 

@@ -223,13 +223,14 @@ def test_the_record_says_that_intervals_were_used(scored: dict[str, Any], tmp_pa
 
 def test_the_calibration_is_fitted_to_the_classes_of_the_clips(scored: dict[str, Any]) -> None:
     result = run(samples(18))
-    # Every clip has the same probabilities, so the best are the shares of the classes: a quarter each, but for the
-    # prior; and P(forged) is 3/4, as it is in truth.
-    assert calibrated(SAID, result.config.calibration) == pytest.approx((0.25,) * 4, abs=0.03)
+    # Every clip has the same probabilities; the shares of the classes are a quarter each, and the prior holds back.
+    real, *forged = calibrated(SAID, result.config.calibration)
+    assert 0.1 == SAID[0] < real < 0.25
+    assert forged == pytest.approx([(1 - real) / 3] * 3, abs=0.05)
     old, new = result.sureness
     assert (old.clips, new.clips) == (72, 72)
     assert old.error == pytest.approx(0.9 - 0.75)
-    assert new.error < 0.02
+    assert new.error < old.error / 2
     assert old.log_loss == pytest.approx(-(3 * math.log(0.1) + math.log(0.7)) / 4)
     assert new.log_loss == pytest.approx(math.log(4), abs=0.01)
 
@@ -240,7 +241,7 @@ def test_the_search_ranks_by_calibrated_probabilities(scored: dict[str, Any]) ->
     scored["blip"] = True
     said = {0: (0.3, 0.02, 0.08, 0.6), 3: (0.1, 0.02, 0.48, 0.4)}
     scored["windows"] = {label: (Window(0, 30, likely),) for label, likely in said.items()}
-    clips = [sample for sample in samples(10) if sample.label in said]
+    clips = [sample for sample in samples(60) if sample.label in said]
     result = run(clips, start=LocalizeConfig(min_duration_s=0.0))
     authentic, forged = (calibrated(likely, result.config.calibration)[3] for likely in said.values())
     assert authentic < forged
