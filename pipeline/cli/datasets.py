@@ -22,8 +22,10 @@ def synthesize(
     input: Authentic,
     out: Out,
     preset: Annotated[
-        Literal["lavdf", "avdeepfake1m"],
-        typer.Option(help="The data set whose classes, forged share and segment lengths are imitated."),
+        Literal["lavdf", "avdeepfake1m", "pretext"],
+        typer.Option(
+            help="Whose classes, forged share and segment lengths are imitated; pretext: for pre-training."
+        ),
     ] = "lavdf",
     seed: Seed = 0,
     workers: Workers = 2,
