@@ -21,6 +21,10 @@ MODALITY = {"visual": "visual", "audio": "audio", "joint": "both"}
 """What an interval of each branch says is forged; also the class that routes to the branch."""
 
 
+SAME = 0.3
+"""tIoU above which proposals are of one segment."""
+
+
 @dataclass(frozen=True, order=True)
 class ForgedInterval:
     """A half-open forged span in seconds; `modality` is "visual", "audio" or "both", `score` in [0, 1]."""
@@ -50,9 +54,10 @@ def localize(scores: ClipScores, config: LocalizeConfig, route: Route = "auto") 
 def proposals(scores: ClipScores, config: LocalizeConfig) -> tuple[ForgedInterval, ...]:
     """Ranked intervals of all branches for evaluation, best first; in a clip that seems real they score low.
 
-    The mean step score is multiplied by the probability of the class that routes to the branch, taken from
-    the window whose middle is nearest. Where that is zero there is no proposal: the class needs an absent track,
-    or the method cannot tell the tracks apart and its one curve is proposed by one branch.
+    The mean step score is multiplied by a probability of the window whose middle is nearest: that of the class which
+    routes to the branch, and for the joint branch, whose curve tells any forgery, that of not being real. Where it is
+    zero there is no proposal: the class needs an absent track, or the method cannot tell the tracks apart and its one
+    curve is the joint one. Of two that overlap by more than `SAME` the better one stays: branches see the same segment.
     """
     ranked = []
     for found in localize(scores, config, route="all"):
@@ -60,10 +65,17 @@ def proposals(scores: ClipScores, config: LocalizeConfig) -> tuple[ForgedInterva
         window = min(
             scores.windows, key=lambda w: abs(scores.grid.interval(w.first, w.stop).mid_s - span.mid_s)
         )
-        gate = window.probabilities[("real", "visual", "audio", "both").index(found.modality)]
+        likely = dict(zip(("real", "visual", "audio", "both"), window.probabilities, strict=True))
+        gate = 1 - likely["real"] if found.modality == "both" else likely[found.modality]
         if gate > 0:
             ranked.append(replace(found, score=found.score * gate))
-    return tuple(sorted(ranked, key=lambda found: -found.score))
+    ranked.sort(key=lambda found: -found.score)
+    kept: list[ForgedInterval] = []
+    for found in ranked:
+        span = Interval(found.start_s, found.end_s)
+        if all(span.tiou(Interval(other.start_s, other.end_s)) <= SAME for other in kept):
+            kept.append(found)
+    return tuple(kept)
 
 
 def intervals(

@@ -163,6 +163,29 @@ def test_proposals_take_the_probabilities_of_the_nearest_window() -> None:
     assert [(round(i.start_s, 2), round(i.score, 4)) for i in found] == [(0.0, 0.72), (0.32, 0.16)]
 
 
+def test_joint_proposals_are_weighted_by_any_forgery() -> None:
+    scores = clip(joint=[0.8] * 4 + [0] * 6, probabilities=(0.25, 0.5, 0.2, 0.05))
+    assert [(i.modality, round(i.score, 4)) for i in proposals(scores, PLAIN)] == [("both", 0.6)]  # 0.8 (1 - 0.25)
+
+
+def test_of_proposals_of_one_segment_the_best_stays() -> None:
+    # Steps 0 to 3 by the picture (0.9 x 0.5), 0 to 4 by both (0.7 x 0.9, tIoU 4 / 5); 7 to 9 by the sound alone.
+    scores = clip(
+        visual=[0.9] * 4 + [0] * 6,
+        audio=[0] * 7 + [0.8] * 3,
+        joint=[0.7] * 5 + [0] * 5,
+        probabilities=(0.1, 0.5, 0.3, 0.1),
+    )
+    found = proposals(scores, PLAIN)
+    assert [(i.modality, round(i.score, 4)) for i in found] == [("both", 0.63), ("audio", 0.24)]
+
+
+def test_proposals_that_hardly_overlap_both_stay() -> None:
+    # Steps 0 to 3 and 2 to 9 share 2 of 10: tIoU 0.2.
+    scores = clip(visual=[0.9] * 4 + [0] * 6, audio=[0] * 2 + [0.8] * 8, probabilities=(0.1, 0.5, 0.3, 0.1))
+    assert [i.modality for i in proposals(scores, PLAIN)] == ["visual", "audio"]
+
+
 def test_impossible_classes_propose_nothing() -> None:
     """A method that cannot tell the tracks apart has one curve for all branches, and "both" is its only class."""
     same: list[float] = [0.9] * 4 + [0] * 6
