@@ -58,32 +58,6 @@ def score_split(
 def predict(
     detector: Pipeline, manifest: Manifest, split: str, store: FeatureStore, hook: Hook = silent
 ) -> tuple[VideoPrediction, ...]:
-<<<<<<< HEAD
-    """What `detector` says of every clip of `split`, proposals best first; see `score_split`.
-
-    A clip of which nothing is assessable has no proposal and the probabilities `NEUTRAL`.
-    """
-    predictions = []
-    for sample, scores in score_split(detector, manifest, split, store, hook):
-        name = sample.file.as_posix()
-        if scores is None:
-            predictions.append(VideoPrediction(name, np.zeros((0, 3)), 0.0, (1.0, 0.0, 0.0, 0.0), None, True))
-            continue
-        abstained = not scores.windows
-        probabilities = scores.video_probabilities or NEUTRAL
-        curves = {"visual": scores.visual, "audio": scores.audio, "joint": scores.joint}
-        steps = {
-            branch: np.where(scores.valid[branch], curve, np.float32(np.nan))
-            for branch, curve in curves.items()
-            if curve is not None
-        }
-        rows = proposal_rows(scores, detector.config.localize)
-        curves_of = StepCurves(scores.grid, steps)
-        predictions.append(
-            VideoPrediction(name, rows, 1 - probabilities[0], probabilities, curves_of, abstained=abstained)
-        )
-    return tuple(predictions)
-=======
     """What `detector` says of every clip of `split`, proposals best first; see `score_split`."""
     return tuple(
         prediction_of(sample, scores, detector.config.localize)
@@ -92,11 +66,15 @@ def predict(
 
 
 def prediction_of(sample: Sample, scores: ClipScores | None, config: LocalizeConfig) -> VideoPrediction:
-    """What the step scores of a clip say of it; without any it is unread, and called authentic."""
+    """What the step scores of a clip say of it; without any it is unread, and called authentic.
+
+    A clip of which nothing is assessable has no proposal and the probabilities `NEUTRAL`.
+    """
     name = sample.file.as_posix()
     if scores is None:
         return VideoPrediction(name, np.zeros((0, 3)), 0.0, (1.0, 0.0, 0.0, 0.0), None, True)
-    probabilities = scores.video_probabilities
+    abstained = not scores.windows
+    probabilities = scores.video_probabilities or NEUTRAL
     curves = {"visual": scores.visual, "audio": scores.audio, "joint": scores.joint}
     steps = {
         branch: np.where(scores.valid[branch], curve, np.float32(np.nan))
@@ -104,8 +82,8 @@ def prediction_of(sample: Sample, scores: ClipScores | None, config: LocalizeCon
         if curve is not None
     }
     rows = proposal_rows(scores, config)
-    return VideoPrediction(name, rows, 1 - probabilities[0], probabilities, StepCurves(scores.grid, steps))
->>>>>>> conditions
+    curves_of = StepCurves(scores.grid, steps)
+    return VideoPrediction(name, rows, 1 - probabilities[0], probabilities, curves_of, abstained=abstained)
 
 
 def proposal_rows(scores: ClipScores, config: LocalizeConfig) -> NDArray[np.float64]:
