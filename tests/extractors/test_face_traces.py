@@ -91,7 +91,7 @@ def test_measures_are_less_the_median_of_all_and_of_the_blocks_around() -> None:
     assert BLOCKS == 11
     # The lower median of 0 to 19, five times each, is 9.
     assert left[0].tolist() == [float(k - 9) for k in range(20)]
-    # Block 0 has blocks 0 to 5 around it, whose lower median is 2; block 1 has 0 to 6, and 3; ... block 19 has 14 to 19.
+    # Around block 0 lie blocks 0 to 5, whose lower median is 2; around 1 lie 0 to 6, and 3; around 19 lie 14 to 19.
     assert left[1].tolist() == [-2, -2, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 2, 2, 3]
 
 
