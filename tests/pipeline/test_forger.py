@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from head_factory import long_head
@@ -42,7 +44,7 @@ def spans(edits: tuple[EditedSegment, ...], modality: str = "visual") -> list[tu
 
 
 def apart(edits: list[tuple[int, int]]) -> bool:
-    return all(stop <= first for (_, stop), (first, _) in zip(edits, edits[1:], strict=False))
+    return all(stop <= first for (_, stop), (first, _) in itertools.pairwise(edits))
 
 
 @pytest.mark.parametrize("seed", range(4))
