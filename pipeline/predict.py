@@ -82,8 +82,9 @@ def prediction_of(sample: Sample, scores: ClipScores | None, config: LocalizeCon
         if curve is not None
     }
     rows = proposal_rows(scores, config)
-    curves_of = StepCurves(scores.grid, steps)
-    return VideoPrediction(name, rows, 1 - probabilities[0], probabilities, curves_of, abstained=abstained)
+    return VideoPrediction(
+        name, rows, 1 - probabilities[0], probabilities, StepCurves(scores.grid, steps), abstained=abstained
+    )
 
 
 def proposal_rows(scores: ClipScores, config: LocalizeConfig) -> NDArray[np.float64]:

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from configs.schema import PipelineConfig, PretrainConfig
 from data.files import replacing
@@ -38,6 +39,7 @@ FACE_WEIGHTS, VOICE_WEIGHTS = "face_traces.safetensors", "voice_traces.safetenso
 _LOG = logging.getLogger(__name__)
 _SAMPLED = 200  # clips along which the code's edges are laid, and ...
 _STRIDE = 7  # ... of their steps one in so many
+_DECAY = 0.998  # of the running mean of the weights
 
 Mirror = Callable[[NDArray[np.float16], bool, bool], NDArray[np.float16]]
 
@@ -113,6 +115,8 @@ def _pretrain(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, settings.learning_rate, total_steps=updates, pct_start=0.1
     )
+    # The mean of the last weights judges new people better than the last ones do.
+    mean = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(_DECAY), use_buffers=True)
     groups, running = list(people.values()), float("nan")
     for k in range(updates):
         chosen = [groups[g] for g in rng.choice(len(groups), settings.batch, p=often / often.sum())]
@@ -127,13 +131,14 @@ def _pretrain(
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
         schedule.step()
+        mean.update_parameters(net)
         value = float(loss.detach())
         running = value if k == 0 else 0.98 * running + 0.02 * value
         if (k + 1) % 100 == 0 or k + 1 == updates:
             _LOG.info("%s: step %d of %d, loss %.4f", out.stem, k + 1, updates, running)
         hook(f"pretrain {out.stem}", k + 1, updates)
     with replacing(out) as temporary:
-        save_file({name: _stored(tensor) for name, tensor in net.state_dict().items()}, temporary)
+        save_file({name: _stored(tensor) for name, tensor in mean.module.state_dict().items()}, temporary)
     return out
 
 
