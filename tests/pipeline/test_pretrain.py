@@ -272,9 +272,27 @@ def test_the_same_seed_gives_the_same_bytes_and_another_one_others(
     assert toys(TOY, tmp_path / "c", seed=1).read_bytes() != first
 
 
-def test_a_forgery_is_told_from_nothing_and_from_a_harmless_edit(
-    toys: Callable[..., Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_what_is_written_is_the_running_mean_of_the_weights(
+    toys: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def after_two_steps(decay: float) -> dict[str, torch.Tensor]:
+        monkeypatch.setattr(pretrain, "_DECAY", decay)
+        return load_trace_net(toys(TOY, tmp_path / f"{decay}", audio_steps=2), 8).state_dict()
+
+    # The mean begins with the weights after the first step: it stays there with 1, and goes along with 0.
+    first, last, mean = (after_two_steps(decay) for decay in (1.0, 0.0, 0.25))
+    for name in ("head.weight", "enter.weight", "layers.0.norm.running_mean"):
+        assert not torch.equal(first[name], last[name])
+        assert torch.allclose(mean[name], 0.25 * first[name] + 0.75 * last[name], atol=1e-6)
+
+
+def test_a_forgery_is_told_from_nothing_and_from_a_harmless_edit(
+    toys: Callable[..., Path],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pretrain, "_DECAY", 0.9)  # of 200 steps, the mean of far more would be that of the first
     with caplog.at_level("INFO", logger="pipeline.pretrain"):
         path = toys(TOY, tmp_path, audio_steps=200)
     losses = [float(record.message.rsplit(" ", 1)[1]) for record in caplog.records]
