@@ -292,7 +292,9 @@ def test_a_forgery_is_told_from_nothing_and_from_a_harmless_edit(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pretrain, "_DECAY", 0.9)  # of 200 steps, the mean of far more would be that of the first
+    monkeypatch.setattr(
+        pretrain, "_DECAY", 0.9
+    )  # of 200 steps, the mean of far more would be that of the first
     with caplog.at_level("INFO", logger="pipeline.pretrain"):
         path = toys(TOY, tmp_path, audio_steps=200)
     losses = [float(record.message.rsplit(" ", 1)[1]) for record in caplog.records]
