@@ -80,6 +80,16 @@ def test_a_speaking_head_is_judged_in_both_tracks_at_every_step(
         assert np.ptp(values[valid].astype(float), axis=0).any()
 
 
+def test_a_face_at_the_side_of_a_wide_picture_is_seen(
+    traced: Extraction, pool: DecodePool, tmp_path: Path
+) -> None:
+    """Pictures come whole: scaled to the preset's shorter side, and not cut to their middle."""
+    wide = np.pad(long_head(50, 192), ((0, 0), (0, 0), (0, 300), (0, 0)), constant_values=90)
+    write_clip(tmp_path / "wide.mp4", wide, None)
+    store, (clip,) = extract(traced, pool, tmp_path / "store", [tmp_path / "wide.mp4"])
+    assert steps(traced, store, clip, "visual")[1].mean() > 0.95
+
+
 def test_neighbours_change_no_byte(
     traced: Extraction, pool: DecodePool, clips: dict[str, Path], tmp_path: Path
 ) -> None:
