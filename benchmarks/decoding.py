@@ -21,8 +21,8 @@ from pipeline.decode.ffmpeg import program
 from pipeline.decode.worker import DecodePool, Decoder, inspect_in_worker
 
 ROUNDS = 5
-SIDE = 192
-"""Pixels of the square that is decoded to, those of the preset `compact`."""
+SHORT_SIDE = 256
+"""Pixels of the shorter side of the pictures that are decoded to, those of the preset `compact`."""
 FILL = "scale=1280:720:force_original_aspect_ratio=increase,crop=1280:720"
 SECONDS = 8
 """Length of the clip whose pieces of one second show what a clip costs beyond its frames."""
@@ -36,7 +36,7 @@ def decoding(clips: Sequence[Path], folder: Path) -> list[Row]:
     large = [_encoded(clip, folder / f"{k}_720p.mp4", scale=FILL) for k, clip in enumerate(clips)]
     whole = _encoded(clips[0], folder / "whole.mp4", seconds=SECONDS)
     pieces = [_encoded(whole, folder / f"piece_{k}.mp4", start=k, seconds=1) for k in range(SECONDS)]
-    with DecodePool(DecodeConfig(), SIDE, SIDE, threads=1) as pool:
+    with DecodePool(DecodeConfig(), SHORT_SIDE, None, threads=1) as pool:
         frames = {name: _read(pool, paths) for name, paths in {"large": large, "own": clips}.items()}
         found = _medians(
             {
@@ -82,7 +82,7 @@ def _alone(paths: Sequence[Path]) -> None:
     config = DecodeConfig()
     for path in paths:
         info = inspect_in_worker(path, config)
-        with Decoder.video(info, config, SIDE, SIDE) as video, Decoder.audio(info, config) as audio:
+        with Decoder.video(info, config, SHORT_SIDE, None) as video, Decoder.audio(info, config) as audio:
             for stream in (video, audio):
                 for _ in stream:
                     pass

@@ -68,8 +68,9 @@ def measure_decoding(options: argparse.Namespace, work: Path) -> list[Row]:
 
 
 def measure_networks(options: argparse.Namespace, work: Path) -> list[Row]:
-    """TSN and wav2vec 2.0 against mmaction2, transformers and the processor."""
-    rows = networks.wav2vec2_base() + networks.compact(weights_folder("compact"))
+    """TSN and wav2vec 2.0 against mmaction2, transformers and the processor; the compact extractors."""
+    clip = sorted(options.clips.glob("*.mp4"))[0]
+    rows = networks.wav2vec2_base() + networks.compact(weights_folder("compact"), clip)
     if options.parity is not None:
         rows = networks.resnet50(options.parity) + rows
     return rows

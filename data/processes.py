@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -40,6 +41,23 @@ def maker_lives(name: str) -> bool | None:
     except (OSError, OverflowError):
         pass  # another user's process is one as well
     return start in ("", _start(pid))
+
+
+def resident_mb() -> int:
+    """Resident memory of this process in megabytes; where there is no /proc, the most that it ever was, or else 0."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") // 2**20
+    except OSError:
+        pass
+    try:
+        import resource
+    except ImportError:  # not every system has it
+        return 0
+    # In bytes on macOS, in kilobytes elsewhere: getrusage(2).
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (
+        2**20 if sys.platform == "darwin" else 2**10
+    )
 
 
 class Every:

@@ -26,8 +26,8 @@ from configs.schema import DecodeConfig
 from data.errors import ForensicError
 from data.forgery.autoencoder import AREA, SIDE, SLOPE, WEIGHTS
 from data.forgery.geometry import upright
-from pipeline.decode.whole import read_frames
 from extractors.faces import track_face
+from pipeline.decode.whole import read_frames
 
 WIDTHS, CODE = (3, 24, 48, 96), 24
 EVERY = 5  # frames between two faces of a clip: neighbours teach nothing new

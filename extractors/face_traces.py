@@ -17,9 +17,8 @@ from data.errors import WeightsError
 from data.timeline import runs
 from extractors.energies import CHANNELS, SIDE, face_energies
 from extractors.faces import follow_faces
-from extractors.runtime import cache_digest, inference
+from extractors.runtime import extractor_digest, inference
 from extractors.trace_net import load_trace_net
-from extractors.weights import weights_sha256
 
 SCHEMA_VERSION = 1  # raise it whenever the same settings and weights begin to give other features
 
@@ -37,12 +36,8 @@ Steps = tuple[NDArray[np.float16], NDArray[np.bool_]]
 
 def face_traces_digest(config: VisualConfig, weights: Path) -> str:
     """Name of everything that shapes a vector of `FaceTraces`, without loading the network."""
-    return cache_digest(
-        extractor="face_traces",
-        schema=SCHEMA_VERSION,
-        settings=config.model_dump(mode="json", include={"network", "short_side", "crop"}),
-        weights=weights_sha256(weights),
-    )
+    shaping = {"network", "short_side", "crop"}
+    return extractor_digest("face_traces", SCHEMA_VERSION, config, weights, include=shaping)
 
 
 class FaceTraces:

@@ -6,11 +6,14 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
+from configs.schema import Settings
 from data.errors import UsageError
+from extractors.weights import weights_sha256
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
@@ -66,3 +69,23 @@ def cache_digest(**facts: Any) -> str:
     """First 16 hex digits of the SHA-256 of the canonical JSON of `facts`: an extractor's part of a cache key."""
     canonical = json.dumps(facts, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def extractor_digest(
+    extractor: str,
+    schema: int,
+    config: Settings,
+    weights: Path,
+    *,
+    include: set[str] | None = None,
+    exclude: set[str] | None = None,
+    **more: str,
+) -> str:
+    """Name of everything that shapes a vector of `extractor`: its `schema`, settings, bytes of `weights`, and `more`.
+
+    `include` and `exclude` say which fields of `config` shape a value. Raises WeightsError when there are no weights.
+    """
+    settings = config.model_dump(mode="json", include=include, exclude=exclude)
+    return cache_digest(
+        extractor=extractor, schema=schema, settings=settings, weights=weights_sha256(weights), **more
+    )

@@ -16,8 +16,7 @@ from extractors.fused_resnet import FusedTrunk
 from extractors.packing import Packer
 from extractors.replay import Network, Replay
 from extractors.resnet import load_trunk, trunk_dim
-from extractors.runtime import Precision, cache_digest, choose_dtype, inference, is_out_of_memory
-from extractors.weights import weights_sha256
+from extractors.runtime import Precision, choose_dtype, extractor_digest, inference, is_out_of_memory
 
 SCHEMA_VERSION = 2  # raise it whenever the same settings and weights begin to give other features
 
@@ -29,12 +28,10 @@ log = logging.getLogger(__name__)
 
 def tsn_digest(config: VisualConfig, weights: Path, device: str = "cpu", dtype: Precision = "auto") -> str:
     """Name of everything that shapes a vector of `TSN`, without loading the network. Raises as `TSN` does."""
-    return cache_digest(
-        extractor="tsn",
-        schema=SCHEMA_VERSION,
-        settings=config.model_dump(mode="json", exclude={"weights"}),
-        weights=weights_sha256(weights),
-        dtype=str(choose_dtype(torch.device(device), dtype)),
+    number = str(choose_dtype(torch.device(device), dtype))
+    # Without the name of the network, which is said already: so keys are those from before there was a choice.
+    return extractor_digest(
+        "tsn", SCHEMA_VERSION, config, weights, exclude={"network", "weights"}, dtype=number
     )
 
 

@@ -16,11 +16,10 @@ from torch import Tensor, nn
 from configs.schema import AudioConfig
 from data.errors import WeightsError
 from extractors.packing import Batcher
-from extractors.runtime import cache_digest, inference
+from extractors.runtime import extractor_digest, inference
 from extractors.sound_traces import SoundTraces
 from extractors.speech import speech_steps
 from extractors.trace_net import load_trace_net
-from extractors.weights import weights_sha256
 from extractors.windows import HOP, SAMPLE_RATE, Window, cut_windows
 
 SCHEMA_VERSION = 1  # raise it whenever the same settings and weights begin to give other features
@@ -47,12 +46,7 @@ class VoiceMeasures(nn.Module):
 
 def voice_traces_digest(config: AudioConfig, weights: Path) -> str:
     """Name of everything that shapes a vector of `VoiceTraces`, without loading the network."""
-    return cache_digest(
-        extractor="voice_traces",
-        schema=SCHEMA_VERSION,
-        settings=config.model_dump(mode="json", exclude={"weights"}),
-        weights=weights_sha256(weights),
-    )
+    return extractor_digest("voice_traces", SCHEMA_VERSION, config, weights, exclude={"weights"})
 
 
 class VoiceTraces:

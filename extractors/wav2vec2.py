@@ -16,8 +16,7 @@ from data.errors import MemoryLimitError, WeightsError
 from extractors.fused_wav2vec2 import fuse_model
 from extractors.packing import Batcher
 from extractors.replay import Replay
-from extractors.runtime import Precision, cache_digest, choose_dtype, inference, is_out_of_memory
-from extractors.weights import weights_sha256
+from extractors.runtime import Precision, choose_dtype, extractor_digest, inference, is_out_of_memory
 from extractors.windows import HOP, RECEPTIVE, SAMPLE_RATE, AudioSteps, Window, cut_windows, samples_through
 from extractors.windows import step_count as step_count  # part of this module's interface
 
@@ -32,12 +31,10 @@ def wav2vec2_digest(
     config: AudioConfig, weights: Path, device: str = "cpu", dtype: Precision = "auto"
 ) -> str:
     """Name of everything that shapes a vector of `Wav2Vec2`, without loading the network. Raises as that does."""
-    return cache_digest(
-        extractor="wav2vec2",
-        schema=SCHEMA_VERSION,
-        settings=config.model_dump(mode="json", exclude={"weights"}),
-        weights=weights_sha256(weights),
-        dtype=str(choose_dtype(torch.device(device), dtype)),
+    number = str(choose_dtype(torch.device(device), dtype))
+    # Without the name of the network, which is said already: so keys are those from before there was a choice.
+    return extractor_digest(
+        "wav2vec2", SCHEMA_VERSION, config, weights, exclude={"network", "weights"}, dtype=number
     )
 
 

@@ -186,7 +186,9 @@ class ClipExtraction:
         if self._faces is not None:
             for values, valid in self._faces.stream((batch.images, batch.valid) for batch in batches):
                 track.append(values, valid)
-        for batch in batches if self._frames is not None else ():
+            return
+        assert self._frames is not None
+        for batch in batches:
             track.waiting += 1
             # Only pictures that exist: an empty stretch costs nothing.
             self._receive(self._frames.push((track, batch.valid), batch.images[batch.valid]))

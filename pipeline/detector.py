@@ -280,8 +280,8 @@ def load_extractors(
         if config.audio.network == "wav2vec2"
         else VoiceTraces(config.audio, audio),
     )
-    digests = {config.visual.network: weights_sha256(visual), config.audio.network: weights_sha256(audio)}
-    return extractors, digests
+    found = ((config.visual.network, visual), (config.audio.network, audio))
+    return extractors, {network: weights_sha256(path) for network, path in found}
 
 
 class Extraction(NamedTuple):

@@ -22,6 +22,7 @@ from configs.schema import DecodeConfig
 from data.errors import ForensicError, InputError, UsageError
 from data.forgery import FaceClip
 from data.text import printable
+from extractors.faces import track_face
 from pipeline.dataset_files import (
     LEFT_OUT,
     SynthesizedClip,
@@ -37,7 +38,6 @@ from pipeline.dataset_files import (
 from pipeline.dataset_plan import Plan, estimate
 from pipeline.decode.whole import read_pieces, read_sound
 from pipeline.encode import write_clip
-from extractors.faces import track_face
 from pipeline.forger import FPS, Donors, EditedClip, Forger, Piece
 from pipeline.progress import Hook, silent
 from pipeline.sources import Source, Voice

@@ -93,9 +93,10 @@ def media() -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A weights folder like the shipped one, with random weights and small networks, for tests of the shell.
+    """A weights folder of the preset `compact` with random weights and small networks, for tests of the shell.
 
-    The fused head is biased towards "both", so that there is something to route and to localize.
+    Its extractors are TSN and wav2vec 2.0, to which any picture and any sound says something: the clips of these tests
+    show no face and speak no word. The fused head is biased towards "both", so that there is something to localize.
     """
     import torch
     import transformers
@@ -111,6 +112,11 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = load_config(
         "compact",
         [
+            "visual.network=tsn",
+            "visual.arch=resnet10",
+            "visual.weights=shipped:tsn.safetensors",
+            "audio.network=wav2vec2",
+            "audio.weights=shipped:wav2vec2",
             "visual.short_side=48",
             "visual.crop=48",
             "audio.chunk_s=2.0",
@@ -146,4 +152,34 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         model = RTDeepLoc(config.model)
         model.heads.heads["fused"].out.bias.data = torch.tensor([-2.0, 1.0, 1.0, 3.0])
         save_weights(model, folder / "rt_deeploc.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def traced_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Path) -> Path:
+    """`tiny_bundle` with the extractors of the preset `compact` itself, which look at faces and speech only."""
+    import torch
+    from trace_factory import write_random_net
+
+    from configs.loader import dump, load_config
+    from extractors.face_traces import MEASURES
+    from extractors.trace_net import WIDTH
+    from extractors.voice_traces import VoiceMeasures
+    from models.rt_deeploc import RTDeepLoc
+    from models.weights import save_weights
+    from pipeline.detector import bundle_config
+    from pipeline.labelled import AUDIO_CLASSES, VISUAL_CLASSES
+
+    folder = tmp_path_factory.mktemp("weights") / "traced"
+    folder.mkdir()
+    write_random_net(folder / "face_traces.safetensors", 2 * MEASURES, len(VISUAL_CLASSES))
+    write_random_net(folder / "voice_traces.safetensors", VoiceMeasures().dim, len(AUDIO_CLASSES), spread=5.0)
+    tiny, compact = bundle_config(tiny_bundle), load_config("compact", ["visual.short_side=96"])
+    dims = {"visual_dim": WIDTH + len(VISUAL_CLASSES), "audio_dim": WIDTH + len(AUDIO_CLASSES)}
+    model = tiny.model.model_copy(update=dims)
+    config = compact.model_copy(update={"model": model, "localize": tiny.localize})
+    (folder / "config.yaml").write_text(dump(config), encoding="utf-8")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        save_weights(RTDeepLoc(model), folder / "rt_deeploc.safetensors")
     return folder

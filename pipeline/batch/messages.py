@@ -26,7 +26,7 @@ class Begun:
 
 @dataclass(frozen=True)
 class Alive:
-    """Sent every second: resident memory in megabytes, 0 where the system does not tell."""
+    """Sent every second: memory in megabytes, as `data.processes.resident_mb` has it."""
 
     rss_mb: int
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import queue
-import resource
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from data.errors import ForensicError
 from data.media import MediaInfo
+from data.processes import resident_mb
 from pipeline.batch.messages import Alive, Begun, Fatal, Message, Ready, Result
 from pipeline.clips import Extracted
 
@@ -122,16 +120,6 @@ def result_of(clip: Extracted) -> Result:
     if not clip.complete:
         return dataclasses.replace(base, status="partial", reason="; ".join(clip.warnings))
     return base
-
-
-def resident_mb() -> int:
-    """Resident memory of this process in megabytes; where Linux does not tell, the most that it ever was."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") // 2**20
-    except OSError:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak // (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def _covered_s(clip: Extracted) -> float:

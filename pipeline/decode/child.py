@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from data.errors import ForensicError, InputError, MemoryLimitError
 from data.media import AudioBlock, MediaInfo, StreamCoverage
+from data.processes import resident_mb
 from pipeline.decode.base import Shown
 from pipeline.decode.messages import Writer, info_from_json
 
@@ -44,7 +45,7 @@ def main() -> None:
         except ForensicError as error:
             writer.fail(error)
         else:
-            writer.done(_resident_mb())
+            writer.done(resident_mb())
 
 
 def _take_tasks(tasks: queue.SimpleQueue[bytes]) -> None:
@@ -147,11 +148,3 @@ def _limit_memory(megabytes: int) -> None:
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_AS, (megabytes * 2**20, megabytes * 2**20))
-
-
-def _resident_mb() -> int:
-    try:
-        with open("/proc/self/statm", "rb") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 2**20
-    except OSError:
-        return 0

@@ -42,7 +42,7 @@ class Covered:
 
 @dataclass(frozen=True)
 class Done:
-    """The end of a task, and the memory that the process holds now, in MB (0 where the system does not say)."""
+    """The end of a task, and the process's memory in megabytes, as `data.processes.resident_mb` has it."""
 
     resident_mb: int
 

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from itertools import islice
-from pathlib import Path
-
-import av
 import cv2
 import numpy as np
 import pytest
+from head_factory import head
 from numpy.typing import NDArray
 
 from extractors import faces
-from extractors.faces import DETECT_EVERY, MIN_FOUND, longest_track, overlap, smooth, track_face
-
-SAMPLE = Path(__file__).resolve().parents[2] / "examples" / "authentic.mp4"
+from extractors.faces import (
+    DETECT_EVERY,
+    MIN_FOUND,
+    REACH,
+    follow_faces,
+    linked_tracks,
+    longest_track,
+    overlap,
+    smooth,
+    track_face,
+)
 
 
 @pytest.fixture(scope="module")
 def frames() -> NDArray[np.uint8]:
-    with av.open(str(SAMPLE)) as container:
-        pictures = islice(container.decode(video=0), 50)
-        return np.stack([picture.to_ndarray(format="rgb24") for picture in pictures])
+    return head()
 
 
 @pytest.fixture(scope="module")
@@ -155,3 +158,110 @@ def test_smoothing_keeps_a_steady_walk_and_a_single_box() -> None:
     walk = np.arange(7)[:, None] * np.array([2.0, 0, 0, 0]) + box(0, 0, 40)
     assert smooth(walk)[1:-1] == pytest.approx(walk[1:-1])
     assert np.array_equal(smooth(walk[:1]), walk[:1])
+
+
+# --- one face a frame -----------------------------------------------------------------------------------------------
+
+
+def detect(
+    monkeypatch: pytest.MonkeyPatch, length: int, found: dict[int, list[NDArray[np.float64]]]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """`follow_faces` on `length` frames in which the cascade finds these boxes, and nothing else."""
+    answers = {k: np.array(found.get(k, [])).reshape(-1, 4) for k in range(0, length, DETECT_EVERY)}
+    monkeypatch.setattr(faces, "_detections", lambda frames: answers)
+    return follow_faces(np.zeros((length, 4, 4, 3), np.uint8))
+
+
+def every(first: int, stop: int, face: NDArray[np.float64]) -> dict[int, list[NDArray[np.float64]]]:
+    return {k: [face] for k in range(first, stop) if k % DETECT_EVERY == 0}
+
+
+def test_the_only_face_is_followed_as_it_is_tracked(
+    frames: NDArray[np.uint8], boxes: NDArray[np.float64]
+) -> None:
+    found, seen = follow_faces(frames)
+    assert seen.all()
+    assert np.array_equal(found, boxes)
+
+
+def test_after_a_cut_another_face_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    left, right = box(10, 10, 40), box(100, 20, 60)
+    found, seen = detect(monkeypatch, 120, every(0, 60, left) | every(60, 120, right))
+    assert seen.all()
+    # The one that covers more goes first; it reaches back to the frame after the last detection of the other.
+    assert np.array_equal(np.unique(found[:55], axis=0), [left])
+    assert np.array_equal(np.unique(found[55:], axis=0), [right])
+
+
+def test_of_two_faces_the_one_is_followed_that_covers_more_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    small, large = box(10, 10, 40), box(100, 20, 60)
+    both = {k: [small, large] for k in range(0, 60, DETECT_EVERY)}
+    found, seen = detect(monkeypatch, 60, both)
+    assert seen.all()
+    assert np.array_equal(np.unique(found, axis=0), [large])
+
+
+def test_a_face_that_stays_on_is_taken_where_the_larger_one_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    small, large = box(10, 10, 40), box(100, 20, 60)
+    found, seen = detect(
+        monkeypatch, 120, {k: [small, large] if k < 72 else [small] for k in range(0, 120, DETECT_EVERY)}
+    )
+    assert seen.all()
+    last = 66 + DETECT_EVERY - 1
+    assert np.array_equal(np.unique(found[: last + 1], axis=0), [large])
+    assert np.array_equal(np.unique(found[last + 1 :], axis=0), [small])
+
+
+def test_a_gap_is_bridged_as_far_as_the_face_reaches(monkeypatch: pytest.MonkeyPatch) -> None:
+    face = box(10, 10, 40)
+    near = detect(
+        monkeypatch, 120, every(0, 36, face) | every(78, 120, face)
+    )  # 30 and 78: 24 frames to the middle
+    assert near[1].all()
+    far = detect(monkeypatch, 150, every(0, 36, face) | every(102, 150, face))  # 30 and 102
+    assert far[1].tolist() == [k <= 30 + REACH or k >= 102 - REACH for k in range(150)]
+    assert not far[0][~far[1]].any()
+
+
+def test_before_and_after_its_detections_a_face_is_held_for_less_than_a_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _, seen = detect(monkeypatch, 100, every(30, 61, box(10, 10, 40)))
+    assert np.flatnonzero(seen)[[0, -1]].tolist() == [30 - DETECT_EVERY + 1, 60 + DETECT_EVERY - 1]
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_what_is_detected_less_than_three_times_is_no_face(
+    monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    _, seen = detect(monkeypatch, 100, every(30, 30 + times * DETECT_EVERY, box(10, 10, 40)))
+    assert seen.any() == (times >= 3)
+
+
+def test_a_false_detection_beside_the_face_takes_no_frame_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    face, false = box(10, 10, 40), box(100, 10, 90)
+    found, seen = detect(monkeypatch, 60, every(0, 60, face) | {24: [false, face]})
+    assert seen.all()
+    assert np.array_equal(np.unique(found, axis=0), [face])
+
+
+@pytest.mark.parametrize(("length", "tried"), [(1, 1), (6, 1), (7, 2), (13, 3)])
+def test_a_clip_too_short_for_three_tries_needs_the_face_in_each(
+    monkeypatch: pytest.MonkeyPatch, length: int, tried: int
+) -> None:
+    face = box(10, 10, 40)
+    assert detect(monkeypatch, length, every(0, length, face))[1].all()
+    assert not detect(monkeypatch, length, every(0, DETECT_EVERY * (tried - 1), face))[1].any()
+
+
+def test_no_frames_and_no_detections_have_no_face(monkeypatch: pytest.MonkeyPatch) -> None:
+    for length in (0, 40):
+        found, seen = detect(monkeypatch, length, {})
+        assert found.shape == (length, 4)
+        assert not seen.any()
+
+
+def test_linked_tracks_are_all_of_them() -> None:
+    left, right = box(10, 10, 40), box(100, 20, 60)
+    tracks = linked_tracks({0: np.stack([left, right]), 6: right[None], 12: left[None]})
+    assert sorted(sorted(track) for track in tracks) == [[0, 6], [0, 12]]

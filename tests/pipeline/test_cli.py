@@ -292,13 +292,14 @@ def test_pretrain_leaves_a_folder_that_train_takes(
     done = []
 
     def stand_in(letter: str) -> Callable[..., None]:
-        def pretrain(dataset: Path, out: Path, config: Any, start: Path | None, hook: Any) -> None:
-            assert (dataset, out, config.preset, start) == (
-                Path("set"),
+        def pretrain(datasets: list[Path], out: Path, config: Any, workers: int, hook: Any) -> None:
+            assert (datasets, out, config.preset, workers) == (
+                [Path("set"), Path("more")],
                 Path("extractors"),
                 "compact",
-                Path("old"),
+                3,
             )
+            assert config.pretrain.batch == 5
             hook("pretrain", 1, 1)
             done.append(letter)
 
@@ -306,8 +307,8 @@ def test_pretrain_leaves_a_folder_that_train_takes(
 
     monkeypatch.setattr("pipeline.pretrain.pretrain_visual", stand_in("v"))
     monkeypatch.setattr("pipeline.pretrain.pretrain_audio", stand_in("a"))
-    options = ("--track", track, "--weights", "old")
-    answer = cli("pretrain", "--dataset", "set", "--out", "extractors", *options)
+    options = ("--track", track, "--workers", "3", "--set", "pretrain.batch=5")
+    answer = cli("pretrain", "--dataset", "set", "--dataset", "more", "--out", "extractors", *options)
     assert answer.code == 0, answer.err
     assert "".join(done) == trained
     from pipeline.detector import bundle_config
@@ -315,10 +316,12 @@ def test_pretrain_leaves_a_folder_that_train_takes(
     assert bundle_config(Path("extractors")).preset == "compact"
 
 
-def test_no_name_of_a_file_reaches_the_terminal_as_a_command(cli: Callable[..., Any], tmp_path: Path) -> None:
+def test_no_name_of_a_file_reaches_the_terminal_as_a_command(
+    cli: Callable[..., Any], tmp_path: Path, tiny_bundle: Path
+) -> None:
     hostile = tmp_path / "a\x1b[31m\nerror: none\u202e.mp4"
     hostile.write_bytes(b"no video")
-    answer = cli("run", "--input", hostile, "--json", "-")
+    answer = cli("run", "--input", hostile, "--weights", tiny_bundle, "--json", "-")
     assert answer.code == 3
     assert "\x1b" not in answer.err
     assert "\u202e" not in answer.err
