@@ -25,8 +25,8 @@ objective convex, and pulls about as hard as one or two clips do."""
 
 BIAS_PRIOR = 25.0
 """Weight of b² / 2: a normal density of each bias, of standard deviation 0.2, because a dev split of some seventy clips
-tells little of five numbers: out of sample a free bias called fewer clips by their class (docs/decisions.md). It settles what the likelihood leaves
-open: only differences of biases count."""
+tells little of five numbers: out of sample a free bias called fewer clips by their class (docs/decisions.md). It settles
+what the likelihood leaves open: only differences of biases count."""
 
 _STEPS = 100
 _HALVINGS = 40

@@ -165,7 +165,9 @@ def test_proposals_take_the_probabilities_of_the_nearest_window() -> None:
 
 def test_joint_proposals_are_weighted_by_any_forgery() -> None:
     scores = clip(joint=[0.8] * 4 + [0] * 6, probabilities=(0.25, 0.5, 0.2, 0.05))
-    assert [(i.modality, round(i.score, 4)) for i in proposals(scores, PLAIN)] == [("both", 0.6)]  # 0.8 (1 - 0.25)
+    assert [(i.modality, round(i.score, 4)) for i in proposals(scores, PLAIN)] == [
+        ("both", 0.6)
+    ]  # 0.8 (1 - 0.25)
 
 
 def test_of_proposals_of_one_segment_the_best_stays() -> None:
