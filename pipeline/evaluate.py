@@ -24,6 +24,7 @@ from pipeline.metrics import (
     calibration_error,
     confusion,
     eer,
+    even_weights,
     interval,
     reliability,
     resample,
@@ -198,7 +199,9 @@ def _video_rows(
                 (likely > 0).astype(int), (labels > 0).astype(int), weights
             )
             values["accuracy, 4 classes"] = accuracy(likely, labels, weights)
-            values["calibration error"] = calibration_error(forged, labels > 0, weights)
+            values["calibration error"] = calibration_error(
+                forged, labels > 0, even_weights(labels > 0, weights)
+            )
         return values
 
     rows = [Row("video level", "all", "clips", len(found)), *boot.rows("video level", "all", measure)]
@@ -210,9 +213,10 @@ def _video_rows(
         if chosen.any() and (labels == 0).any():
             rows.append(Row("video level", name, "clips", int(chosen.sum())))
             rows += boot.rows("video level", name, partial(measure, chosen=chosen | (labels == 0)))
-    for one in reliability(forged, labels > 0) if known else ():
-        name = f"{one.low:.1f} to {one.high:.1f}"
-        values = {"clips": one.items, "P(forged), mean": one.probability, "forged": one.forged}
+    bins = (reliability(forged, labels > 0), reliability(forged, labels > 0, even_weights(labels > 0)))
+    for plain, even in zip(*bins, strict=True) if known else ():
+        name = f"{even.low:.1f} to {even.high:.1f}"
+        values = {"clips": plain.items, "P(forged), mean": even.probability, "forged": even.forged}
         rows += [Row("reliability", name, metric, value) for metric, value in values.items()]
     return rows
 

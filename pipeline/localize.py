@@ -54,10 +54,11 @@ def localize(scores: ClipScores, config: LocalizeConfig, route: Route = "auto") 
 def proposals(scores: ClipScores, config: LocalizeConfig) -> tuple[ForgedInterval, ...]:
     """Ranked intervals of all branches for evaluation, best first; in a clip that seems real they score low.
 
-    The mean step score is multiplied by a probability of the window whose middle is nearest: that of the class which
-    routes to the branch, and for the joint branch, whose curve tells any forgery, that of not being real. Where it is
-    zero there is no proposal: the class needs an absent track, or the method cannot tell the tracks apart and its one
-    curve is the joint one. Of two that overlap by more than `SAME` the better one stays: branches see the same segment.
+    The mean step score is multiplied by a probability of the window whose middle is nearest, uncalibrated, since that
+    ranks better: that of the class which routes to the branch, and for the joint branch, whose curve tells any forgery,
+    that of not being real. Where it is zero there is no proposal: the class needs an absent track, or the method cannot
+    tell the tracks apart and its one curve is the joint one. Of two that overlap by more than `SAME` the better one
+    stays: branches see the same segment.
     """
     ranked = []
     for found in localize(scores, config, route="all"):
@@ -65,7 +66,7 @@ def proposals(scores: ClipScores, config: LocalizeConfig) -> tuple[ForgedInterva
         window = min(
             scores.windows, key=lambda w: abs(scores.grid.interval(w.first, w.stop).mid_s - span.mid_s)
         )
-        likely = dict(zip(("real", "visual", "audio", "both"), window.probabilities, strict=True))
+        likely = dict(zip(("real", "visual", "audio", "both"), window.uncalibrated, strict=True))
         gate = 1 - likely["real"] if found.modality == "both" else likely[found.modality]
         if gate > 0:
             ranked.append(replace(found, score=found.score * gate))

@@ -30,11 +30,20 @@ BRANCHES = ("visual", "audio", "joint")
 
 @dataclass(frozen=True)
 class Window:
-    """Steps ``first .. stop - 1`` and the calibrated probabilities of their classes, in the order of CLASSES."""
+    """Steps ``first .. stop - 1`` and the calibrated probabilities of their classes, in the order of CLASSES.
+
+    `said` are those of the model itself, where they differ.
+    """
 
     first: int
     stop: int
     probabilities: tuple[float, ...]
+    said: tuple[float, ...] | None = None
+
+    @property
+    def uncalibrated(self) -> tuple[float, ...]:
+        """The model's own probabilities."""
+        return self.said if self.said is not None else self.probabilities
 
     @property
     def predicted(self) -> str:
@@ -138,8 +147,8 @@ def score_clip(
         batch = _read(model, visual, audio, first, stop)
         scores = model.score(batch.to(device))
         # Before anything reads them: routing, the report and every measure see the same numbers.
-        likely = calibrated(scores.video_probabilities[0].tolist(), config.calibration)
-        window = Window(first, stop, likely)
+        said = tuple(scores.video_probabilities[0].tolist())
+        window = Window(first, stop, calibrated(said, config.calibration), said)
         windows.append(window)
         share = taper(stop - first) / weight[first:stop]  # exactly 1 where one window alone covers a step
         for name, curve in curves.items():

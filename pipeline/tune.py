@@ -24,9 +24,9 @@ from data.files import replacing
 from data.manifest import Manifest, Sample
 from data.store import FeatureStore
 from models.batch import CLASSES, REAL
-from pipeline.calibrate import IDENTITY, calibrated, fit, log_loss, seen_class
+from pipeline.calibrate import IDENTITY, calibrated, evened, fit, log_loss, seen_class
 from pipeline.detector import CONFIG_FILE, Pipeline, bundle_config
-from pipeline.metrics import PROTOCOLS, ProtocolName, calibration_error, localization
+from pipeline.metrics import PROTOCOLS, ProtocolName, calibration_error, even_weights, localization
 from pipeline.predict import proposal_rows, score_split
 from pipeline.progress import Hook, silent
 from pipeline.score import ClipScores
@@ -63,7 +63,7 @@ class Trial:
 class Sureness:
     """How well the class probabilities of `clips` fit their classes: mean -ln p, and expected calibration error.
 
-    NaN without clips. The error is that of P(forged), see `calibration_error`.
+    Authentic and forged clips weigh the same. The error is that of P(forged), see `calibration_error`. NaN without any.
     """
 
     clips: int
@@ -207,7 +207,8 @@ def _calibrate(scored: Scored, before: Calibration) -> tuple[Calibration, tuple[
     """
     found = IDENTITY
     for _ in range(_ROUNDS):
-        previous, found = found, fit(*_decided(scored, found))
+        rows, labels = _decided(scored, found)
+        previous, found = found, evened(fit(rows, labels), labels)
         if found == previous or all(scores is None or len(scores.windows) < 2 for _, scores in scored):
             break
     return found, (_sureness(scored, before), _sureness(scored, found))
@@ -236,8 +237,9 @@ def _decided(scored: Scored, calibration: Calibration) -> tuple[NDArray[np.float
 def _sureness(scored: Scored, calibration: Calibration) -> Sureness:
     rows, labels = _decided(scored, calibration)
     likely = np.array([calibrated(row, calibration) for row in rows.tolist()]).reshape(rows.shape)
-    error = calibration_error((1 - likely[:, REAL]).clip(0, 1), labels != REAL)
-    return Sureness(len(labels), log_loss(likely, labels), error)
+    weights = even_weights(labels != REAL)
+    error = calibration_error((1 - likely[:, REAL]).clip(0, 1), labels != REAL, weights)
+    return Sureness(len(labels), log_loss(likely, labels, weights), error)
 
 
 def _plain(value: float) -> float | None:

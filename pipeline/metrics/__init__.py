@@ -9,6 +9,7 @@ from pipeline.metrics.classification import (
     calibration_error,
     confusion,
     eer,
+    even_weights,
     reliability,
 )
 from pipeline.metrics.localization import Localization, localization
@@ -26,6 +27,7 @@ __all__ = [
     "calibration_error",
     "confusion",
     "eer",
+    "even_weights",
     "interval",
     "localization",
     "reliability",

@@ -85,6 +85,15 @@ def reliability(
     )
 
 
+def even_weights(forged: NDArray[np.bool_], weights: Scores | None = None) -> NDArray[np.float64]:
+    """`weights` (N,), or ones, such that forged and authentic items (N,) weigh the same; as they are without either."""
+    counted = weights.astype(np.float64) if weights is not None else np.ones(len(forged))
+    sides = [counted[forged].sum(), counted[~forged].sum()]
+    if not all(sides):
+        return counted
+    return np.where(forged, counted / sides[0], counted / sides[1]) * (sum(sides) / 2)
+
+
 def calibration_error(
     probabilities: Scores, forged: NDArray[np.bool_], weights: Scores | None = None, bins: int = 10
 ) -> float:

@@ -9,7 +9,7 @@ import pytest
 
 from configs.schema import Calibration
 from models.batch import CLASSES
-from pipeline.calibrate import IDENTITY, calibrated, fit, log_loss, seen_class
+from pipeline.calibrate import IDENTITY, calibrated, evened, fit, log_loss, seen_class
 
 SHARES = np.array([4, 2, 1, 1]) / 8
 
@@ -99,6 +99,15 @@ def test_biases_follow_the_shares_and_the_prior_holds_them_back() -> None:
     b = found.bias[1]
     assert 100 / (1 + math.exp(-2 * b)) + 25 * b == pytest.approx(75, abs=0.01)
     assert 0 < b < math.log(3) / 2
+
+
+def test_a_calibration_is_evened_by_the_odds_of_the_clips() -> None:
+    fitted = Calibration(temperature=2.0, bias=(0.1, 0.0, -0.1, 0.0))
+    found = evened(fitted, np.array([0, 1, 2, 3]))  # three forged to one authentic: ln 3 more for real
+    assert found.bias == pytest.approx((0.1 + math.log(3), 0.0, -0.1, 0.0), abs=1e-3)
+    assert found.temperature == 2.0
+    for alone in ([0, 0], [1, 3], []):
+        assert evened(fitted, np.array(alone, np.int64)) == fitted
 
 
 def test_a_fit_lowers_the_log_loss() -> None:

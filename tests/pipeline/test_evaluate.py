@@ -217,9 +217,12 @@ def test_probabilities_are_held_against_what_happened(tmp_path: Path) -> None:
     result = evaluate(found, manifest(tmp_path, clips), "dev", replicates=0)
     assert result.value("reliability", "clips", "0.9 to 1.0") == 7
     assert result.value("reliability", "P(forged), mean", "0.9 to 1.0") == pytest.approx(0.99)
-    assert result.value("reliability", "forged", "0.9 to 1.0") == pytest.approx(6 / 7)
+    # Six forged clips weigh as much as the two authentic ones: 2/3 and 2 each, so that this bin holds 4 against 2.
+    assert result.value("reliability", "forged", "0.9 to 1.0") == pytest.approx(4 / 6)
     assert result.value("reliability", "forged", "0.0 to 0.1") == 0.0
-    assert result.value("video level", "calibration error") == pytest.approx((7 * (0.99 - 6 / 7) + 0.03) / 8)
+    assert result.value("video level", "calibration error") == pytest.approx(
+        (6 * (0.99 - 4 / 6) + 2 * 0.03) / 8
+    )
 
 
 @pytest.mark.parametrize("text", ["{", '[{"file": "dev/000000.mp4"}]', "[1]"])

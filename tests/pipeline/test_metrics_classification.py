@@ -11,6 +11,7 @@ from pipeline.metrics import (
     calibration_error,
     confusion,
     eer,
+    even_weights,
     interval,
     reliability,
     resample,
@@ -131,3 +132,10 @@ def test_weights_are_copies_in_calibration_too() -> None:
 def test_what_is_no_probability_is_refused(wrong: float) -> None:
     with pytest.raises(ValueError, match="not between 0 and 1"):
         reliability(np.array([0.5, wrong]), flags("af"))
+
+
+def test_even_weights_by_hand() -> None:
+    # One forged against three authentic: each side weighs 2.
+    assert even_weights(flags("faaa")).tolist() == pytest.approx([2, 2 / 3, 2 / 3, 2 / 3])
+    assert even_weights(flags("fa"), np.array([1.0, 3.0])).tolist() == pytest.approx([2, 2])
+    assert even_weights(flags("ff")).tolist() == [1, 1]
