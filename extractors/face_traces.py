@@ -73,7 +73,9 @@ class FaceTraces:
 
 
 def relative(measures: Tensor, valid: Tensor) -> Tensor:
-    """`measures` (B, T, D) less their median over the sequence, then less a running one: (B, T, 2 D).
+    """`measures` (B, T, D) less their median over the sequence, beside them less a running one: (B, T, 2 D).
+
+    The sequence is the whole clip, or in longer ones what a pass of the network sees: 15 to 20 s.
 
     Steps that `valid` (B, T) denies count for nothing and are zero.
     """
@@ -90,19 +92,24 @@ def relative(measures: Tensor, valid: Tensor) -> Tensor:
 def measure(pieces: Iterable[Piece]) -> Iterator[Steps]:
     """Measures (N, `MEASURES`) float16 of the face in each frame of `pieces`, and whether it has one (N,).
 
-    For pieces see `FaceTraces.stream`. A missing frame counts as a repetition where its neighbours are measured.
+    For pieces see `FaceTraces.stream`. A missing frame counts as a repetition where its neighbours are measured, one
+    before the first picture as a repetition of that.
     """
     frames: list[NDArray[np.uint8]] = []
     valid: list[bool] = []
     before: NDArray[np.uint8] | None = None
+    begun = False
     for images, flags in pieces:
         for image, flag in zip(images, flags.tolist(), strict=True):
+            if flag and not begun:
+                # What stands before the first picture is black and no neighbour of it.
+                begun, before, frames = True, None, [image] * len(frames)
             frames.append(image if flag or not frames else frames[-1])
             valid.append(flag)
-        while len(frames) > _CHUNK:
-            yield _measure(before, frames[: _CHUNK + 1], np.array(valid[:_CHUNK]))
-            before = frames[_CHUNK - 1]
-            del frames[:_CHUNK], valid[:_CHUNK]
+            if len(frames) > _CHUNK:
+                yield _measure(before, frames, np.array(valid[:_CHUNK]))
+                before = frames[_CHUNK - 1]
+                del frames[:_CHUNK], valid[:_CHUNK]
     if frames:
         yield _measure(before, [*frames, frames[-1]], np.array(valid))
 

@@ -179,6 +179,17 @@ def test_a_missing_frame_is_a_repetition_of_the_one_before(missing: int) -> None
 
 
 @pytest.mark.usefixtures("still_box")
+@pytest.mark.parametrize("missing", [1, 124, 125, 126])
+def test_before_the_first_picture_there_is_no_other_neighbour(missing: int) -> None:
+    frames, valid = long_head(140), np.ones(140, np.bool_)
+    wanted, _ = measured(iter([(frames[missing:], valid[missing:])]))
+    frames[:missing], valid[:missing] = 0, False
+    values, known = measured(iter([(frames, valid)]))
+    assert np.array_equal(known, valid)
+    assert np.array_equal(values[missing:], wanted)
+
+
+@pytest.mark.usefixtures("still_box")
 def test_faces_that_go_and_come_back_are_measured_beside_the_frames_that_have_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
