@@ -28,6 +28,7 @@ BLOCK, BLOCKS = 5, 11
 """Steps whose mean enters the running median as one, and how many of these it is taken over: 2.2 s."""
 
 _CHUNK = 125  # frames in which faces are looked for at once; 44 MB of 16:9 pictures with a short side of 256
+_LONGEST = 4  # times the shorter side; of longer pictures the middle is looked at, so that memory is bounded
 _CORE, _CONTEXT = 250, 125  # steps that a pass of the network keeps, and that it sees on either side
 
 Piece = tuple[NDArray[np.uint8], NDArray[np.bool_]]
@@ -103,8 +104,8 @@ def measure(pieces: Iterable[Piece]) -> Iterator[Steps]:
         for image, flag in zip(images, flags.tolist(), strict=True):
             if flag and not begun:
                 # What stands before the first picture is black and no neighbour of it.
-                begun, before, frames = True, None, [image] * len(frames)
-            frames.append(image if flag or not frames else frames[-1])
+                begun, before, frames = True, None, [_middle(image)] * len(frames)
+            frames.append(_middle(image) if flag or not frames else frames[-1])
             valid.append(flag)
             if len(frames) > _CHUNK:
                 yield _measure(before, frames, np.array(valid[:_CHUNK]))
@@ -112,6 +113,14 @@ def measure(pieces: Iterable[Piece]) -> Iterator[Steps]:
                 del frames[:_CHUNK], valid[:_CHUNK]
     if frames:
         yield _measure(before, [*frames, frames[-1]], np.array(valid))
+
+
+def _middle(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """`image` (H, W, 3), or its middle where a side is more than `_LONGEST` times the other."""
+    side = _LONGEST * min(image.shape[:2])
+    top, left = (max(0, (length - side) // 2) for length in image.shape[:2])
+    middle = image[top : top + side, left : left + side]
+    return image if middle.shape == image.shape else middle.copy()  # a view would hold all of it
 
 
 def _measure(
