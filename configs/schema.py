@@ -46,7 +46,7 @@ class VisualConfig(Settings):
     """One vector per frame of the clock (paper 4.1): of TSN, or of measures in the face (docs/decisions.md)."""
 
     network: Literal["tsn", "face_traces"] = "tsn"
-    arch: Literal["resnet10", "resnet18", "resnet50"] = "resnet50"  # of TSN
+    arch: Literal["resnet10", "resnet18", "resnet50"] = "resnet50"  # of TSN alone, as are mean and std
     short_side: Positive = 256
     crop: Positive | None = 256  # None: the whole picture
     mean: tuple[float, float, float] = (123.675, 116.28, 103.53)  # ImageNet, 0..255 RGB

@@ -40,7 +40,7 @@ down, two bands of luma, the residual of red difference. Change to the frame bef
 differences, of smooth luma; of smooth luma against the mean of both. Then the tones."""
 
 _MARGIN = 12
-"""Pixels around the area that the filters look at: the widest, twice in a row, reach 7."""
+"""Pixels around the area that are looked at: cells that it is read from reach 6 beyond it, the widest filter 5 more."""
 
 _RESIDUAL = (
     np.array(

@@ -28,6 +28,7 @@ BLOCK, BLOCKS = 5, 11
 """Steps whose mean enters the running median as one, and how many of these it is taken over: 2.2 s."""
 
 _CHUNK = 125  # frames in which faces are looked for at once; 44 MB of 16:9 pictures with a short side of 256
+_LONGEST = 4  # times the shorter side; of longer pictures the middle is looked at, so that memory is bounded
 _CORE, _CONTEXT = 250, 125  # steps that a pass of the network keeps, and that it sees on either side
 
 Piece = tuple[NDArray[np.uint8], NDArray[np.bool_]]
@@ -73,7 +74,9 @@ class FaceTraces:
 
 
 def relative(measures: Tensor, valid: Tensor) -> Tensor:
-    """`measures` (B, T, D) less their median over the sequence, then less a running one: (B, T, 2 D).
+    """`measures` (B, T, D) less their median over the sequence, beside them less a running one: (B, T, 2 D).
+
+    The sequence is the whole clip, or in longer ones what a pass of the network sees: 15 to 20 s.
 
     Steps that `valid` (B, T) denies count for nothing and are zero.
     """
@@ -90,21 +93,34 @@ def relative(measures: Tensor, valid: Tensor) -> Tensor:
 def measure(pieces: Iterable[Piece]) -> Iterator[Steps]:
     """Measures (N, `MEASURES`) float16 of the face in each frame of `pieces`, and whether it has one (N,).
 
-    For pieces see `FaceTraces.stream`. A missing frame counts as a repetition where its neighbours are measured.
+    For pieces see `FaceTraces.stream`. A missing frame counts as a repetition where its neighbours are measured, one
+    before the first picture as a repetition of that.
     """
     frames: list[NDArray[np.uint8]] = []
     valid: list[bool] = []
     before: NDArray[np.uint8] | None = None
+    begun = False
     for images, flags in pieces:
         for image, flag in zip(images, flags.tolist(), strict=True):
-            frames.append(image if flag or not frames else frames[-1])
+            if flag and not begun:
+                # What stands before the first picture is black and no neighbour of it.
+                begun, before, frames = True, None, [_middle(image)] * len(frames)
+            frames.append(_middle(image) if flag or not frames else frames[-1])
             valid.append(flag)
-        while len(frames) > _CHUNK:
-            yield _measure(before, frames[: _CHUNK + 1], np.array(valid[:_CHUNK]))
-            before = frames[_CHUNK - 1]
-            del frames[:_CHUNK], valid[:_CHUNK]
+            if len(frames) > _CHUNK:
+                yield _measure(before, frames, np.array(valid[:_CHUNK]))
+                before = frames[_CHUNK - 1]
+                del frames[:_CHUNK], valid[:_CHUNK]
     if frames:
         yield _measure(before, [*frames, frames[-1]], np.array(valid))
+
+
+def _middle(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """`image` (H, W, 3), or its middle where a side is more than `_LONGEST` times the other."""
+    side = _LONGEST * min(image.shape[:2])
+    top, left = (max(0, (length - side) // 2) for length in image.shape[:2])
+    middle = image[top : top + side, left : left + side]
+    return image if middle.shape == image.shape else middle.copy()  # a view would hold all of it
 
 
 def _measure(

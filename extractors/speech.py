@@ -33,7 +33,7 @@ _BLOCK = 512  # frames at a time, so that memory does not grow with the waveform
 
 
 def speech_steps(samples: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Which steps of wav2vec 2.0 lie in speech or within `NEAR_S` of it: (L,) at 16 kHz -> (T,), T as in `step_count`.
+    """Which steps of 20 ms lie in speech or within `NEAR_S` of it: (L,) at 16 kHz -> (T,), T as in `step_count`.
 
     Made for windows of some seconds up to some 20: the floor of the recording is that of what is given. Singing that
     glides counts as speech, whispering does not.

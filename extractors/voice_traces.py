@@ -27,7 +27,7 @@ SCHEMA_VERSION = 1  # raise it whenever the same settings and weights begin to g
 SMOOTH = 9
 """Steps over which measures are averaged before they are coded: 0.18 s."""
 
-_NEAR = 50  # steps around speech that are judged with it: pauses within a sentence are part of it
+_NEAR = 50  # steps around those of `speech_steps` that are judged with it: pauses within a sentence are part of it
 
 
 class VoiceMeasures(nn.Module):
@@ -50,7 +50,7 @@ def voice_traces_digest(config: AudioConfig, weights: Path) -> str:
 
 
 class VoiceTraces:
-    """Waveforms to feature vectors (C,) of 20 ms steps; steps farther than a second from speech are invalid.
+    """Waveforms to feature vectors (C,) of 20 ms steps; steps farther than 1.3 s from speech are invalid.
 
     Time, windows and their order are those of `extractors.wav2vec2`. `dim` is C and `digest` names everything that
     shapes a value. Runs on the processor, in float32.
@@ -91,7 +91,7 @@ class VoiceTraces:
 
 
 def near_speech(samples: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Which steps (T,) of a waveform (N,) lie in speech, or within a second of it."""
+    """Which steps (T,) of a waveform (N,) lie within a second of those of `speech_steps`: 1.3 s of speech."""
     spoken = speech_steps(samples)
     reach = (
         np.convolve(spoken, np.ones(2 * _NEAR + 1))[_NEAR : _NEAR + len(spoken)] if len(spoken) else spoken

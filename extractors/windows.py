@@ -1,4 +1,4 @@
-"""The time axis of wav2vec 2.0: steps of 20 ms, and windows of a waveform that are computed alone."""
+"""The time axis of all audio networks: steps of 20 ms, and windows of a waveform that are computed alone."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """The stream of clips through one pair of networks, from files to entries of the store.
 
-While the networks work on one clip the next are being decoded, and a pass of TSN is filled across their borders. No
-value depends on the neighbours, so a clip alone gives the same bytes. Memory does not grow with duration.
+While the networks work on one clip the next are being decoded, and a pass of TSN is filled across their borders;
+FaceTraces takes one clip at a time. No value depends on the neighbours, so a clip alone gives the same bytes. Memory
+does not grow with duration.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ MODALITY = {"visual": "visual", "audio": "audio", "joint": "both"}
 
 
 SAME = 0.3
-"""tIoU above which proposals are of one segment."""
+"""tIoU above which proposals are of one segment: the threshold of non-maximum suppression."""
 
 
 @dataclass(frozen=True, order=True)

@@ -179,6 +179,33 @@ def test_a_missing_frame_is_a_repetition_of_the_one_before(missing: int) -> None
 
 
 @pytest.mark.usefixtures("still_box")
+@pytest.mark.parametrize("missing", [1, 124, 125, 126])
+def test_before_the_first_picture_there_is_no_other_neighbour(missing: int) -> None:
+    frames, valid = long_head(140), np.ones(140, np.bool_)
+    wanted, _ = measured(iter([(frames[missing:], valid[missing:])]))
+    frames[:missing], valid[:missing] = 0, False
+    values, known = measured(iter([(frames, valid)]))
+    assert np.array_equal(known, valid)
+    assert np.array_equal(values[missing:], wanted)
+
+
+@pytest.mark.parametrize("across", [True, False])
+def test_of_a_very_long_picture_the_middle_is_held(monkeypatch: pytest.MonkeyPatch, across: bool) -> None:
+    held: list[NDArray[np.uint8]] = []
+
+    def nobody(frames: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        held.append(frames)
+        return np.zeros((len(frames), 4)), np.zeros(len(frames), np.bool_)
+
+    monkeypatch.setattr(face_traces, "follow_faces", nobody)
+    wide = np.zeros((2, 8, 100, 3), np.uint8)
+    wide[:, :, 34:66] = 9  # 8 x 32 pixels
+    measured(iter([(wide if across else wide.swapaxes(1, 2), np.ones(2, np.bool_))]))
+    assert held[0].shape == ((2, 8, 32, 3) if across else (2, 32, 8, 3))
+    assert (held[0] == 9).all()
+
+
+@pytest.mark.usefixtures("still_box")
 def test_faces_that_go_and_come_back_are_measured_beside_the_frames_that_have_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
