@@ -109,11 +109,14 @@ def _labelled(
     found: list[LabelledSteps] = []
     with ProcessPoolExecutor(workers, get_context("spawn"), _one_thread) as pool:
         answers = pool.map(measured, (root / row["file"] for root, row in jobs), chunksize=4)
-        for done, ((_, row), answer) in enumerate(zip(jobs, answers, strict=True), start=1):
+        for done, ((root, row), answer) in enumerate(zip(jobs, answers, strict=True), start=1):
             if answer is not None and answer[1].any():
                 measures, valid, step_s = answer
                 names = _spans(row["segments"], modality, len(valid), step_s)
                 shams = _spans(row["shams"], modality, len(valid), step_s)
+                if unknown := {name for name in names if name and name not in classes}:
+                    what = f"unknown manipulation '{min(unknown)}'"
+                    raise InputError(what, root / row["file"], "synthesize the data set again")
                 labels = np.array([classes.index(name) if name else 0 for name in names], np.int64)
                 sham = np.array([bool(name) for name in shams]) & (labels == 0)
                 found.append(LabelledSteps(row["identity"], measures, valid, labels, sham))

@@ -123,6 +123,7 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "audio.context_s=0.5",
             f"model.visual_dim={trunk_dim('resnet10')}",
             "model.audio_dim=16",
+            "localize.calibration={}",
             "model.fusion={dim: 16, heads: 2}",
             "model.fdn={encoder_dim: 16, decoder_dim: 16, heads: 2, encoder_layers: 1, decoder_layers: 1}",
             "model.heads={hidden: 16}",

@@ -109,7 +109,8 @@ def pretrain(
     from pipeline.report.json import write_text
     from pipeline.report.outputs import check_folder
 
-    config = settings("compact", overrides or ())
+    # The preset's calibration is of the shipped model.
+    config = settings("compact", ["localize.calibration={}", *(overrides or ())])
     check_folder(out, "--out")
     with progress() as bar:
         if track != "audio":
