@@ -32,8 +32,8 @@ _LOUD = 0.5  # the peak that any other recording is brought to
 _BLOCK = 512  # frames at a time, so that memory does not grow with the waveform
 
 
-def speech_steps(samples: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Which steps of 20 ms lie in speech or within `NEAR_S` of it: (L,) at 16 kHz -> (T,), T as in `step_count`.
+def speech_steps(samples: NDArray[np.float32], near_s: float = NEAR_S) -> NDArray[np.bool_]:
+    """Which steps of 20 ms lie in speech or within `near_s` of it: (L,) at 16 kHz -> (T,), T as in `step_count`.
 
     Made for windows of some seconds up to some 20: the floor of the recording is that of what is given. Singing that
     glides counts as speech, whispering does not.
@@ -62,7 +62,7 @@ def speech_steps(samples: NDArray[np.float32]) -> NDArray[np.bool_]:
     )
     # Frame j is centred on sample 160 j + 320, step k covers the samples from 320 k on.
     at = np.minimum((np.flatnonzero(voice) * _STRIDE + _FRAME // 2) // HOP, steps - 1)
-    near = round(NEAR_S * SAMPLE_RATE / HOP)
+    near = round(near_s * SAMPLE_RATE / HOP)
     edges = np.zeros(steps + 1, np.int64)
     np.add.at(edges, np.maximum(at - near, 0), 1)
     np.add.at(edges, np.minimum(at + near + 1, steps), -1)

@@ -27,7 +27,8 @@ SCHEMA_VERSION = 1  # raise it whenever the same settings and weights begin to g
 SMOOTH = 9
 """Steps over which measures are averaged before they are coded: 0.18 s."""
 
-_NEAR = 50  # steps around those of `speech_steps` that are judged with it: pauses within a sentence are part of it
+NEAR_S = 1.3
+"""Steps within this distance of speech are judged with it: pauses within a sentence are part of it."""
 
 
 class VoiceMeasures(nn.Module):
@@ -91,9 +92,5 @@ class VoiceTraces:
 
 
 def near_speech(samples: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Which steps (T,) of a waveform (N,) lie within a second of those of `speech_steps`: 1.3 s of speech."""
-    spoken = speech_steps(samples)
-    reach = (
-        np.convolve(spoken, np.ones(2 * _NEAR + 1))[_NEAR : _NEAR + len(spoken)] if len(spoken) else spoken
-    )
-    return np.asarray(reach > 0, np.bool_)
+    """Which steps (T,) of a waveform (N,) lie within `NEAR_S` of speech."""
+    return speech_steps(samples, NEAR_S)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +16,8 @@ from configs.schema import PipelineConfig
 from data.errors import InputError
 from data.forgery import AUDIO, VISUAL
 from data.manifest import SIDECAR
+from pipeline.dataset_files import SynthesizedClip, read_sidecar
+from pipeline.forger import EditedSegment
 from pipeline.progress import Hook
 
 VISUAL_CLASSES = ("authentic", *(forgery.__name__ for forgery in VISUAL))
@@ -105,21 +105,21 @@ def _labelled(
     workers: int,
     hook: Hook,
 ) -> list[LabelledSteps]:
-    jobs = [(root, row) for root in datasets for row in _rows(root) if row["split"] == "train"]
+    jobs = [(root, clip) for root in datasets for clip in _clips(root) if clip.split == "train"]
     found: list[LabelledSteps] = []
     with ProcessPoolExecutor(workers, get_context("spawn"), _one_thread) as pool:
-        answers = pool.map(measured, (root / row["file"] for root, row in jobs), chunksize=4)
-        for done, ((root, row), answer) in enumerate(zip(jobs, answers, strict=True), start=1):
+        answers = pool.map(measured, (root / clip.file for root, clip in jobs), chunksize=4)
+        for done, ((root, clip), answer) in enumerate(zip(jobs, answers, strict=True), start=1):
             if answer is not None and answer[1].any():
                 measures, valid, step_s = answer
-                names = _spans(row["segments"], modality, len(valid), step_s)
-                shams = _spans(row["shams"], modality, len(valid), step_s)
+                names = _spans(clip.segments, modality, len(valid), step_s)
+                shams = _spans(clip.shams, modality, len(valid), step_s)
                 if unknown := {name for name in names if name and name not in classes}:
                     what = f"unknown manipulation '{min(unknown)}'"
-                    raise InputError(what, root / row["file"], "synthesize the data set again")
+                    raise InputError(what, root / clip.file, "synthesize the data set again")
                 labels = np.array([classes.index(name) if name else 0 for name in names], np.int64)
                 sham = np.array([bool(name) for name in shams]) & (labels == 0)
-                found.append(LabelledSteps(row["identity"], measures, valid, labels, sham))
+                found.append(LabelledSteps(clip.identity, measures, valid, labels, sham))
             hook(f"measure {modality}", done, len(jobs))
     if not any(steps.classes.any() for steps in found):
         fix = "synthesize a larger data set"
@@ -127,22 +127,20 @@ def _labelled(
     return found
 
 
-def _rows(root: Path) -> list[dict[str, Any]]:
-    path = root / SIDECAR
-    if not path.is_file():
+def _clips(root: Path) -> list[SynthesizedClip]:
+    if not (root / SIDECAR).is_file():
         raise InputError("no forgeries.json", root, "give a data set made by `pipeline synthesize`")
-    rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
-    return rows
+    return read_sidecar(root)
 
 
-def _spans(spans: Iterable[dict[str, Any]], modality: str, steps: int, step_s: float) -> list[str]:
+def _spans(spans: Iterable[EditedSegment], modality: str, steps: int, step_s: float) -> list[str]:
     """What was done to each step; "" where nothing was."""
     names, middles = [""] * steps, (np.arange(steps) + 0.5) * step_s
     for span in spans:
-        if span["modality"] == modality:
-            inside = (middles >= span["start_s"]) & (middles < span["end_s"])
+        if span.modality == modality:
+            inside = (middles >= span.start_s) & (middles < span.end_s)
             for k in np.flatnonzero(inside):
-                names[k] = span["manipulation"]
+                names[k] = span.manipulation
     return names
 
 

@@ -138,7 +138,7 @@ def _pretrain(
             _LOG.info("%s: step %d of %d, loss %.4f", out.stem, k + 1, updates, running)
         hook(f"pretrain {out.stem}", k + 1, updates)
     with replacing(out) as temporary:
-        save_file({name: _stored(tensor) for name, tensor in mean.module.state_dict().items()}, temporary)
+        save_file({name: tensor.contiguous() for name, tensor in mean.module.state_dict().items()}, temporary)
     return out
 
 
@@ -187,7 +187,3 @@ def mirrored(measures: NDArray[np.float16], across: bool, backwards: bool) -> ND
 
 _TURNED = {name: name.replace("before", "after") for name in CHANNELS if name.endswith("_before")}
 _TURNED |= {after: before for before, after in _TURNED.items()}
-
-
-def _stored(tensor: Tensor) -> Tensor:
-    return tensor.detach().contiguous()

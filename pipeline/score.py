@@ -91,8 +91,8 @@ class ClipScores:
     @property
     def predicted(self) -> str:
         """Class of the clip, `ABSTAINED` where nothing could be judged."""
-        probabilities = self.video_probabilities
-        return CLASSES[int(np.argmax(probabilities))] if probabilities is not None else ABSTAINED
+        window = self.deciding
+        return window.predicted if window is not None else ABSTAINED
 
 
 def spans(n: int, window: int, overlap: int) -> list[tuple[int, int]]:

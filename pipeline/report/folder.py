@@ -9,7 +9,8 @@ from data.text import printable
 from pipeline.report.exports import csv_table
 from pipeline.report.html import asset, page
 from pipeline.report.model import NOTE, Report
-from pipeline.report.rows import TRACKS, VERDICTS
+from pipeline.report.rows import VERDICTS
+from pipeline.tracks import NAMES
 
 FAILED = "failed"
 
@@ -57,7 +58,7 @@ class Outcome:
 
 def _note(report: Report) -> str:
     """Why the answer does not hold for all of the clip; empty where it does."""
-    notes = [f"{TRACKS[name]} not assessable" for name in report.doubts]
+    notes = [f"{NAMES[name]} not assessable" for name in report.doubts]
     if not notes:
         return "" if report.complete else "partly decoded"
     # Without a score the reasons are what there is to say.

@@ -15,7 +15,8 @@ from pipeline.report.html import asset, page
 from pipeline.report.model import ABSTAINED, NOTE, Report
 from pipeline.report.pictures import Pictures, Still
 from pipeline.report.provenance import provenance
-from pipeline.report.rows import TRACKS, Row, percent, rows, statement, timecode
+from pipeline.report.rows import Row, percent, rows, statement, timecode
+from pipeline.tracks import NAMES
 
 WORDS = {"visual": "picture", "audio": "sound", "both": "picture and sound"}
 """What people call a modality."""
@@ -80,9 +81,7 @@ def page_html(report: Report, pictures: Pictures | None, media: str | None, inde
         span_s=span_s,
         classes=CLASSES,
         words=WORDS,
-        tracks=[
-            (name, word, report.coverage[name], report.assessment[name]) for name, word in TRACKS.items()
-        ],
+        tracks=[(name, word, report.coverage[name], report.assessment[name]) for name, word in NAMES.items()],
         abstained=report.label == ABSTAINED,
         judges=any(found is not None and found.gaps for found in report.assessment.values()),
         gaps=_gaps(report),
@@ -234,7 +233,7 @@ def _gaps(report: Report) -> dict[str, list[list[float]]]:
             for track in (report.coverage[name], report.assessment[name])
             for gap in (track.gaps if track is not None else ())
         ]
-        for name in TRACKS
+        for name in NAMES
     }
     return {
         modality: [

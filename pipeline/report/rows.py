@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from data.text import printable
 from pipeline.report.model import ABSTAINED, NOTE, Report
+from pipeline.tracks import NAMES
 
 VERDICTS = {
     "real": "no forgery found",
@@ -15,8 +16,6 @@ VERDICTS = {
     "both": "picture and sound look forged",
     ABSTAINED: "not assessable",
 }
-TRACKS = {"visual": "picture", "audio": "sound"}
-"""What people call the two tracks."""
 
 
 @dataclass(frozen=True)
@@ -72,14 +71,14 @@ def statement(report: Report) -> str:
     if not doubts:
         return VERDICTS[report.label]
     (doubted,) = doubts
-    (judged,) = TRACKS.keys() - doubts
-    said = f"no forgery found in the {TRACKS[judged]}" if report.label == "real" else VERDICTS[report.label]
-    return f"{said}; the {TRACKS[doubted]} is not assessable"
+    (judged,) = NAMES.keys() - doubts
+    said = f"no forgery found in the {NAMES[judged]}" if report.label == "real" else VERDICTS[report.label]
+    return f"{said}; the {NAMES[doubted]} is not assessable"
 
 
 def _unanswered(report: Report) -> list[str]:
     reasons = []
-    for name, track in TRACKS.items():
+    for name, track in NAMES.items():
         coverage = report.coverage[name]
         if name in report.doubts:
             reasons.append(printable(report.doubts[name]))
@@ -122,7 +121,7 @@ def summary(report: Report, name: str) -> list[str]:
 
 def _analysed(report: Report) -> list[str]:
     parts = []
-    for track, name in TRACKS.items():
+    for track, name in NAMES.items():
         coverage = report.coverage[track]
         if coverage is None:
             parts.append(f"{name} not present")
