@@ -16,9 +16,9 @@ import psutil
 from rows import Row
 
 from configs.schema import DecodeConfig
-from pipeline.decode.base import VideoBatch
-from pipeline.decode.ffmpeg import program
-from pipeline.decode.worker import DecodePool, Decoder, inspect_in_worker
+from pipeline.media.base import VideoBatch
+from pipeline.media.decoder import DecodePool, Decoder, inspect_in_worker
+from pipeline.media.ffmpeg import program
 
 ROUNDS = 5
 SHORT_SIDE = 256

@@ -23,9 +23,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from data.ledger import Ledger
-from data.store import FeatureStore
-from pipeline.decode.ffmpeg import program
+from data.store.ledger import Ledger
+from data.store.store import FeatureStore
+from pipeline.media.ffmpeg import program
 
 ROOT = Path(__file__).resolve().parents[1]
 CLIP_S = 2.0

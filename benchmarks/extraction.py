@@ -23,10 +23,10 @@ from networks import listen, look
 from rows import Row
 
 from data.errors import InputError
-from pipeline.decode.ffmpeg import program
-from pipeline.decode.worker import DecodePool
-from pipeline.detector import bundle_config, weights_folder
-from pipeline.extract import decode_pool
+from pipeline.bundle import bundle_config, weights_folder
+from pipeline.extraction.extract import decode_pool
+from pipeline.media.decoder import DecodePool
+from pipeline.media.ffmpeg import program
 
 ROOT = Path(__file__).resolve().parents[1]
 WORKER = "from pipeline.cli import main; main()"
@@ -113,7 +113,7 @@ def random_paper(folder: Path) -> Path:
     from safetensors.torch import save_file
 
     from configs.loader import dump, load_config
-    from extractors.resnet import build_trunk
+    from extractors.paper.resnet import build_trunk
 
     folder.mkdir()
     torch.manual_seed(0)
@@ -217,8 +217,8 @@ def networks_alone(weights: Path, media_s: float, clip: Path) -> float:
     """
     import torch
 
-    from pipeline.decode.whole import read_frames, read_sound
-    from pipeline.detector import extraction
+    from pipeline.bundle import extraction
+    from pipeline.media.whole import read_frames, read_sound
 
     torch.set_num_threads(1)
     setup = extraction(weights, "cpu")

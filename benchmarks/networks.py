@@ -20,13 +20,13 @@ from rows import Row
 
 from configs.schema import AudioConfig, VisualConfig
 from data.errors import InputError
-from extractors.face_traces import FaceTraces
-from extractors.resnet import build_trunk
-from extractors.tsn import TSN
-from extractors.voice_traces import VoiceTraces
-from extractors.wav2vec2 import SAMPLE_RATE, Wav2Vec2
-from pipeline.decode.whole import read_frames, read_sound
-from pipeline.detector import bundle_config, load_extractors
+from extractors.compact.face_traces import FaceTraces
+from extractors.compact.voice_traces import VoiceTraces
+from extractors.paper.resnet import build_trunk
+from extractors.paper.tsn import TSN
+from extractors.paper.wav2vec2 import SAMPLE_RATE, Wav2Vec2
+from pipeline.bundle import bundle_config, load_extractors
+from pipeline.media.whole import read_frames, read_sound
 
 ROUNDS = 3
 FRAMES = 24  # passes of 8 of ours, and one pass of mmaction2, whose own test pipeline takes 25

@@ -24,8 +24,8 @@ from rows import Row, markdown
 
 from data.errors import ForensicError
 from extractors.runtime import cpu_has_bf16
-from pipeline.detector import weights_folder
-from pipeline.experiment import machine
+from pipeline.bundle import weights_folder
+from pipeline.runtime import machine
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -16,15 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.errors import ForensicError, UsageError
-from data.manifest import Manifest
-from data.store import FeatureStore
-from pipeline.dataset_files import read_sidecar
+from data.hook import Hook, silent
+from data.manifest import Manifest, samples_of
+from data.manifest.sidecar import read_sidecar
+from data.store.store import FeatureStore
 from pipeline.detector import Pipeline
-from pipeline.evaluate import REPLICATES, evaluate, samples_of
-from pipeline.evaluation import Evaluation, grid
-from pipeline.localize import localize
-from pipeline.predict import prediction_of, score_split
-from pipeline.progress import Hook, progress, silent
+from pipeline.evaluation.evaluate import REPLICATES, evaluate
+from pipeline.evaluation.predict import prediction_of, score_split
+from pipeline.evaluation.result import Evaluation, grid
+from pipeline.localization.localize import localize
+from pipeline.progress import progress
 
 SPLIT = "test"
 DETAILED = ("known", "heldout")

@@ -17,7 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
 from data.errors import UsageError
-from data.store import FeatureReader, FeatureStore, StoreKey
+from data.store.store import FeatureReader, FeatureStore, StoreKey
 
 
 class Entry(NamedTuple):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from data.errors import InputError, UsageError
 
@@ -56,3 +59,33 @@ def _umask() -> int:
     mask = os.umask(0o022)
     os.umask(mask)
     return mask
+
+
+def check_folder(folder: Path, option: str) -> None:
+    """Make `folder` if need be and see that files can be made in it.
+
+    Raises UsageError that names the option which leads elsewhere.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        fix = f"choose another place with {option}, or make this one writable"
+        raise UsageError(f"cannot be written ({error.strerror})", folder, fix) from error
+
+
+def write_text(path: Path, text: str, durable: bool = True) -> None:
+    """Write a file whole or not at all, with its folders; `durable` as in `data.files.replacing`.
+
+    Raises UsageError when the place cannot be written.
+    """
+    with replacing(path, durable) as temporary:
+        # A file name may hold bytes that are no Unicode; JSON escapes them, other forms cannot.
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write `content` for people and programs. Raises UsageError when `path` cannot be written."""
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")

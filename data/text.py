@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import unicodedata
 
 _JOINERS = "\u200c\u200d"
@@ -18,3 +19,16 @@ def printable(text: str) -> str:
 
 def _unseen(char: str) -> bool:
     return unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp") and char not in _JOINERS
+
+
+def timecode(time_s: float) -> str:
+    """``HH:MM:SS.mmm``; hours grow beyond two digits when they must."""
+    milliseconds = round(time_s * 1000)
+    sign = "-" if milliseconds < 0 else ""
+    seconds, rest = divmod(abs(milliseconds), 1000)
+    return f"{sign}{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}.{rest:03d}"
+
+
+def percent(share: float) -> str:
+    """A share as per cent with one digit, rounded down: 100 % is said only of all."""
+    return f"{math.floor(1000 * share) / 10:.1f} %"

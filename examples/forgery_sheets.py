@@ -18,8 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from render import render_clip
 
-from data.forgery import VISUAL, FaceClip, touch_up_face
-from extractors.faces import track_face
+from extractors.compact.faces import track_face
+from pipeline.forging.manipulations import VISUAL, FaceClip, touch_up_face
 
 SPAN = (40, 64)
 MOMENTS = (-1, 0, 2, 12, 23, 24)  # frames after the span's start: the first and the last lie outside

@@ -13,10 +13,12 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 
-from data.forgery import AUDIO, AudioForgery, Voices, touch_up_speech
-from data.forgery.placement import FRAME_SAMPLES, place_spans, speech_activity
-from data.forgery.signal import FFT, HOP, RATE, Samples, noise_like, stft
-from pipeline.voices import recode, synthetic_speech
+from data.audio import FFT, FRAME_SAMPLES, HOP, Samples, speech_activity, stft
+from data.labels import RATE
+from pipeline.forging.manipulations import AUDIO, AudioForgery, Voices, touch_up_speech
+from pipeline.forging.manipulations.placement import place_spans
+from pipeline.forging.manipulations.signal import noise_like
+from pipeline.forging.voices import recode, synthetic_speech
 
 OUT = Path(__file__).resolve().parents[1] / "docs" / "forgeries"
 SHOWN_S = 3.2

@@ -17,8 +17,8 @@ import tempfile
 from pathlib import Path
 
 from configs.schema import SynthesizeConfig
-from pipeline.dataset_plan import plan
-from pipeline.synthesize import synthesize
+from pipeline.forging.plan import plan
+from pipeline.forging.synthesize import synthesize
 
 HERE = Path(__file__).parent
 NAMES = {0: "authentic", 1: "forged_visual", 2: "forged_audio", 3: "forged_both"}

@@ -24,10 +24,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from configs.schema import DecodeConfig
 from data.errors import ForensicError
-from data.forgery.autoencoder import AREA, SIDE, SLOPE, WEIGHTS
-from data.forgery.geometry import upright
-from extractors.faces import track_face
-from pipeline.decode.whole import read_frames
+from extractors.compact.faces import track_face
+from pipeline.forging.manipulations.autoencoder import AREA, SIDE, SLOPE, WEIGHTS
+from pipeline.forging.manipulations.geometry import upright
+from pipeline.media.whole import read_frames
 
 WIDTHS, CODE = (3, 24, 48, 96), 24
 EVERY = 5  # frames between two faces of a clip: neighbours teach nothing new

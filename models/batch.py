@@ -12,10 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-CLASSES = ("real", "visual", "audio", "both")
-"""Video classes in label order: ``label = modify_video + 2 * modify_audio`` (paper 3.1, four classes)."""
-
-REAL = CLASSES.index("real")
+from data.labels import REAL
 
 
 @dataclass(frozen=True)

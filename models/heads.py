@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from configs.schema import HeadsConfig
-from models.batch import CLASSES
+from data.labels import CLASSES
 from models.embedding import StepConv
 
 HEADS = (

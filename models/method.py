@@ -15,7 +15,7 @@ from configs.schema import ModelConfig
 from models.batch import Batch
 
 FORGED = 1
-"""Second class of whatever tells authentic from forged; the first is `models.batch.REAL`."""
+"""Second class of whatever tells authentic from forged; the first is `data.labels.REAL`."""
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from configs.schema import ModelConfig
+from data.labels import REAL
 from models import losses
-from models.batch import REAL, Batch
+from models.batch import Batch
 from models.embedding import Embedding
 from models.fdn import FDN, Reconstruction, random_mask
 from models.fusion import Fusion

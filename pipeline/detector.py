@@ -3,38 +3,38 @@
 from __future__ import annotations
 
 import datetime
-import importlib.metadata
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.loader import ConfigError, load_config, preset_names
-from configs.schema import Calibration, PipelineConfig
+from configs.schema import PipelineConfig
 from data.errors import ForensicError, UsageError, WeightsError
-from data.store import FeatureStore, StoreKey
-from pipeline.assess import assess, caution
-from pipeline.extract import ClipFeatures, extract_clip
-from pipeline.localize import MODALITY, Route, localize
-from pipeline.progress import Hook, silent
+from data.hook import Hook, silent
+from data.store.store import FeatureStore
+from pipeline.bundle import (
+    _TRAIN,
+    bundle_config,
+    load_extractors,
+    model_file,
+    weights_folder,
+)
+from pipeline.extraction.extract import ClipFeatures, extract_clip
+from pipeline.extraction.keys import Extractors
+from pipeline.localization.assess import assess, caution
+from pipeline.localization.localize import localize
+from pipeline.localization.scores import MODALITY, Route
 from pipeline.report.model import InputFacts, Provenance, Report, RunClock, StepScores, Thresholds
-from pipeline.tracks import Extractors, setup_digest, store_keys
+from pipeline.runtime import choose_device, versions
 
 if TYPE_CHECKING:
     from models.method import Method
-    from pipeline.score import ClipScores
-
-SHIPPED = Path(__file__).parent / "weights"
-"""Folder of the weights that come with the package, one folder per preset."""
-
-CONFIG_FILE = "config.yaml"
-
-_TRAIN = "train it with `pipeline train --preset {preset} --dataset ROOT --store DIR --out DIR`, then --weights DIR"
+    from pipeline.localization.scores import ClipScores
 
 
 @dataclass(frozen=True)
@@ -143,13 +143,13 @@ class Pipeline:
                 yield Path(path), error
 
     def _analyse(self, clip: ClipFeatures, hook: Hook) -> tuple[ClipScores, ClipFeatures]:
-        from pipeline.score import score_clip
+        from pipeline.localization.score import score_clip
 
         scores = score_clip(self.model, clip.visual, clip.audio, self.config.localize, self.device, hook)
         return scores, clip
 
     def _report(self, clip: ClipFeatures, scores: ClipScores, route: Route, clock: RunClock) -> Report:
-        from models.batch import CLASSES
+        from data.labels import CLASSES
 
         predicted = {window.predicted for window in scores.windows}
         probabilities = scores.video_probabilities
@@ -197,165 +197,3 @@ class Pipeline:
             clock=clock,
             assessment=assessment,
         )
-
-
-def model_file(config: PipelineConfig) -> str:
-    """Name of the file that holds the model's weights in a weights folder; it says which method they are of."""
-    return f"{config.model.method}.safetensors"
-
-
-def weights_folder(source: str | Path) -> Path:
-    """The folder of a preset's shipped weights, or `source` itself when it is no preset.
-
-    Raises WeightsError when there is no such folder.
-    """
-    if str(source) in preset_names():
-        folder = SHIPPED / str(source)
-        if not folder.is_dir():
-            what = f"no RT-DeepLoc weights are shipped for preset '{source}'"
-            raise WeightsError(what, fix=_TRAIN.format(preset=source))
-        return folder
-    folder = Path(source)
-    if not folder.is_dir():
-        fix = "give a folder that `pipeline train` wrote, or leave --weights out"
-        raise WeightsError("no such weights folder", folder, fix)
-    return folder
-
-
-def bundle_config(folder: Path, overrides: Iterable[str] = ()) -> PipelineConfig:
-    """Settings that lie beside weights, with `overrides` applied.
-
-    Raises WeightsError when the folder has none, UsageError when a setting is not valid.
-    """
-    if not (folder / CONFIG_FILE).is_file():
-        fix = "give a folder that `pipeline train` wrote"
-        raise WeightsError(f"holds no {CONFIG_FILE}, so it is no weights folder", folder, fix)
-    return settings(folder / CONFIG_FILE, overrides)
-
-
-def settings(source: str | Path, overrides: Iterable[str] = ()) -> PipelineConfig:
-    """`configs.loader.load_config` with its error as one that users meet: UsageError."""
-    try:
-        return load_config(source, overrides)
-    except ConfigError as error:
-        raise UsageError(str(error)) from None
-
-
-def choose_device(name: str) -> str:
-    """A torch device: `auto` is CUDA where there is one, else the processor.
-
-    Raises UsageError when the device does not exist here.
-    """
-    import torch
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError, NotImplementedError):
-        raise UsageError(f"no device '{name}' on this machine", fix="use --device auto or cpu") from None
-    return str(torch.device(name))
-
-
-def load_extractors(
-    config: PipelineConfig, bundle: Path | None, device: str, hook: Hook = silent
-) -> tuple[Extractors, dict[str, str]]:
-    """The two networks with the weights that the settings name, and the SHA-256 of each.
-
-    Raises WeightsError when weights are missing or do not fit.
-    """
-    from extractors.face_traces import FaceTraces
-    from extractors.tsn import TSN
-    from extractors.voice_traces import VoiceTraces
-    from extractors.wav2vec2 import Wav2Vec2
-    from extractors.weights import resolve, weights_sha256
-
-    visual = resolve(config.visual.weights, bundle, hook=hook)
-    audio = resolve(config.audio.weights, bundle, hook=hook)
-    extractors = Extractors(
-        TSN(config.visual, visual, device)
-        if config.visual.network == "tsn"
-        else FaceTraces(config.visual, visual),
-        Wav2Vec2(config.audio, audio, device)
-        if config.audio.network == "wav2vec2"
-        else VoiceTraces(config.audio, audio),
-    )
-    found = ((config.visual.network, visual), (config.audio.network, audio))
-    return extractors, {network: weights_sha256(path) for network, path in found}
-
-
-class Extraction(NamedTuple):
-    """All that it takes to extract: settings, networks, and the weights folder that they came from, if any."""
-
-    config: PipelineConfig
-    extractors: Extractors
-    bundle: Path | None
-
-    def keys(self, sha256: str) -> dict[str, StoreKey]:
-        """Store keys of a media file's features by modality; see `store_keys`."""
-        return store_keys(sha256, self.extractors, self.config)
-
-
-def extraction(
-    source: str | Path, device: str = "auto", overrides: Iterable[str] = (), hook: Hook = silent
-) -> Extraction:
-    """Extractors of a preset or a weights folder, without RT-DeepLoc itself and without its calibration.
-
-    Raises WeightsError when the extractors' weights are missing or do not fit, UsageError for bad settings.
-    """
-    config, bundle = _settings_of(source, overrides)
-    extractors, _ = load_extractors(config, bundle, choose_device(device), hook)
-    # What was fitted to the folder's RT-DeepLoc says nothing of the one that is trained on its extractors.
-    localize = config.localize.model_copy(update={"calibration": Calibration()})
-    return Extraction(config.model_copy(update={"localize": localize}), extractors, bundle)
-
-
-class Description(NamedTuple):
-    """What names the features of an extraction without loading its networks: settings, and the two digests as one."""
-
-    config: PipelineConfig
-    setup: str
-
-
-def describe(
-    source: str | Path, device: str = "auto", overrides: Iterable[str] = (), hook: Hook = silent
-) -> Description:
-    """What `extraction` would load; weights that have to be fetched are fetched here, once for all workers.
-
-    Raises WeightsError when the extractors' weights are missing, UsageError for bad settings.
-    """
-    from extractors.face_traces import face_traces_digest
-    from extractors.tsn import tsn_digest
-    from extractors.voice_traces import voice_traces_digest
-    from extractors.wav2vec2 import wav2vec2_digest
-    from extractors.weights import resolve
-
-    config, bundle = _settings_of(source, overrides)
-    chosen = choose_device(device)
-    pictures = resolve(config.visual.weights, bundle, hook=hook)
-    sound = resolve(config.audio.weights, bundle, hook=hook)
-    visual = (
-        tsn_digest(config.visual, pictures, chosen)
-        if config.visual.network == "tsn"
-        else face_traces_digest(config.visual, pictures)
-    )
-    audio = (
-        wav2vec2_digest(config.audio, sound, chosen)
-        if config.audio.network == "wav2vec2"
-        else voice_traces_digest(config.audio, sound)
-    )
-    return Description(config, setup_digest(visual, audio, config))
-
-
-def _settings_of(source: str | Path, overrides: Iterable[str]) -> tuple[PipelineConfig, Path | None]:
-    """Settings of a preset or a weights folder, and that folder; None for a preset without weights of its own."""
-    if str(source) in preset_names() and not (SHIPPED / str(source)).is_dir():
-        return settings(source, overrides), None
-    bundle = weights_folder(source)
-    return bundle_config(bundle, overrides), bundle
-
-
-def versions() -> dict[str, str]:
-    """Versions of this package and of those that shape its numbers."""
-    names = ("rt-deeploc", "torch", "torchvision", "transformers", "av", "numpy")
-    return {name: importlib.metadata.version(name) for name in names}

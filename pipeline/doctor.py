@@ -75,7 +75,7 @@ def _decoder(name: str) -> str:
         return f"decord {importlib.import_module('decord').__version__}, for trusted files only"
     import subprocess
 
-    from pipeline.decode.ffmpeg import program
+    from pipeline.media.ffmpeg import program
 
     path = program()
     answer = subprocess.run([path, "-version"], capture_output=True, text=True, check=True, timeout=30)
@@ -101,7 +101,8 @@ def _cuda() -> str:
 
 def _weights() -> str:
     from extractors.weights import weights_sha256
-    from pipeline.detector import Pipeline, weights_folder
+    from pipeline.bundle import weights_folder
+    from pipeline.detector import Pipeline
 
     folder = weights_folder("compact")
     Pipeline.from_pretrained("compact", device="cpu")
@@ -110,8 +111,8 @@ def _weights() -> str:
 
 
 def _cache() -> str:
+    from data.files import check_folder
     from extractors.weights import default_cache
-    from pipeline.report.outputs import check_folder
 
     folder: Path = default_cache()
     check_folder(folder, "the environment variable RT_DEEPLOC_CACHE")

@@ -6,18 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Protocol, Self, TextIO
-
-
-class Hook(Protocol):
-    """Called by long steps: the step's name, how much of it is done, and how much there is if that is known."""
-
-    def __call__(self, step: str, completed: int | None = None, total: int | None = None) -> None:
-        """Report that `completed` of `total` units of `step` are done."""
-
-
-def silent(step: str, completed: int | None = None, total: int | None = None) -> None:
-    """A hook that shows nothing."""
+from typing import Self, TextIO
 
 
 class PlainProgress:

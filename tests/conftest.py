@@ -103,7 +103,7 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from safetensors.torch import save_file
 
     from configs.loader import dump, load_config
-    from extractors.resnet import build_trunk, trunk_dim
+    from extractors.paper.resnet import build_trunk, trunk_dim
     from models.rt_deeploc import RTDeepLoc
     from models.weights import save_weights
 
@@ -163,13 +163,13 @@ def traced_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Path) -
     from trace_factory import write_random_net
 
     from configs.loader import dump, load_config
-    from extractors.face_traces import MEASURES
-    from extractors.trace_net import WIDTH
-    from extractors.voice_traces import VoiceMeasures
+    from extractors.compact.face_traces import MEASURES
+    from extractors.compact.trace_net import WIDTH
+    from extractors.compact.voice_traces import VoiceMeasures
     from models.rt_deeploc import RTDeepLoc
     from models.weights import save_weights
-    from pipeline.detector import bundle_config
-    from pipeline.labelled import AUDIO_CLASSES, VISUAL_CLASSES
+    from pipeline.bundle import bundle_config
+    from pipeline.training.labelled import AUDIO_CLASSES, VISUAL_CLASSES
 
     folder = tmp_path_factory.mktemp("weights") / "traced"
     folder.mkdir()

@@ -68,9 +68,9 @@ def test_imports_point_down(package: str) -> None:
     ("package", "code", "wrong"),
     [
         ("data", "from configs.schema import X", ["configs"]),
-        ("models", "def f():\n    import extractors.tsn", ["extractors"]),
+        ("models", "def f():\n    import extractors.paper.tsn", ["extractors"]),
         ("extractors", "from pipeline import progress", ["pipeline"]),
-        ("pipeline", "import models.fdn, data.store, numpy", []),
+        ("pipeline", "import models.fdn, data.store.store, numpy", []),
     ],
 )
 def test_the_layer_test_sees_a_wrong_import(package: str, code: str, wrong: list[str]) -> None:

@@ -12,19 +12,11 @@ from pathlib import Path
 from typing import Literal
 
 from data.errors import InputError, UsageError
+from data.labels import SPLITS
 from data.manifest.avdeepfake1m import read_avdeepfake1m
 from data.manifest.disk import compare, media_below, refuse_half_unpacked
 from data.manifest.lavdf import read_lavdf, write_lavdf
-from data.manifest.samples import (
-    AUDIO_SUFFIXES,
-    CLASSES,
-    MEDIA_SUFFIXES,
-    RECIPE,
-    SIDECAR,
-    SPLITS,
-    Sample,
-    WeakSample,
-)
+from data.manifest.samples import AUDIO_SUFFIXES, CLASSES, MEDIA_SUFFIXES, RECIPE, SIDECAR, Sample, WeakSample
 
 __all__ = [
     "AUDIO_SUFFIXES",
@@ -150,3 +142,12 @@ def _read_folder(root: Path) -> dict[str, Sample]:
         endings = ", ".join(sorted(MEDIA_SUFFIXES))
         raise InputError("holds no media file", root, f"known endings are {endings}")
     return {file.as_posix(): Sample(file, label=None, split="") for file in files}
+
+
+def samples_of(manifest: Manifest, split: str) -> list[Sample]:
+    """The clips of `split` in the manifest's order. Raises UsageError when there is none."""
+    samples = [sample for sample in manifest.samples if sample.split == split]
+    if not samples:
+        known = ", ".join(sorted({sample.split for sample in manifest.samples}))
+        raise UsageError(f"has no clip of the split '{split}'", manifest.root, f"its splits are {known}")
+    return samples

@@ -9,9 +9,10 @@ from typing import Any
 
 from data.errors import InputError, UsageError
 from data.files import replacing
+from data.labels import SPLITS
 from data.manifest.disk import UNPACK, way_out
 from data.manifest.rows import count, inside, periods, read_rows, read_samples, seconds
-from data.manifest.samples import LAVDF_FILES, SPLITS, Sample
+from data.manifest.samples import LAVDF_FILES, Sample
 from data.timeline import Interval
 
 

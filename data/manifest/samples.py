@@ -23,8 +23,6 @@ RECIPE = "recipe.json"
 MEDIA_SUFFIXES = frozenset(f".{name}" for name in f"{_VIDEO} {_AUDIO}".split())
 """File name endings that a folder of media is searched for."""
 
-SPLITS = ("train", "dev", "test")
-"""The three parts; the middle one has LAV-DF's name. AV-Deepfake1M's `val` is `dev` here."""
 
 CLASSES = ("real", "visual", "audio", "both")
 """Names of the labels 0..3: which tracks were changed."""

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.batch import CLASSES, REAL, Batch
+from data.labels import CLASSES, REAL
+from models.batch import Batch
 from models.embedding import StepConv
 from models.heads import topk_mean
 from models.method import FORGED, Scores

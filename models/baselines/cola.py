@@ -9,9 +9,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from configs.schema import ColaConfig, ModelConfig
+from data.labels import REAL
 from models import losses
 from models.baselines import cas as family
-from models.batch import REAL, Batch
+from models.batch import Batch
 from models.embedding import blank
 from models.heads import topk_mean
 from models.method import Method, Scores, evaluating

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from configs.schema import ModelConfig
+from data.labels import REAL
 from models import losses
 from models.baselines import cas as family
-from models.batch import REAL, Batch
+from models.batch import Batch
 from models.embedding import Embedding, blank
 from models.heads import topk_mean
 from models.method import FORGED, Method, Scores, evaluating

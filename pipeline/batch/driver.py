@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from configs.schema import BatchConfig
 from data import errors
 from data.errors import ForensicError
-from data.ledger import Ledger, LedgerRow
+from data.store.ledger import Ledger, LedgerRow
 from pipeline.batch.messages import Alive, Begun, Fatal, Message, Ready, Result
 from pipeline.batch.slots import Engine, Gone, Inbox, Slot
 from pipeline.batch.tally import Tally

@@ -18,7 +18,7 @@ from typing import IO
 from pipeline.batch.messages import Message, from_line, to_line
 from pipeline.batch.slots import Gone, Inbox, Slot
 from pipeline.batch.worker import Worker, WorkOrder
-from pipeline.decode.process import bootstrap
+from pipeline.media.process import bootstrap
 
 
 class LocalEngine:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.errors import UsageError
-from data.ledger import Ledger, LedgerRow, stamps
+from data.store.ledger import Ledger, LedgerRow, stamps
 
 
 @dataclass(frozen=True)

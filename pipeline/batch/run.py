@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from data.ledger import Ledger
-from data.store import FeatureStore
+from data.store.ledger import Ledger
+from data.store.store import FeatureStore
 from pipeline.batch.driver import Driver
 from pipeline.batch.plan import Plan, Shard, make_plan
 from pipeline.batch.slots import Engine
 from pipeline.batch.tally import Tally
 from pipeline.batch.worker import WorkOrder
-from pipeline.detector import Description
+from pipeline.bundle import Description
 
 
 def plan_run(

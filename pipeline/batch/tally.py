@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, TextIO
 
-from data.ledger import LedgerRow
+from data.store.ledger import LedgerRow
 from data.text import printable
 from pipeline.batch.messages import Result
 from pipeline.batch.plan import Plan

@@ -12,7 +12,7 @@ from data.errors import ForensicError
 from data.media import MediaInfo
 from data.processes import resident_mb
 from pipeline.batch.messages import Alive, Begun, Fatal, Message, Ready, Result
-from pipeline.clips import Extracted
+from pipeline.extraction.stream import Extracted
 
 _BEAT_S = 1.0
 
@@ -64,11 +64,11 @@ class Worker:
     def _work(self) -> None:
         import torch
 
-        from data.store import FeatureStore
-        from pipeline.clips import ClipExtraction
-        from pipeline.detector import extraction
-        from pipeline.extract import decode_pool
-        from pipeline.tracks import setup_digest
+        from data.store.store import FeatureStore
+        from pipeline.bundle import extraction
+        from pipeline.extraction.extract import decode_pool
+        from pipeline.extraction.keys import setup_digest
+        from pipeline.extraction.stream import ClipExtraction
 
         order = self._order
         torch.set_num_threads(order.threads)

@@ -10,7 +10,20 @@ from typing import Annotated
 import typer
 
 from data.errors import ForensicError
-from pipeline.cli import analyse, data, datasets, extract, learn, measure, store
+from pipeline.cli import (
+    data,
+    doctor,
+    evaluate,
+    extract,
+    pretrain,
+    report,
+    reproduce,
+    run,
+    store,
+    synthesize,
+    train,
+    tune,
+)
 from pipeline.cli.options import EXIT_INTERRUPTED, OneLine, complain, trace
 
 EXIT_CODES = """
@@ -46,16 +59,16 @@ def root(
 
 
 for _command in (
-    analyse.run,
-    analyse.report,
+    run.run,
+    report.report,
     extract.extract,
-    learn.train,
-    measure.evaluate,
-    measure.tune,
-    measure.reproduce,
-    datasets.synthesize,
-    learn.pretrain,
-    analyse.doctor,
+    train.train,
+    evaluate.evaluate,
+    tune.tune,
+    reproduce.reproduce,
+    synthesize.synthesize,
+    pretrain.pretrain,
+    doctor.doctor,
 ):
     app.command()(_command)
 app.add_typer(data.app, name="data")

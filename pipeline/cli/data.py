@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pipeline.cli.datasets import Authentic, Seed, Workers, make
 from pipeline.cli.options import EXIT_PARTIAL, Debug
+from pipeline.cli.synthesize import Authentic, Seed, Workers, make
 
 if TYPE_CHECKING:
-    from pipeline.check import Check
+    from pipeline.datasets.check import Check
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Check, describe and make data sets.")
 
@@ -41,10 +41,10 @@ def check(
       pipeline data check --dataset lavdf --root LAV-DF/
       pipeline data check --dataset avdeepfake1m --root AV-Deepfake1M/ --json found.json
     """
-    from pipeline.check import SAMPLE, to_json
-    from pipeline.check import check as look
+    from data.files import write_text
+    from pipeline.datasets.check import SAMPLE, to_json
+    from pipeline.datasets.check import check as look
     from pipeline.progress import progress
-    from pipeline.report.json import write_text
 
     with progress() as bar:
         bar.begin(str(root))
@@ -99,10 +99,10 @@ def conditions(
       pipeline data conditions --root benchmark/known --out benchmark/conditions
     """
     from data.errors import UsageError
-    from pipeline.conditions import CONDITIONS, make_condition, plan
-    from pipeline.describe import describe as look
+    from data.files import check_folder
+    from pipeline.datasets.describe import describe as look
+    from pipeline.forging.conditions import CONDITIONS, make_condition, plan
     from pipeline.progress import progress
-    from pipeline.report.outputs import check_folder
 
     if out.resolve().is_relative_to(root.resolve()):
         raise UsageError("lies inside --root", out, "choose a folder elsewhere with --out")
@@ -126,7 +126,7 @@ def describe(
     debug: Debug = False,
 ) -> None:
     """Say what a data set consists of, beside LAV-DF's published figures."""
-    from pipeline.describe import describe as look
+    from pipeline.datasets.describe import describe as look
 
     description = look(root)
     print(description.markdown() if markdown else "\n".join(description.text()))
@@ -135,8 +135,8 @@ def describe(
 @app.command()
 def shortcuts(root: Root, debug: Debug = False) -> None:
     """Test whether a data set gives itself away: trivial classifiers must find chance level; exit code 1 if not."""
+    from pipeline.datasets.shortcuts import find_shortcuts
     from pipeline.progress import progress
-    from pipeline.shortcuts import find_shortcuts
 
     with progress() as bar:
         bar.begin(str(root))

@@ -24,7 +24,7 @@ from pipeline.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from data.store import FeatureStore
+    from data.store.store import FeatureStore
     from pipeline.batch.plan import Plan, Shard
     from pipeline.batch.slots import Engine
     from pipeline.batch.tally import Tally
@@ -87,8 +87,9 @@ def extract(
     from pipeline.batch.show import show
     from pipeline.batch.tally import Tally
     from pipeline.batch.worker import WorkOrder
-    from pipeline.detector import choose_device, describe
+    from pipeline.bundle import describe
     from pipeline.progress import progress
+    from pipeline.runtime import choose_device
 
     if address is not None and engine != "ray":
         raise UsageError("--address names a Ray cluster", fix="add --engine ray, or leave it out")
@@ -141,7 +142,7 @@ def _tell(tally: Tally, store: FeatureStore, people: TextIO) -> None:
 
 def _files(source: Path, dataset: str, splits: list[str]) -> tuple[Path, list[Path]]:
     from data.manifest import DatasetName, Manifest
-    from pipeline.extract import find_clips
+    from pipeline.extraction.extract import find_clips
 
     if dataset == "folder":
         files, base = find_clips(source)

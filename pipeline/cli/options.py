@@ -13,7 +13,19 @@ from data.errors import ForensicError
 from data.text import printable
 
 if TYPE_CHECKING:
-    from data.store import FeatureStore
+    from data.store.store import FeatureStore
+
+Dataset = Annotated[Path, typer.Option(help="Root of the data set.")]
+
+Layout = Annotated[
+    Literal["lavdf", "avdeepfake1m", "avdeepfake1m++"],
+    typer.Option(help="Its layout; what `pipeline synthesize` makes has that of lavdf."),
+]
+
+Split = Literal["train", "dev", "test"]
+
+Name = Literal["honest", "lavdf", "avdeepfake1m", "activitynet", "paper", "lab"]
+
 
 EXIT_PARTIAL = 4
 EXIT_INTERRUPTED = 130
@@ -59,8 +71,8 @@ def open_store(place: str) -> FeatureStore:
 
     Raises UsageError when it cannot be used.
     """
-    from data.store import FeatureStore
-    from pipeline.report.outputs import check_folder
+    from data.files import check_folder
+    from data.store.store import FeatureStore
 
     if "://" not in place:
         check_folder(Path(place), "--store")

@@ -24,8 +24,8 @@ def stat(store: Store, json: Json = False, debug: Debug = False) -> None:
     """
     import json as encoder
 
+    from data.store.upkeep import existing_store, survey
     from pipeline.progress import progress
-    from pipeline.storekeeping import existing_store, survey
 
     kept = existing_store(store)
     with progress() as bar:
@@ -69,8 +69,8 @@ def verify(
     """
     import json as encoder
 
+    from data.store.upkeep import existing_store, inspect, remove_damaged
     from pipeline.progress import progress
-    from pipeline.storekeeping import existing_store, inspect, remove_damaged
 
     kept = existing_store(store)
     with progress() as bar:
@@ -106,8 +106,8 @@ def gc(
       pipeline store gc --store features/ --dry-run
       pipeline store gc --store features/ --extractor 2f61c0d8a5b34e07a9d1c2b3e4f50617
     """
+    from data.store.upkeep import collect, existing_store
     from pipeline.progress import progress
-    from pipeline.storekeeping import collect, existing_store
 
     kept = existing_store(store)
     with progress() as bar:
@@ -133,9 +133,9 @@ def pack(
     Example:
       pipeline store pack --store features/
     """
-    from data.packing import pack as roll
+    from data.store.packing import pack as roll
+    from data.store.upkeep import existing_store
     from pipeline.progress import progress
-    from pipeline.storekeeping import existing_store
 
     kept, done = existing_store(store), 0
     with progress() as bar:

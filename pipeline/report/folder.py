@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
 
+from data.labels import NAMES
 from data.text import printable
 from pipeline.report.exports import csv_table
 from pipeline.report.html import asset, page
 from pipeline.report.model import NOTE, Report
 from pipeline.report.rows import VERDICTS
-from pipeline.tracks import NAMES
 
 FAILED = "failed"
 

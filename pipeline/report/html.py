@@ -8,8 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data.text import printable
-from pipeline.report.rows import percent, timecode
+from data.text import percent, printable, timecode
 
 if TYPE_CHECKING:
     from jinja2 import Environment

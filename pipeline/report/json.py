@@ -20,12 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import ForensicError, InputError
-from data.files import replacing
+from data.labels import ABSTAINED
 from data.media import Assessment, StreamCoverage
 from data.timeline import Interval, TimeGrid
-from pipeline.localize import ForgedInterval
+from pipeline.localization.scores import ForgedInterval
 from pipeline.report.model import (
-    ABSTAINED,
     NOTE,
     READABLE,
     SCHEMA,
@@ -250,16 +249,6 @@ def error_text(name: str, error: ForensicError) -> str:
             "error": {"what": error.what, "fix": error.fix, "exit_code": error.exit_code},
         }
     )
-
-
-def write_text(path: Path, text: str, durable: bool = True) -> None:
-    """Write a file whole or not at all, with its folders; `durable` as in `data.files.replacing`.
-
-    Raises UsageError when the place cannot be written.
-    """
-    with replacing(path, durable) as temporary:
-        # A file name may hold bytes that are no Unicode; JSON escapes them, other forms cannot.
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
 
 
 def _lines(document: dict[str, Any]) -> str:

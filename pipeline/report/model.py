@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from data.media import Assessment, AudioStream, MediaInfo, StreamCoverage, VideoStream
 from data.timeline import TimeGrid
-from pipeline.localize import ForgedInterval
+from pipeline.localization.scores import ForgedInterval
 
 SCHEMA = "rt-deeploc/report@2"
 """Name and version of the JSON form."""
@@ -19,8 +19,6 @@ SCHEMA = "rt-deeploc/report@2"
 READABLE = ("rt-deeploc/report@1", SCHEMA)
 """Versions that a reader takes; before the second there was always an answer, right or wrong."""
 
-ABSTAINED = "not_assessable"
-"""Label of a report without an answer: nothing of the clip could be judged."""
 
 NOTE = "An indication, not proof."
 

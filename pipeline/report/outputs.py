@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
@@ -15,11 +14,11 @@ from typing import TYPE_CHECKING, Self, TextIO, get_args
 from urllib.parse import quote
 
 from data.errors import ForensicError, UsageError
-from data.files import replacing
+from data.files import check_folder, replacing, write_text
 from data.text import printable
 from pipeline.report.exports import Form, export_text, suffix
 from pipeline.report.folder import Outcome, index_csv, index_html, ranked
-from pipeline.report.json import ErrorEntry, dumps, error_text, loads, write_text
+from pipeline.report.json import ErrorEntry, dumps, error_text, loads
 from pipeline.report.model import Report
 
 if TYPE_CHECKING:
@@ -245,20 +244,6 @@ def relative_url(target: Path, folder: Path) -> str | None:
     except ValueError:
         return None
     return quote(os.fsencode(path.replace(os.sep, "/")))
-
-
-def check_folder(folder: Path, option: str) -> None:
-    """Make `folder` if need be and see that files can be made in it.
-
-    Raises UsageError that names the option which leads elsewhere.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        fix = f"choose another place with {option}, or make this one writable"
-        raise UsageError(f"cannot be written ({error.strerror})", folder, fix) from error
 
 
 def _with(stem: Path, ending: str) -> Path:

@@ -9,14 +9,15 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+from data.labels import ABSTAINED, NAMES
+from data.text import percent, timecode
 from data.timeline import Interval, merge, total_s
 from pipeline.report import curves
 from pipeline.report.html import asset, page
-from pipeline.report.model import ABSTAINED, NOTE, Report
+from pipeline.report.model import NOTE, Report
 from pipeline.report.pictures import Pictures, Still
 from pipeline.report.provenance import provenance
-from pipeline.report.rows import Row, percent, rows, statement, timecode
-from pipeline.tracks import NAMES
+from pipeline.report.rows import Row, rows, statement
 
 WORDS = {"visual": "picture", "audio": "sound", "both": "picture and sound"}
 """What people call a modality."""

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from configs.schema import DecodeConfig
 from data.errors import ForensicError, InputError
 from data.files import file_sha256
+from data.hook import Hook, silent
 from data.media import MediaInfo
-from pipeline.decode.worker import Decoder
-from pipeline.progress import Hook, silent
+from pipeline.media.decoder import Decoder
 from pipeline.report.model import Report
 from pipeline.report.preview import preview
 from pipeline.report.spectrogram import Spectrogram

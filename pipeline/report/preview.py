@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.schema import DecodeConfig
+from data.hook import Hook
 from data.media import MediaInfo
-from pipeline.decode.base import upright_size
-from pipeline.decode.worker import Decoder
-from pipeline.encode import X264_ASSEMBLY
-from pipeline.progress import Hook
+from pipeline.media.base import upright_size
+from pipeline.media.decoder import Decoder
+from pipeline.media.encode import X264_ASSEMBLY
 
 LONGEST_S = 600.0
 """Longer clips get no preview: at the size allowed nothing could be seen in it."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
-from data.text import printable
-from pipeline.report.model import ABSTAINED, NOTE, Report
-from pipeline.tracks import NAMES
+from data.labels import ABSTAINED, NAMES
+from data.text import percent, printable, timecode
+from pipeline.report.model import NOTE, Report
 
 VERDICTS = {
     "real": "no forgery found",
@@ -29,19 +28,6 @@ class Row:
     end_s: float
     modality: str
     score: float
-
-
-def timecode(time_s: float) -> str:
-    """``HH:MM:SS.mmm``; hours grow beyond two digits when they must."""
-    milliseconds = round(time_s * 1000)
-    sign = "-" if milliseconds < 0 else ""
-    seconds, rest = divmod(abs(milliseconds), 1000)
-    return f"{sign}{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}.{rest:03d}"
-
-
-def percent(share: float) -> str:
-    """A share as per cent with one digit, rounded down: 100 % is said only of all."""
-    return f"{math.floor(1000 * share) / 10:.1f} %"
 
 
 def rows(report: Report) -> tuple[Row, ...]:

@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.decode.base import AudioBatch
+from pipeline.media.base import AudioBatch
 
 BANDS, MOST_COLUMNS = 96, 2400
 HOP_S, WINDOW_S = 0.010, 0.032

@@ -14,8 +14,8 @@ from condition_set import write_set
 from model_factory import one_thread
 
 from data.errors import UsageError
-from pipeline.conditions import make_condition, plan
-from pipeline.evaluation import Evaluation, Row
+from pipeline.evaluation.result import Evaluation, Row
+from pipeline.forging.conditions import make_condition, plan
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "shipped.py"
 
@@ -72,7 +72,7 @@ def test_every_set_gets_a_row_and_some_their_details(
 def test_a_run_counts_and_not_the_proposals(
     shipped: ModuleType, benchmark: Path, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from data.store import FeatureStore
+    from data.store.store import FeatureStore
     from pipeline.detector import Pipeline
 
     detector = Pipeline.from_pretrained(tiny_bundle, device="cpu")

@@ -18,7 +18,7 @@ import pytest
 import report_factory as factory
 from open_page import rewind
 
-from pipeline.report.json import write_text
+from data.files import write_text
 from pipeline.report.page import page_html
 
 LOCAL = ("file:", "data:", "blob:")

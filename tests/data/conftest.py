@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from data.store import FeatureStore
+from data.store.store import FeatureStore
 
 _NUMBERS = itertools.count()
 

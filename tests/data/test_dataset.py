@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from data.dataset import BatchPlan, Draw, Entry, FeatureDataset, collate
 from data.errors import StoreError, UsageError
-from data.store import FeatureStore, StoreKey
+from data.store.store import FeatureStore, StoreKey
 
 VISUAL, AUDIO = 3, 2
 

@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "examples"))
 
 from forgery_sheets import LABEL, MOMENTS, TILE, sheet, write
 
-from data.forgery import FaceClip
+from pipeline.forging.manipulations import FaceClip
 
 
 def test_a_sheet_shows_authentic_frames_above_and_forged_ones_below(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extractors.align import GridPooler, GridSteps, pool_array, pool_to_grid
-from extractors.wav2vec2 import AudioSteps
+from extractors.paper.wav2vec2 import AudioSteps
 
 
 def steps(values: np.ndarray, valid: np.ndarray | None = None, first: int = 0) -> AudioSteps:

@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 
 from configs.schema import VisualConfig
 from extractors.packing import Batcher, Packer
-from extractors.resnet import build_trunk
-from extractors.tsn import TSN
+from extractors.paper.resnet import build_trunk
+from extractors.paper.tsn import TSN
 from extractors.windows import Window, step_count
 
 SIZE = 4

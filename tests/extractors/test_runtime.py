@@ -10,7 +10,8 @@ import torch
 
 from configs.schema import AudioConfig, Settings, VisualConfig
 from data.errors import UsageError
-from extractors import runtime, tsn, wav2vec2
+from extractors import runtime
+from extractors.paper import tsn, wav2vec2
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from model_factory import random_batch
 
-from models.batch import CLASSES, Batch
+from data.labels import CLASSES
+from models.batch import Batch
 
 
 def test_label_is_modify_video_plus_twice_modify_audio() -> None:

@@ -11,8 +11,8 @@ import torch
 from parity.openmmlab import features, normalised, random_recognizer, save
 
 from configs.schema import VisualConfig
-from extractors.resnet import load_trunk
-from extractors.tsn import TSN
+from extractors.paper.resnet import load_trunk
+from extractors.paper.tsn import TSN
 
 pytestmark = pytest.mark.mmaction
 

@@ -14,10 +14,11 @@ import pytest
 
 import pipeline as package
 from data.errors import InputError, UsageError, WeightsError
-from data.store import FeatureStore
+from data.store.store import FeatureStore
 from pipeline import Pipeline, Report
-from pipeline.detector import choose_device, extraction, weights_folder
+from pipeline.bundle import extraction, weights_folder
 from pipeline.report.json import dumps, loads
+from pipeline.runtime import choose_device
 
 
 @pytest.fixture(scope="module")

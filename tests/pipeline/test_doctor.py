@@ -18,7 +18,7 @@ def healthy(tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     shipped = tmp_path / "weights"
     shipped.mkdir()
     (shipped / "compact").symlink_to(tiny_bundle)
-    monkeypatch.setattr("pipeline.detector.SHIPPED", shipped)
+    monkeypatch.setattr("pipeline.bundle.SHIPPED", shipped)
     monkeypatch.setenv("RT_DEEPLOC_CACHE", str(tmp_path / "cache"))
     return tmp_path
 
@@ -55,7 +55,7 @@ def test_what_is_found_is_said(healthy: Path) -> None:
 def test_missing_weights_are_a_failure_with_a_remedy(
     healthy: Path, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.detector.SHIPPED", healthy / "nothing")
+    monkeypatch.setattr("pipeline.bundle.SHIPPED", healthy / "nothing")
     answer = cli("doctor")
     assert answer.code == 1
     assert "FAIL  compact weights: no RT-DeepLoc weights are shipped" in answer.out

@@ -20,10 +20,10 @@ from data.timeline import TimeGrid
 from models.method import Method
 from models.weights import build, load_weights, save_weights
 from pipeline import Pipeline
-from pipeline.localize import proposals
+from pipeline.localization.localize import proposals
+from pipeline.localization.score import score_clip
 from pipeline.report.json import dumps, loads
 from pipeline.report.page import page_html
-from pipeline.score import score_clip
 
 COMPARED = ("cola", "mdp")
 ABLATED = {"no FDN": ["model.fdn.enabled=false"], "no MTLR": ["model.heads.mtlr=false"]}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 
-from pipeline.progress import BarProgress, PlainProgress, progress, silent
+from data.hook import silent
+from pipeline.progress import BarProgress, PlainProgress, progress
 
 
 class Terminal(io.StringIO):

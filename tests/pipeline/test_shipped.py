@@ -10,7 +10,7 @@ import pytest
 from configs.loader import load_config
 from data.timeline import Interval
 from pipeline import Pipeline
-from pipeline.detector import bundle_config, weights_folder
+from pipeline.bundle import bundle_config, weights_folder
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 TRUTH = json.loads((EXAMPLES / "truth.json").read_text(encoding="utf-8"))

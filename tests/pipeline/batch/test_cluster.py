@@ -11,8 +11,8 @@ from typing import Any
 import media_factory
 import pytest
 
-from data.ledger import Ledger
-from data.store import FeatureStore
+from data.store.ledger import Ledger
+from data.store.store import FeatureStore
 from pipeline.batch.cluster import RayEngine
 from pipeline.batch.local import LocalEngine
 from pipeline.batch.plan import Plan
@@ -20,7 +20,7 @@ from pipeline.batch.run import execute, plan_run
 from pipeline.batch.slots import Engine
 from pipeline.batch.tally import Tally
 from pipeline.batch.worker import WorkOrder
-from pipeline.detector import Description, describe
+from pipeline.bundle import Description, describe
 
 ray = pytest.importorskip("ray", reason="needs the extra `ray`")
 CLIPS = 8

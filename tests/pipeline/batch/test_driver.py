@@ -11,8 +11,8 @@ from fake_engine import SETUP, FakeEngine, FakeSlot, done
 
 from configs.schema import BatchConfig
 from data.errors import StoreError, UsageError, WeightsError
-from data.ledger import Ledger, LedgerRow
-from data.store import FeatureStore
+from data.store.ledger import Ledger, LedgerRow
+from data.store.store import FeatureStore
 from pipeline.batch.driver import Driver
 from pipeline.batch.messages import Alive, Fatal
 from pipeline.batch.plan import Plan

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from data.ledger import Ledger, LedgerRow
-from data.store import FeatureStore
+from data.store.ledger import Ledger, LedgerRow
+from data.store.store import FeatureStore
 from pipeline.batch.plan import Plan, Shard, make_plan
 
 SETUP = "ab" * 8

@@ -12,8 +12,8 @@ from data.media import MediaInfo, StreamCoverage, VideoStream
 from pipeline.batch.messages import Alive, Begun, Fatal, Message, Ready, Result
 from pipeline.batch.run import share
 from pipeline.batch.worker import Worker, WorkOrder, result_of
-from pipeline.clips import Extracted
-from pipeline.detector import describe
+from pipeline.bundle import describe
+from pipeline.extraction.stream import Extracted
 
 VIDEO = VideoStream("h264", 64, 48, 0, "yuv420p", 25.0, 0.0, 2.0)
 INFO = MediaInfo(Path("/d/a.mp4"), "0" * 64, 10, "mov,mp4", 0.0, 2.0, VIDEO, None)

@@ -1,0 +1,78 @@
+"""The sidecar of a set that the forger made: what was done to each clip, span by span."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from data.errors import InputError
+from data.labels import FPS, RATE
+from data.manifest import SIDECAR, Sample
+from data.timeline import Interval
+
+
+@dataclass(frozen=True)
+class EditedSegment:
+    """One edited span of a clip in seconds, the track, and what was done to it: a manipulation or a sham edit."""
+
+    start_s: float
+    end_s: float
+    modality: Literal["visual", "audio"]
+    manipulation: str
+
+
+@dataclass(frozen=True)
+class SynthesizedClip:
+    """What is known of a written clip; `original` is the authentic clip made of the same piece of `source`.
+
+    A clip whose file has not `size_bytes` is made again.
+    """
+
+    file: str
+    identity: str
+    group: str
+    split: str
+    label: int
+    segments: tuple[EditedSegment, ...]
+    shams: tuple[EditedSegment, ...]
+    original: str | None
+    source: str
+    source_start_s: float
+    video_frames: int
+    audio_samples: int
+    size_bytes: int
+
+
+def read_sidecar(root: Path) -> list[SynthesizedClip]:
+    """What the sidecar of the set at `root` says of its clips. Raises InputError when it is absent or damaged."""
+    path = root / SIDECAR
+    try:
+        return [_clip_of(row) for row in json.loads(path.read_text(encoding="utf-8"))]
+    except FileNotFoundError:
+        raise InputError(
+            "is not there", path, "give a set that `pipeline data benchmark` or `synthesize` made"
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"cannot be read ({error})", path, "make the set again") from None
+
+
+def _clip_of(row: dict[str, Any]) -> SynthesizedClip:
+    edits = {key: tuple(EditedSegment(**one) for one in row[key]) for key in ("segments", "shams")}
+    return SynthesizedClip(**(row | edits))
+
+
+def sample_of(clip: SynthesizedClip) -> Sample:
+    """The clip as LAV-DF's metadata has it: one list of forged intervals for both tracks."""
+    periods = sorted({(segment.start_s, segment.end_s) for segment in clip.segments})
+    return Sample(
+        file=Path(clip.file),
+        label=clip.label,
+        split=clip.split,
+        fake_periods=tuple(Interval(a, b) for a, b in periods),
+        duration_s=max(clip.video_frames / FPS, clip.audio_samples / RATE),
+        original=Path(clip.original) if clip.original is not None else None,
+        video_frames=clip.video_frames,
+        audio_frames=clip.audio_samples,
+    )

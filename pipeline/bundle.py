@@ -1,0 +1,162 @@
+"""A weights folder: settings, extractors, model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from configs.loader import ConfigError, load_config, preset_names
+from configs.schema import Calibration, PipelineConfig
+from data.errors import UsageError, WeightsError
+from data.hook import Hook, silent
+from data.store.store import StoreKey
+from pipeline.extraction.keys import Extractors, setup_digest, store_keys
+from pipeline.runtime import choose_device
+
+SHIPPED = Path(__file__).parent / "weights"
+"""Folder of the weights that come with the package, one folder per preset."""
+
+CONFIG_FILE = "config.yaml"
+
+_TRAIN = "train it with `pipeline train --preset {preset} --dataset ROOT --store DIR --out DIR`, then --weights DIR"
+
+
+def model_file(config: PipelineConfig) -> str:
+    """Name of the file that holds the model's weights in a weights folder; it says which method they are of."""
+    return f"{config.model.method}.safetensors"
+
+
+def weights_folder(source: str | Path) -> Path:
+    """The folder of a preset's shipped weights, or `source` itself when it is no preset.
+
+    Raises WeightsError when there is no such folder.
+    """
+    if str(source) in preset_names():
+        folder = SHIPPED / str(source)
+        if not folder.is_dir():
+            what = f"no RT-DeepLoc weights are shipped for preset '{source}'"
+            raise WeightsError(what, fix=_TRAIN.format(preset=source))
+        return folder
+    folder = Path(source)
+    if not folder.is_dir():
+        fix = "give a folder that `pipeline train` wrote, or leave --weights out"
+        raise WeightsError("no such weights folder", folder, fix)
+    return folder
+
+
+def bundle_config(folder: Path, overrides: Iterable[str] = ()) -> PipelineConfig:
+    """Settings that lie beside weights, with `overrides` applied.
+
+    Raises WeightsError when the folder has none, UsageError when a setting is not valid.
+    """
+    if not (folder / CONFIG_FILE).is_file():
+        fix = "give a folder that `pipeline train` wrote"
+        raise WeightsError(f"holds no {CONFIG_FILE}, so it is no weights folder", folder, fix)
+    return settings(folder / CONFIG_FILE, overrides)
+
+
+def settings(source: str | Path, overrides: Iterable[str] = ()) -> PipelineConfig:
+    """`configs.loader.load_config` with its error as one that users meet: UsageError."""
+    try:
+        return load_config(source, overrides)
+    except ConfigError as error:
+        raise UsageError(str(error)) from None
+
+
+def load_extractors(
+    config: PipelineConfig, bundle: Path | None, device: str, hook: Hook = silent
+) -> tuple[Extractors, dict[str, str]]:
+    """The two networks with the weights that the settings name, and the SHA-256 of each.
+
+    Raises WeightsError when weights are missing or do not fit.
+    """
+    from extractors.compact.face_traces import FaceTraces
+    from extractors.compact.voice_traces import VoiceTraces
+    from extractors.paper.tsn import TSN
+    from extractors.paper.wav2vec2 import Wav2Vec2
+    from extractors.weights import resolve, weights_sha256
+
+    visual = resolve(config.visual.weights, bundle, hook=hook)
+    audio = resolve(config.audio.weights, bundle, hook=hook)
+    extractors = Extractors(
+        TSN(config.visual, visual, device)
+        if config.visual.network == "tsn"
+        else FaceTraces(config.visual, visual),
+        Wav2Vec2(config.audio, audio, device)
+        if config.audio.network == "wav2vec2"
+        else VoiceTraces(config.audio, audio),
+    )
+    found = ((config.visual.network, visual), (config.audio.network, audio))
+    return extractors, {network: weights_sha256(path) for network, path in found}
+
+
+class Extraction(NamedTuple):
+    """All that it takes to extract: settings, networks, and the weights folder that they came from, if any."""
+
+    config: PipelineConfig
+    extractors: Extractors
+    bundle: Path | None
+
+    def keys(self, sha256: str) -> dict[str, StoreKey]:
+        """Store keys of a media file's features by modality; see `store_keys`."""
+        return store_keys(sha256, self.extractors, self.config)
+
+
+def extraction(
+    source: str | Path, device: str = "auto", overrides: Iterable[str] = (), hook: Hook = silent
+) -> Extraction:
+    """Extractors of a preset or a weights folder, without RT-DeepLoc itself and without its calibration.
+
+    Raises WeightsError when the extractors' weights are missing or do not fit, UsageError for bad settings.
+    """
+    config, bundle = _settings_of(source, overrides)
+    extractors, _ = load_extractors(config, bundle, choose_device(device), hook)
+    # What was fitted to the folder's RT-DeepLoc says nothing of the one that is trained on its extractors.
+    localize = config.localize.model_copy(update={"calibration": Calibration()})
+    return Extraction(config.model_copy(update={"localize": localize}), extractors, bundle)
+
+
+class Description(NamedTuple):
+    """What names the features of an extraction without loading its networks: settings, and the two digests as one."""
+
+    config: PipelineConfig
+    setup: str
+
+
+def describe(
+    source: str | Path, device: str = "auto", overrides: Iterable[str] = (), hook: Hook = silent
+) -> Description:
+    """What `extraction` would load; weights that have to be fetched are fetched here, once for all workers.
+
+    Raises WeightsError when the extractors' weights are missing, UsageError for bad settings.
+    """
+    from extractors.compact.face_traces import face_traces_digest
+    from extractors.compact.voice_traces import voice_traces_digest
+    from extractors.paper.tsn import tsn_digest
+    from extractors.paper.wav2vec2 import wav2vec2_digest
+    from extractors.weights import resolve
+
+    config, bundle = _settings_of(source, overrides)
+    chosen = choose_device(device)
+    pictures = resolve(config.visual.weights, bundle, hook=hook)
+    sound = resolve(config.audio.weights, bundle, hook=hook)
+    visual = (
+        tsn_digest(config.visual, pictures, chosen)
+        if config.visual.network == "tsn"
+        else face_traces_digest(config.visual, pictures)
+    )
+    audio = (
+        wav2vec2_digest(config.audio, sound, chosen)
+        if config.audio.network == "wav2vec2"
+        else voice_traces_digest(config.audio, sound)
+    )
+    return Description(config, setup_digest(visual, audio, config))
+
+
+def _settings_of(source: str | Path, overrides: Iterable[str]) -> tuple[PipelineConfig, Path | None]:
+    """Settings of a preset or a weights folder, and that folder; None for a preset without weights of its own."""
+    if str(source) in preset_names() and not (SHIPPED / str(source)).is_dir():
+        return settings(source, overrides), None
+    bundle = weights_folder(source)
+    return bundle_config(bundle, overrides), bundle

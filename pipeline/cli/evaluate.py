@@ -1,0 +1,121 @@
+"""`pipeline evaluate`, `tune` and `reproduce`: how good a detector is, and beside the paper."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, cast, get_args
+
+import typer
+
+from pipeline.cli.options import (
+    EXIT_PARTIAL,
+    Dataset,
+    Debug,
+    Device,
+    Layout,
+    Name,
+    Overrides,
+    Split,
+    Weights,
+    open_store,
+)
+
+_NAMES: tuple[Name, ...] = get_args(Name)
+
+
+def _name(text: str) -> str:
+    if text not in _NAMES:
+        raise typer.BadParameter(f"'{text}' is none of {', '.join(_NAMES)}")
+    return text
+
+
+def evaluate(
+    dataset: Dataset,
+    layout: Layout = "lavdf",
+    split: Annotated[Split, typer.Option(help="Its part; AV-Deepfake1M's val is dev.")] = "test",
+    weights: Weights = None,
+    store: Annotated[
+        str | None,
+        typer.Option(help="Folder that keeps features; those that it lacks are extracted into it first."),
+    ] = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(help='Measure these instead: {"file": [[confidence, start, end], ...], ...}.'),
+    ] = None,
+    scores: Annotated[
+        Path | None, typer.Option(help="Video-level scores, one file;score a line, alone or beside them.")
+    ] = None,
+    protocol: Annotated[
+        list[str] | None,
+        typer.Option(
+            parser=_name,
+            metavar="|".join(_NAMES),
+            help="How proposals are judged (docs/metrics.md); repeatable. [default: honest, paper]",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for evaluation.json, .csv, .md and the predictions.")
+    ] = None,
+    bootstrap: Annotated[
+        int, typer.Option(min=0, help="Samples for the confidence intervals; 0 for none.")
+    ] = 1000,
+    seed: Annotated[int, typer.Option(help="Of these samples.")] = 0,
+    device: Device = "auto",
+    overrides: Overrides = None,
+    debug: Debug = False,
+) -> None:
+    """Measure a detector, or anyone's predictions, on a labelled data set.
+
+    Exit code 4 when some clips could not be analysed: they count as called authentic.
+
+    \b
+    Examples:
+      pipeline evaluate --dataset LAV-DF/ --weights runs/first/weights --store features/ --out results/
+      pipeline evaluate --dataset LAV-DF/ --predictions predictions.json --protocol lavdf
+    """
+    from data.errors import UsageError
+    from data.files import check_folder, write_text
+    from data.manifest import Manifest, read_metadata, samples_of
+    from pipeline.evaluation.evaluate import evaluate as measure
+    from pipeline.evaluation.predictions import read_predictions, write_proposals, write_scores
+    from pipeline.progress import progress
+
+    foreign = predictions is not None or scores is not None
+    if foreign and (weights is not None or store is not None):
+        fix = "give --weights and --store, or --predictions and --scores"
+        raise UsageError("predictions are read from files or made with weights, not both", fix=fix)
+    if out is not None:
+        check_folder(out, "--out")
+    if foreign:
+        # Nothing is decoded: the metadata alone will do, and a clip that is not on the disk still counts.
+        manifest = Manifest(dataset, tuple(read_metadata(layout, dataset).values()))
+        files = [sample.file.as_posix() for sample in samples_of(manifest, split)]
+        found = read_predictions(files, predictions, scores)
+    else:
+        from pipeline.detector import Pipeline
+        from pipeline.evaluation.predict import predict
+
+        if store is None:
+            raise UsageError("features need a place", fix="give --store DIR, or predictions to measure")
+        kept = open_store(store)
+        manifest = Manifest.load(layout, dataset)
+        with progress() as bar:
+            bar.begin("weights")
+            source = weights if weights is not None else "compact"
+            detector = Pipeline.from_pretrained(source, device=device, overrides=overrides or (), hook=bar)
+            bar.begin(str(dataset))
+            found = predict(detector, manifest, split, kept, bar)
+        if out is not None:
+            # Before anything is measured: the labels of a test split may be known to its authors alone.
+            short = layout != "lavdf"
+            write_proposals(out / "predictions.json", found, short)
+            write_scores(out / "prediction.txt", found, short)
+    judged = cast("list[Name]", protocol or ["honest", "paper"])
+    result = measure(found, manifest, split, judged, bootstrap, seed)
+    print(result.markdown(), end="")
+    if out is not None:
+        write_text(out / "evaluation.json", result.to_json())
+        write_text(out / "evaluation.csv", result.to_csv())
+        write_text(out / "evaluation.md", result.markdown())
+        print(f"\nwrote {out / 'evaluation.md'}, .json and .csv")
+    raise typer.Exit(EXIT_PARTIAL if any(one.unread for one in found) else 0)

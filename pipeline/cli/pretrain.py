@@ -1,0 +1,52 @@
+"""`pipeline pretrain`: the compact extractors from forgeries whose position is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from pipeline.cli.options import (
+    Debug,
+    Overrides,
+)
+
+
+def pretrain(
+    datasets: Annotated[
+        list[Path],
+        typer.Option("--dataset", help="A data set that `pipeline synthesize` made. Repeatable."),
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Weights folder: extractors and settings, for `pipeline train --weights`.")
+    ],
+    track: Annotated[
+        Literal["both", "visual", "audio"], typer.Option(help="Which extractor to train.")
+    ] = "both",
+    workers: Annotated[int, typer.Option(min=1, help="Processes that measure side by side.")] = 2,
+    overrides: Overrides = None,
+    debug: Debug = False,
+) -> None:
+    """Train the compact extractors from scratch, on forgeries whose position is known because we made them.
+
+    \b
+    Example:
+      pipeline pretrain --dataset dataset/ --out extractors/
+    """
+    from configs.loader import dump
+    from data.files import check_folder, write_text
+    from pipeline.bundle import CONFIG_FILE, settings
+    from pipeline.progress import progress
+    from pipeline.training.pretrain import pretrain_audio, pretrain_visual
+
+    # The preset's calibration is of the shipped model.
+    config = settings("compact", ["localize.calibration={}", *(overrides or ())])
+    check_folder(out, "--out")
+    with progress() as bar:
+        if track != "audio":
+            pretrain_visual(datasets, out, config, workers, bar)
+        if track != "visual":
+            pretrain_audio(datasets, out, config, workers, bar)
+    write_text(out / CONFIG_FILE, dump(config))
+    print(f"wrote {out}; train on it with `pipeline train --weights {out}`")

@@ -1,0 +1,103 @@
+"""`pipeline reproduce`: the paper's tables and figures from raw videos."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, cast
+
+import typer
+
+from pipeline.cli.options import (
+    EXIT_PARTIAL,
+    Debug,
+    Device,
+    Overrides,
+    Preset,
+    Weights,
+    open_store,
+    weights_source,
+)
+
+
+def reproduce(
+    root: Annotated[Path, typer.Option(help="Root of the data set.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder for the result, and for runs/; the same command goes on there.")
+    ],
+    dataset: Annotated[
+        Literal["lavdf", "avdeepfake1m"],
+        typer.Option(help="Its layout; what `pipeline synthesize` makes has that of lavdf."),
+    ],
+    table: Annotated[Literal["1", "2", "3"] | None, typer.Option(help="A table of the paper.")] = None,
+    figure: Annotated[Literal["3", "4"] | None, typer.Option(help="A figure of the paper.")] = None,
+    other: Annotated[
+        Path | None, typer.Option(help="For table 2: the data set to test on, untouched by training.")
+    ] = None,
+    other_dataset: Annotated[
+        Literal["lavdf", "avdeepfake1m"], typer.Option(help="For table 2: its layout.")
+    ] = "lavdf",
+    preset: Preset = None,
+    weights: Weights = None,
+    store: Annotated[
+        str | None, typer.Option(help="Folder that keeps features. [default: features/ in --out]")
+    ] = None,
+    seeds: Annotated[str, typer.Option(help="Of the runs of each method.")] = "3407,1,2",
+    tune: Annotated[
+        bool,
+        typer.Option(
+            "--tune/--no-tune", help="Calibrate and choose thresholds on the dev split; never on test."
+        ),
+    ] = False,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that load features; 0 loads in line.")] = 0,
+    device: Device = "auto",
+    overrides: Overrides = None,
+    debug: Debug = False,
+) -> None:
+    """Make a table or figure of the paper from raw video: extract, train, evaluate; ours | paper | difference.
+
+    Whatever is done lies in --out and is not done again. Exit code 4 when a run diverged and is missing.
+
+    \b
+    Examples:
+      pipeline reproduce --table 1 --dataset lavdf --root LAV-DF/ --out results/ --preset paper
+      pipeline reproduce --table 2 --dataset avdeepfake1m --root AV-Deepfake1M/ --other LAV-DF/ --out results/
+      pipeline reproduce --figure 4 --dataset lavdf --root dataset/ --out results/
+    """
+    import os
+
+    from data.errors import UsageError
+    from data.files import check_folder
+    from data.manifest import Manifest
+    from pipeline.bundle import extraction
+    from pipeline.progress import progress
+    from pipeline.reproduction.experiment import Bench, evaluation_split
+    from pipeline.reproduction.reproduce import Study, Subject
+
+    if (table is None) == (figure is None):
+        raise UsageError("one table or one figure is made at a time", fix="give --table or --figure")
+    if (other is not None) != (table == "2"):
+        raise UsageError("--other and --table 2 go together", fix="give both or none of them")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError(
+            "several processes at once are for `pipeline train`", fix="start it without a launcher"
+        )
+    try:
+        chosen = tuple(int(seed) for seed in seeds.split(","))
+    except ValueError:
+        raise UsageError(f"--seeds {seeds} are no numbers", fix="for example --seeds 3407,1,2") from None
+    subject = cast("Subject", f"table{table}" if table is not None else f"figure{figure}")
+    check_folder(out, "--out")
+    kept = open_store(store if store is not None else str(out / "features"))
+    manifest = Manifest.load(dataset, root)
+    target = Manifest.load(other_dataset, other) if other is not None else manifest
+    with progress() as bar:
+        bar.begin("weights")
+        setup = extraction(weights_source(weights, preset), device, overrides or (), bar)
+        split = evaluation_split(target)
+        bench = Bench(setup, manifest, target, split, kept, device, workers, tune)
+        bar.begin(f"table {table}" if table is not None else f"figure {figure}")
+        layouts = (dataset, other_dataset if other is not None else dataset)
+        outcome = Study(subject, bench, layouts, out, chosen, bar).reproduce()
+    print(outcome.text, end="")
+    print("\nwrote " + ", ".join(str(file) for file in outcome.files))
+    raise typer.Exit(EXIT_PARTIAL if outcome.failures else 0)

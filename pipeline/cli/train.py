@@ -1,0 +1,81 @@
+"""`pipeline train` and `pretrain`: from data sets to weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.options import (
+    Debug,
+    Device,
+    Overrides,
+    Preset,
+    Store,
+    Weights,
+    complain,
+    open_store,
+    weights_source,
+)
+
+
+def train(
+    dataset: Annotated[
+        Path, typer.Option(help="Root of a data set in LAV-DF's layout (metadata.min.json, train/).")
+    ],
+    store: Store,
+    out: Annotated[
+        Path, typer.Option(help="Folder of the run: checkpoint, metrics, and weights/ at the end.")
+    ],
+    preset: Preset = None,
+    weights: Weights = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    device: Device = "auto",
+    workers: Annotated[int, typer.Option(min=0, help="Processes that load features; 0 loads in line.")] = 0,
+    overrides: Overrides = None,
+    debug: Debug = False,
+) -> None:
+    """Train RT-DeepLoc with video-level labels; features that the store lacks are extracted first.
+
+    Under `accelerate launch` or `torchrun` nothing is extracted: run `pipeline extract` before.
+
+    \b
+    Examples:
+      pipeline train --dataset LAV-DF/ --store features/ --out runs/first --preset paper
+      pipeline run --input clip.mp4 --weights runs/first/weights
+    """
+    import os
+
+    from data.files import check_folder
+    from data.manifest import Manifest
+    from pipeline.bundle import extraction
+    from pipeline.extraction.extract import extract_missing
+    from pipeline.progress import progress
+    from pipeline.training.train import train as fit
+
+    manifest = Manifest.lavdf(dataset)
+    check_folder(out, "--out")
+    kept = open_store(store)
+    with progress() as bar:
+        bar.begin("weights")
+        setup = extraction(weights_source(weights, preset), device, overrides or (), bar)
+        files = [sample.file for split in ("train", "dev") for sample in manifest.weak(split)]
+        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+            bar.begin(str(dataset))
+            for error in extract_missing(manifest.root, files, setup.extractors, kept, setup.config, bar):
+                complain(error, debug)
+        bar.begin(str(out))
+        result = fit(
+            setup.config,
+            manifest,
+            kept,
+            out,
+            setup.keys,
+            bundle=setup.bundle,
+            resume=resume,
+            device=device,
+            workers=workers,
+            hook=bar,
+        )
+    print(f"wrote {result}; use it with `pipeline run --input FILE --weights {result}`")

@@ -1,0 +1,78 @@
+"""`pipeline tune`: calibration and thresholds on the dev split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.options import (
+    Dataset,
+    Debug,
+    Device,
+    Layout,
+    Name,
+    Split,
+    Store,
+    open_store,
+)
+
+
+def tune(
+    dataset: Dataset,
+    weights: Annotated[
+        Path, typer.Option(help="Weights folder that `pipeline train` wrote; its config.yaml is changed.")
+    ],
+    store: Store,
+    layout: Layout = "lavdf",
+    split: Annotated[Split, typer.Option(help="Part whose intervals are used.")] = "dev",
+    metric: Annotated[str, typer.Option(help="A measure of the protocol: mAP, AP@0.5, AR@5 ...")] = "mAP",
+    protocol: Annotated[Name, typer.Option(help="How proposals are judged.")] = "honest",
+    max_clips: Annotated[
+        int, typer.Option(min=1, help="Look at no more clips than these, drawn with a fixed seed.")
+    ] = 2000,
+    device: Device = "auto",
+    debug: Debug = False,
+) -> None:
+    """Calibrate class probabilities, then choose thresholds, merge gap and shortest length, on a labelled split.
+
+    The calibration uses the classes of its clips. The other four numbers use its intervals, and are no longer weakly
+    supervised; tuning.json beside the weights says so.
+
+    \b
+    Example:
+      pipeline tune --dataset LAV-DF/ --weights runs/first/weights --store features/
+    """
+    from data.manifest import Manifest
+    from pipeline.detector import Pipeline
+    from pipeline.progress import progress
+    from pipeline.training.tune import RECORD_FILE, save_tuning
+    from pipeline.training.tune import tune as search
+
+    manifest = Manifest.load(layout, dataset)
+    kept = open_store(store)
+    with progress() as bar:
+        bar.begin("weights")
+        detector = Pipeline.from_pretrained(weights, device=device, hook=bar)
+        bar.begin(str(dataset))
+        result = search(detector, manifest, kept, split, metric, protocol, max_clips, bar)
+    save_tuning(result, weights)
+    chosen, (old, new) = result.config, result.sureness
+    bias = ", ".join(f"{value:g}" for value in chosen.calibration.bias)
+    print(
+        f"calibration error of P(forged) on the {new.clips} clips it was fitted to: "
+        f"{old.error:.4f} -> {new.error:.4f}, log loss {old.log_loss:.4f} -> {new.log_loss:.4f}"
+    )
+    print(f"temperature {chosen.calibration.temperature:g}, bias of real, visual, audio, both {bias}")
+    print(
+        f"{metric} ({protocol}) on {result.clips} clips of {split}: {result.before:.4f} -> {result.best:.4f}"
+    )
+    print(
+        f"onset {chosen.onset:g}, offset {chosen.offset:g}, merge_gap_s {chosen.merge_gap_s:g}, "
+        f"min_duration_s {chosen.min_duration_s:g}, out of {len(result.trials)} settings tried"
+    )
+    print(
+        f"interval labels of {split} were used; the record is {weights / RECORD_FILE}\n"
+        "the calibration saw the classes of its clips alone"
+    )

@@ -1,0 +1,1 @@
+"""Labelled clips or predictions in, measured quality out: proposals, named protocols, tables."""

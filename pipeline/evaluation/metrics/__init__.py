@@ -1,0 +1,35 @@
+"""How well forgeries were found: localization under named protocols, video-level and step-level scores; numpy only."""
+
+from __future__ import annotations
+
+from pipeline.evaluation.metrics.classification import (
+    Bin,
+    accuracy,
+    auc,
+    calibration_error,
+    confusion,
+    eer,
+    even_weights,
+    reliability,
+)
+from pipeline.evaluation.metrics.localization import Localization, localization
+from pipeline.evaluation.metrics.protocols import PROTOCOLS, Protocol, ProtocolName
+from pipeline.evaluation.metrics.resampling import interval, resample
+
+__all__ = [
+    "PROTOCOLS",
+    "Bin",
+    "Localization",
+    "Protocol",
+    "ProtocolName",
+    "accuracy",
+    "auc",
+    "calibration_error",
+    "confusion",
+    "eer",
+    "even_weights",
+    "interval",
+    "localization",
+    "reliability",
+    "resample",
+]

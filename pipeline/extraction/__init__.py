@@ -1,0 +1,1 @@
+"""Media files in, features in the store out: one stream of clips from decoder to store."""

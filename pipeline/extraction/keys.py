@@ -1,0 +1,51 @@
+"""Names of features in the store: the hash of the media and a digest of all that shapes the values."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from configs.schema import PipelineConfig
+from data.store.store import StoreKey
+
+if TYPE_CHECKING:
+    from extractors.compact.face_traces import FaceTraces
+    from extractors.compact.voice_traces import VoiceTraces
+    from extractors.paper.tsn import TSN
+    from extractors.paper.wav2vec2 import Wav2Vec2
+
+CLOCK_SCHEMA = "1"
+"""Part of every key: raise it when the sampling or placing of media on the grid changes its meaning."""
+
+
+@dataclass(frozen=True)
+class Extractors:
+    """The two frozen networks that turn media into features."""
+
+    visual: TSN | FaceTraces
+    audio: Wav2Vec2 | VoiceTraces
+
+
+def store_keys(sha256: str, extractors: Extractors, config: PipelineConfig) -> dict[str, StoreKey]:
+    """Keys of a clip's features by modality: the media's hash and a digest of all that shapes the values."""
+    digests = key_digests(extractors.visual.digest, extractors.audio.digest, config)
+    return {name: StoreKey(sha256, digest) for name, digest in digests.items()}
+
+
+def key_digests(visual: str, audio: str, config: PipelineConfig) -> dict[str, str]:
+    """What `store_keys` adds to the media's hash, from the digests of the two extractors."""
+    decode = config.decode
+    shared = ("clock", CLOCK_SCHEMA, "backend", decode.backend, "fps", str(decode.fps))
+    sound = (*shared, "sample_rate", str(decode.sample_rate))
+    return {"visual": _digest(visual, *shared), "audio": _digest(audio, *sound)}
+
+
+def setup_digest(visual: str, audio: str, config: PipelineConfig) -> str:
+    """What the ledger calls a pair of extractors, from their digests: 16 hex digits."""
+    return hashlib.sha256("".join(key_digests(visual, audio, config).values()).encode()).hexdigest()[:16]
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

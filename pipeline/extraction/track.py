@@ -1,0 +1,131 @@
+"""One track of one clip on its way into the store: its key, its steps, and how much of it could be decoded."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.schema import PipelineConfig
+from data.hook import Hook
+from data.labels import NAMES, Modality
+from data.media import MediaInfo, StreamCoverage
+from data.store.store import FeatureReader, FeatureStore, StoreKey
+from data.timeline import Interval
+from pipeline.extraction.keys import CLOCK_SCHEMA
+
+if TYPE_CHECKING:
+    from extractors.align import GridPooler
+
+
+_COVERAGE = "coverage"
+
+
+class Track:
+    """One unfinished entry: its steps come in order and in pieces, and it appears whole when the last has come.
+
+    `waiting` pieces may still be on their way through a network when decoding has ended and `coverage` is known;
+    `finished` says that none is. `pooler` is what brings sound onto the grid of the pictures.
+    """
+
+    def __init__(
+        self,
+        modality: Modality,
+        info: MediaInfo,
+        dim: int,
+        store: FeatureStore,
+        key: StoreKey,
+        config: PipelineConfig,
+        hook: Hook,
+    ) -> None:
+        self._step, self._hook = NAMES[modality], hook
+        self._fps = fps = config.decode.fps
+        self._total = math.ceil(info.duration_s * fps) if info.duration_s is not None else None
+        provenance = {"container": info.container, "backend": config.decode.backend, "clock": CLOCK_SCHEMA}
+        self._entry = store.writer(key, dim, fps, provenance)
+        self._writer = self._entry.__enter__()
+        self._done = self._valid = 0
+        self.dim, self.waiting = dim, 0
+        self.pooler: GridPooler | None = None
+        self.coverage: StreamCoverage | None = None
+        self.closed = False
+        hook(self._step, 0, self._total)
+
+    def append(self, values: NDArray[np.floating], valid: NDArray[np.bool_]) -> None:
+        """Add steps: `values` (N, C), `valid` (N,). Raises StoreError when the disk is full."""
+        self._writer.append(values, valid)
+        self._done, self._valid = self._done + len(valid), self._valid + int(valid.sum())
+        self._hook(self._step, min(self._done, self._total or self._done), self._total)
+
+    @property
+    def finished(self) -> bool:
+        """Whether decoding has ended and no piece is on its way any more."""
+        return self.coverage is not None and self.waiting == 0
+
+    def publish(self) -> StreamCoverage:
+        """Finish the entry, unless nothing could be decoded: then nothing is kept. Returns what counts as decoded.
+
+        An entry of steps that were decoded, but hold nothing that the extractor can judge (no face, no speech), is
+        kept as it is, all invalid: it is an answer, and is not worked out again.
+
+        Raises StoreError when the disk is full, UsageError when the store cannot be written.
+        """
+        assert self.coverage is not None
+        coverage = self.coverage
+        for pooled in self.pooler.finish() if self.pooler is not None else ():
+            self.append(pooled.values, pooled.valid)
+        if self._valid or round(coverage.decoded_s * self._fps) >= 1:
+            self.closed = True
+            self._writer.note(_COVERAGE, json.dumps(asdict(coverage)))
+            self._entry.__exit__(None, None, None)
+        else:
+            self.discard()
+            coverage = StreamCoverage(coverage.expected_s, 0.0, coverage.gaps, coverage.errors)
+        total = self._total if self._total is not None else self._done
+        self._hook(self._step, total, total)
+        return coverage
+
+    def discard(self) -> None:
+        """Leave nothing behind; does nothing after `publish`."""
+        if not self.closed:
+            self.closed = True
+            self._entry.__exit__(_Discarded, _Discarded(), None)
+
+
+class _Discarded(BaseException):
+    """What an entry is told that is not to be kept."""
+
+
+def stored_coverage(reader: FeatureReader) -> StreamCoverage:
+    """How much of its track a stored entry holds."""
+    values = json.loads(reader.notes[_COVERAGE])
+    values["gaps"] = tuple(Interval(**gap) for gap in values["gaps"])
+    return StreamCoverage(**values)
+
+
+def judge(coverage: dict[str, StreamCoverage | None], minimum: float) -> tuple[tuple[str, ...], bool]:
+    """Warnings about what was not analysed, and whether the present tracks were decoded far enough."""
+    warnings, complete = [], True
+    other = {"visual": "sound", "audio": "picture"}
+    for name, track in coverage.items():
+        what = NAMES[name]
+        if track is None:
+            kind = name if name == "audio" else "video"
+            warnings.append(f"no {kind} track: only the {other[name]} was analysed")
+        elif track.decoded_s <= 0:
+            complete = False
+            warnings.append(f"nothing of the {what} could be decoded: only the {other[name]} was analysed")
+        else:
+            if track.fraction < minimum:
+                complete = False
+                percent = math.floor(1000 * track.fraction) / 10
+                warnings.append(
+                    f"only {percent:.1f} % of the {what} could be decoded; what lies in the gaps was not analysed"
+                )
+            if track.errors:
+                warnings.append(f"{track.errors} damaged piece(s) of the {what} were left out")
+    return tuple(warnings), complete

@@ -1,0 +1,1 @@
+"""Authentic clips in, a labelled data set of partial forgeries out."""

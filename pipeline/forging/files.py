@@ -1,0 +1,124 @@
+"""The files of a data set in the making: a row per finished clip, the recipe, and a lock."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from data.errors import UsageError
+from data.files import replacing, write_json
+from data.manifest import RECIPE, SIDECAR, SPLITS, write_lavdf
+from data.manifest.sidecar import SynthesizedClip, _clip_of, sample_of
+from pipeline.forging.plan import ROWS, Plan
+from pipeline.forging.voices import available
+
+LEFT_OUT = "left_out.json"
+"""What of the input could not be used, and why."""
+
+
+def read_rows(out: Path) -> list[SynthesizedClip]:
+    """The finished clips of `out`, in the order of their names."""
+    paths = sorted((out / ROWS).glob("*.json"))
+    return [clip for clip in (finished(out, path.stem) for path in paths) if clip is not None]
+
+
+def finished(out: Path, name: str) -> SynthesizedClip | None:
+    """The clip's row, if there is one and the file is what it says: a power failure may spare one of the two."""
+    try:
+        clip = _clip_of(json.loads(row_path(out, name).read_text(encoding="utf-8")))
+        return clip if (out / clip.file).stat().st_size == clip.size_bytes else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def keep_row(out: Path, clip: SynthesizedClip) -> None:
+    """Write the row of `clip`, after its file: a clip without one is made again."""
+    with replacing(row_path(out, Path(clip.file).stem), durable=False) as path:
+        path.write_text(json.dumps(asdict(clip)) + "\n", encoding="utf-8")
+
+
+def write_truth(out: Path, clips: Sequence[SynthesizedClip]) -> Path:
+    """Write the metadata of `clips` as LAV-DF has it, and the sidecar; returns the metadata's path.
+
+    Raises UsageError when `out` cannot be written.
+    """
+    write_lavdf(out, [sample_of(clip) for clip in clips])
+    write_json(out / SIDECAR, [asdict(clip) for clip in clips])
+    return out / "metadata.json"
+
+
+def row_path(out: Path, name: str) -> Path:
+    """Where the row of the clip called `name` lies."""
+    return out / ROWS / f"{name}.json"
+
+
+def below(plan: Plan, path: Path) -> str:
+    """`path` as the sidecar names it: below the folder of the authentic clips."""
+    return path.relative_to(plan.material.root).as_posix()
+
+
+@contextmanager
+def alone_in(out: Path) -> Iterator[None]:
+    """Keep a second run out of the same folder: it would clear away what this one is writing."""
+    out.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(out / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UsageError(
+            "is being written by another run", out, "wait for it, or choose another --out"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def keep_recipe(plan: Plan, out: Path) -> None:
+    """Keep what `plan` makes its clips with; see `same_recipe`."""
+    recipe = {
+        "seed": plan.seed,
+        "splits": list(plan.splits),
+        "settings": plan.config.model_dump(mode="json"),
+        "sources": [
+            [
+                below(plan, clip.path),
+                clip.identity,
+                clip.group,
+                clip.split,
+                clip.pieces,
+                clip.path.stat().st_size,
+            ]
+            for clip in plan.material.clips
+        ],
+        "voices": [[below(plan, voice.path), voice.identity, voice.split] for voice in plan.material.voices],
+        # Without one of these, others take its place.
+        "engines": [*available(), *(["pyworld"] if find_spec("pyworld") is not None else [])],
+    }
+    same_recipe(out, recipe, "other settings, clips or voices")
+
+
+def same_recipe(out: Path, recipe: dict[str, Any], others: str) -> None:
+    """Refuse to mix two data sets in one folder, and clear away what a killed run left half-written.
+
+    Raises UsageError when `out` was begun with another recipe: another seed or `others`.
+    """
+    text = json.dumps(recipe, indent=1) + "\n"
+    path = out / RECIPE
+    if path.is_file() and path.read_text(encoding="utf-8") != text:
+        raise UsageError(
+            f"holds a data set of another seed, {others}", out, "choose an empty folder with --out"
+        )
+    if not path.is_file():
+        with replacing(path) as partial:
+            partial.write_text(text, encoding="utf-8")
+    for split in SPLITS:
+        for unfinished in (out / split).glob(".*.*.*-*"):
+            unfinished.unlink()

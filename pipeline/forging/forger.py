@@ -1,0 +1,230 @@
+"""One authentic piece in, one clip out, forged or not: every clip goes through the same hands.
+
+Whatever its class, a clip is opened in the same editing program (working size, level and noise floor are drawn alike),
+cut at the same kind of places, blended and cross-faded in both tracks, and encoded by the same encoder. The class
+decides one thing only: whether what is blended in differs from what was there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.schema import SynthesizeConfig
+from data.audio import FRAME_SAMPLES, speech_activity
+from data.errors import InputError
+from data.labels import FPS, RATE
+from data.manifest.sidecar import EditedSegment
+from pipeline.forging.manipulations import (
+    AUDIO,
+    FROM_OTHERS,
+    VISUAL,
+    AudioForgery,
+    FaceClip,
+    VisualForgery,
+    Voices,
+    speak_text,
+    touch_up_face,
+    touch_up_speech,
+)
+from pipeline.forging.manipulations.placement import place_spans
+from pipeline.forging.voices import recode, synthetic_speech
+
+DONORS = 3
+"""People whose face is tried before another manipulation is."""
+
+Frames = NDArray[np.uint8]
+Samples = NDArray[np.float32]
+Span = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Authentic frames (N, H, W, 3), mono 16 kHz samples (L,) and face boxes (N, 4); None for what is not there."""
+
+    frames: Frames | None
+    samples: Samples | None
+    boxes: NDArray[np.float64] | None
+
+    @cached_property
+    def activity(self) -> NDArray[np.bool_]:
+        """Whether each frame holds speech (L // FRAME_SAMPLES,); empty without sound."""
+        return speech_activity(self.samples) if self.samples is not None else np.zeros(0, bool)
+
+    @property
+    def spoken(self) -> bool:
+        """Whether there are words to forge."""
+        return bool(self.activity.any())
+
+
+@dataclass(frozen=True)
+class Donors:
+    """Where material of other people of the same split comes from; each call draws anew, None where there is nobody."""
+
+    face: Callable[[np.random.Generator], FaceClip | None]
+    voice: Callable[[np.random.Generator], Samples | None]
+
+
+@dataclass(frozen=True)
+class EditedClip:
+    """The edited tracks, the forged segments, and the sham edits."""
+
+    frames: Frames | None
+    samples: Samples | None
+    segments: tuple[EditedSegment, ...]
+    shams: tuple[EditedSegment, ...]
+
+
+class Forger:
+    """Edits pieces with the manipulations that `config` admits."""
+
+    def __init__(self, config: SynthesizeConfig) -> None:
+        self._config = config
+        chosen = set(config.manipulations)
+        self._visual = [forgery for forgery in VISUAL if not chosen or forgery.__name__ in chosen]
+        self._audio = [forgery for forgery in AUDIO if not chosen or forgery.__name__ in chosen]
+
+    def labels(self, piece: Piece) -> tuple[int, ...]:
+        """The forged classes that `piece` allows, as modify_video + 2 * modify_audio."""
+        visual = piece.boxes is not None and bool(self._visual)
+        audio = piece.spoken and bool(self._audio)
+        return tuple(label for label in (1, 2, 3) if (visual or not label & 1) and (audio or not label & 2))
+
+    def edit(self, piece: Piece, label: int, donors: Donors, rng: np.random.Generator) -> EditedClip:
+        """`piece` edited so that its class is `label`.
+
+        Raises InputError when no span or no manipulation fits.
+        """
+        edit = _Edit(piece, self._config, rng)
+        spans, shams = edit.place()
+        for k, span in enumerate(spans):
+            if piece.boxes is not None:
+                edit.visual(span, self._visual if label & 1 and k not in shams else [], donors)
+            if piece.spoken:
+                edit.audio(span, self._audio if label & 2 and k not in shams else [], donors)
+        return edit.finish()
+
+
+class _Edit:
+    """One clip in the editing program."""
+
+    def __init__(self, piece: Piece, config: SynthesizeConfig, rng: np.random.Generator) -> None:
+        self._piece, self._config, self._rng = piece, config, rng
+        self._frames = self._in_editor(piece.frames)
+        self._samples = self._in_mixer(piece.samples)
+        self._segments: list[EditedSegment] = []
+        self._shams: list[EditedSegment] = []
+
+    def _in_editor(self, frames: Frames | None) -> Frames | None:
+        scale = self._rng.uniform(*self._config.editor_scale)
+        if frames is None:
+            return None
+        height, width = frames.shape[1:3]
+        size = max(2, round(width * scale)), max(2, round(height * scale))
+        edited = np.empty_like(frames)
+        for k, image in enumerate(frames):
+            small = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+            cv2.resize(small, (width, height), dst=edited[k], interpolation=cv2.INTER_CUBIC)
+        return edited
+
+    def _in_mixer(self, samples: Samples | None) -> Samples | None:
+        gain = 10 ** (self._rng.uniform(*self._config.editor_gain_db) / 20)
+        floor = 10 ** (self._rng.uniform(*self._config.editor_noise_db) / 20)
+        if samples is None:
+            return None
+        noise = self._rng.standard_normal(len(samples), dtype=np.float32)
+        return np.clip(samples * np.float32(gain) + noise * np.float32(floor), -1, 1)
+
+    def place(self) -> tuple[tuple[Span, ...], set[int]]:
+        """Spans of frames to edit, at least one, and the places among them of those that are never forged.
+
+        Raises InputError when the piece has no room for the shortest.
+        """
+        config, rng = self._config, self._rng
+        extra = (rng.random() < config.extra_sham) + config.more_shams
+        count = 1 + (rng.random() < config.second_segment) + config.more_segments + extra
+        least, most = (max(1, round(edge * FPS)) for edge in config.segment_s)
+        drawn = rng.gamma(config.segment_shape, config.segment_mean_s / config.segment_shape, count)
+        lengths = [int(length) for length in np.clip(np.round(drawn * FPS), least, most)]
+        activity = self._activity()
+        for attempt in (lengths, lengths[:1], [least]):
+            spans = place_spans(activity, attempt, rng)
+            if spans:
+                shams = min(extra, len(spans) - 1)
+                return spans, {int(k) for k in rng.choice(len(spans), shams, replace=False)}
+        raise InputError(f"no room for an edit of {least / FPS:.2f} s in {len(activity) / FPS:.2f} s of clip")
+
+    def _activity(self) -> NDArray[np.bool_]:
+        lengths = []
+        if self._frames is not None:
+            lengths.append(len(self._frames))
+        if self._samples is not None:
+            lengths.append(len(self._samples) // FRAME_SAMPLES)
+        if not self._piece.spoken:
+            return np.ones(min(lengths), bool)
+        return self._piece.activity[: min(lengths)]
+
+    def visual(self, span: Span, forgeries: list[VisualForgery], donors: Donors) -> None:
+        """Forge the picture of `span` by one of `forgeries`, or touch it up when there is none."""
+        assert self._frames is not None
+        assert self._piece.boxes is not None
+        if not forgeries:
+            self._frames = touch_up_face(self._frames, self._piece.boxes, span, self._rng, None)
+            self._shams.append(_segment(span, "visual", touch_up_face.__name__))
+            return
+        for k in self._rng.permutation(len(forgeries)):
+            for _ in range(DONORS if forgeries[k] in FROM_OTHERS else 1):
+                other = donors.face(self._rng) if forgeries[k] in FROM_OTHERS else None
+                try:
+                    self._frames = forgeries[k](self._frames, self._piece.boxes, span, self._rng, other)
+                except ValueError:
+                    continue  # more material is needed than there is, or the two faces look different ways
+                self._segments.append(_segment(span, "visual", forgeries[k].__name__))
+                return
+        raise InputError(f"no visual manipulation fits frames {span}")
+
+    def audio(self, span: Span, forgeries: list[AudioForgery], donors: Donors) -> None:
+        """Forge the sound of `span` by one of `forgeries`, or touch it up when there is none."""
+        assert self._samples is not None
+        bounds = span[0] * FRAME_SAMPLES, span[1] * FRAME_SAMPLES
+        nothing = np.zeros(0, np.float32)
+        if not forgeries:
+            try:
+                self._samples = touch_up_speech(
+                    self._samples, bounds, self._rng, Voices(nothing, nothing, None)
+                )
+            except ValueError:
+                return  # silence all through the span: there is nothing to touch up
+            self._shams.append(_segment(span, "audio", touch_up_speech.__name__))
+            return
+        for k in self._rng.permutation(len(forgeries)):
+            voices = self._voices(forgeries[k], bounds[1] - bounds[0], donors)
+            try:
+                self._samples = forgeries[k](self._samples, bounds, self._rng, voices)
+            except ValueError:
+                continue
+            self._segments.append(_segment(span, "audio", forgeries[k].__name__))
+            return
+        raise InputError(f"no audio manipulation fits samples {bounds}")
+
+    def _voices(self, forgery: AudioForgery, length: int, donors: Donors) -> Voices:
+        nothing = np.zeros(0, np.float32)
+        other = donors.voice(self._rng) if forgery in FROM_OTHERS else None
+        synthetic = (
+            synthetic_speech(self._rng, max(2 * length, 4 * RATE)) if forgery is speak_text else nothing
+        )
+        return Voices(other if other is not None else nothing, synthetic, recode)
+
+    def finish(self) -> EditedClip:
+        """What has become of the piece."""
+        return EditedClip(self._frames, self._samples, tuple(self._segments), tuple(self._shams))
+
+
+def _segment(span: Span, modality: Literal["visual", "audio"], manipulation: str) -> EditedSegment:
+    return EditedSegment(span[0] / FPS, span[1] / FPS, modality, manipulation)

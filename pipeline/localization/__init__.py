@@ -1,0 +1,1 @@
+"""Stored features in, forged intervals out: scores, calibration, what could be assessed, localization."""

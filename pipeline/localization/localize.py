@@ -1,0 +1,99 @@
+"""Step scores to forged intervals: routing, hysteresis, merging, minimum length (paper 3.1, 4.1)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.schema import LocalizeConfig
+from data.timeline import Interval, TimeGrid, runs
+from pipeline.localization.scores import MODALITY, ForgedInterval, Route
+
+if TYPE_CHECKING:
+    from pipeline.localization.scores import ClipScores
+
+
+SAME = 0.3
+"""tIoU above which proposals are of one segment: the threshold of non-maximum suppression."""
+
+
+def localize(scores: ClipScores, config: LocalizeConfig, route: Route = "auto") -> tuple[ForgedInterval, ...]:
+    """Forged intervals in order of time.
+
+    `auto` follows the predicted class of each window (paper 3.1), so `real` yields none; a branch's name
+    shows that branch whatever the class; `all` shows the three of them.
+    """
+    found: list[ForgedInterval] = []
+    for branch, modality in MODALITY.items():
+        if route not in ("auto", "all", branch):
+            continue
+        curve = scores.routed[branch] if route == "auto" else getattr(scores, branch)
+        if curve is not None:
+            found += intervals(curve, scores.valid[branch], scores.grid, config, modality)
+    return tuple(sorted(found))
+
+
+def proposals(scores: ClipScores, config: LocalizeConfig) -> tuple[ForgedInterval, ...]:
+    """Ranked intervals of all branches for evaluation, best first; in a clip that seems real they score low.
+
+    The mean step score is multiplied by a probability of the window whose middle is nearest, uncalibrated, since that
+    ranks better: that of the class which routes to the branch, and for the joint branch, whose curve tells any forgery,
+    that of not being real. Where it is zero there is no proposal: the class needs an absent track, or the method cannot
+    tell the tracks apart and its one curve is the joint one. Of two that overlap by more than `SAME` the better one
+    stays: branches see the same segment.
+    """
+    ranked = []
+    for found in localize(scores, config, route="all"):
+        span = Interval(found.start_s, found.end_s)
+        window = min(
+            scores.windows, key=lambda w: abs(scores.grid.interval(w.first, w.stop).mid_s - span.mid_s)
+        )
+        likely = dict(zip(("real", "visual", "audio", "both"), window.uncalibrated, strict=True))
+        gate = 1 - likely["real"] if found.modality == "both" else likely[found.modality]
+        if gate > 0:
+            ranked.append(replace(found, score=found.score * gate))
+    ranked.sort(key=lambda found: -found.score)
+    kept: list[ForgedInterval] = []
+    for found in ranked:
+        span = Interval(found.start_s, found.end_s)
+        if all(span.tiou(Interval(other.start_s, other.end_s)) <= SAME for other in kept):
+            kept.append(found)
+    return tuple(kept)
+
+
+def intervals(
+    curve: NDArray[np.floating],
+    valid: NDArray[np.bool_],
+    grid: TimeGrid,
+    config: LocalizeConfig,
+    modality: str,
+) -> list[ForgedInterval]:
+    """Intervals of one curve (T,) on `grid`; a step that `valid` (T,) denies is in none of them.
+
+    A run of steps at or above `offset` counts if one of them reaches `onset`. Runs at most `merge_gap_s`
+    apart join, unless nothing was decoded in between; those shorter than `min_duration_s` go. The score is
+    the run's mean.
+    """
+    gap, shortest = _steps(config.merge_gap_s, grid), _steps(config.min_duration_s, grid)
+    kept: list[tuple[int, int]] = []
+    for first, stop in runs((valid & (curve >= config.offset)).tolist()):
+        if curve[first:stop].max() < config.onset:
+            continue
+        if kept and first - kept[-1][1] <= gap and valid[kept[-1][1] : first].all():
+            first = kept.pop()[0]
+        kept.append((first, stop))
+    return [
+        ForgedInterval(span.start_s, span.end_s, modality, float(curve[first:stop].mean()))
+        for first, stop in kept
+        if stop - first >= shortest
+        for span in [grid.interval(first, stop)]
+    ]
+
+
+def _steps(seconds: float, grid: TimeGrid) -> Fraction:
+    """A duration in steps, exactly: 0.12 s is three steps of 1/25 s, which floats deny."""
+    return Fraction(str(seconds)) / grid.step

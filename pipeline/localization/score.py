@@ -1,0 +1,139 @@
+"""Step scores of a clip of any length: overlapping windows through the model, overlap-added."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from configs.schema import LocalizeConfig
+from data.errors import InputError
+from data.labels import CLASSES
+from models.batch import Batch
+from models.method import Method
+from pipeline.localization.assess import assessable
+from pipeline.localization.calibrate import calibrated
+from pipeline.localization.scores import BRANCHES, ClipScores, Curve, Window
+
+if TYPE_CHECKING:
+    from data.store.store import FeatureReader
+
+
+def spans(n: int, window: int, overlap: int) -> list[tuple[int, int]]:
+    """Half-open windows that cover ``0 .. n - 1``; the last one ends at `n` and is as long as the others."""
+    if n <= window:
+        return [(0, n)]
+    starts = [*range(0, n - window, window - overlap), n - window]
+    return [(first, first + window) for first in starts]
+
+
+def taper(length: int) -> Curve:
+    """Triangular weights > 0: a window is surest in its middle, where it sees context on both sides."""
+    ramp = np.arange(1, length + 1, dtype=np.float32)
+    return np.minimum(ramp, ramp[::-1])
+
+
+def score_clip(
+    model: Method[Any],
+    visual: FeatureReader | None,
+    audio: FeatureReader | None,
+    config: LocalizeConfig,
+    device: torch.device | str = "cpu",
+    hook: Callable[[str, int | None, int | None], None] | None = None,
+) -> ClipScores:
+    """Scores a clip window by window, in the memory of one window plus a few floats per step.
+
+    The shorter track counts as invalid beyond its end. A track too little of which is valid is not assessable and
+    counts as absent; when that holds for all that there is, the model is not asked. Raises InputError when there is
+    no step at all, ValueError when the two grids differ in start or step.
+    """
+    readers = [reader for reader in (visual, audio) if reader is not None and reader.n > 0]
+    if not readers:
+        raise InputError("holds nothing to analyse: no step of either track")
+    grid = max((reader.grid for reader in readers), key=lambda g: g.n)
+    if any((reader.grid.start, reader.grid.step) != (grid.start, grid.step) for reader in readers):
+        raise ValueError("visual and audio features lie on different grids")
+    usable_s: dict[str, float] = {}
+    visual = _judged("visual", visual, config, usable_s)
+    audio = _judged("audio", audio, config, usable_s)
+
+    cuts = spans(grid.n, config.window, config.overlap) if visual is not None or audio is not None else []
+    weight = np.zeros(grid.n, np.float32)
+    for first, stop in cuts:
+        weight[first:stop] += taper(stop - first)
+    curves = {name: np.zeros(grid.n, np.float32) for name in (*BRANCHES, "visual_error", "audio_error")}
+    routed = {name: np.zeros(grid.n, np.float32) for name in BRANCHES}
+    valid = {name: np.zeros(grid.n, np.bool_) for name in BRANCHES}
+    windows = []
+    unknown: set[str] = set()
+
+    for done, (first, stop) in enumerate(cuts):
+        batch = _read(model, visual, audio, first, stop)
+        scores = model.score(batch.to(device))
+        # Before anything reads them: routing, the report and every measure see the same numbers.
+        said = tuple(scores.video_probabilities[0].tolist())
+        window = Window(first, stop, calibrated(said, config.calibration), said)
+        windows.append(window)
+        share = taper(stop - first) / weight[first:stop]  # exactly 1 where one window alone covers a step
+        for name, curve in curves.items():
+            values = getattr(scores, name)
+            if values is None:
+                unknown.add(name)
+            else:
+                curve[first:stop] += share * values[0].float().cpu().numpy()
+        for name, label in zip(BRANCHES, CLASSES[1:], strict=True):
+            if window.predicted == label:
+                routed[name][first:stop] += share * getattr(scores, name)[0].float().cpu().numpy()
+        valid["visual"][first:stop] = batch.visual_mask[0].numpy()
+        valid["audio"][first:stop] = batch.audio_mask[0].numpy()
+        if hook is not None:
+            hook("score", done + 1, len(cuts))
+    valid["joint"] = valid["visual"] | valid["audio"]
+
+    def of(track: FeatureReader | None, name: str) -> Curve | None:
+        return curves[name] if track is not None and name not in unknown else None
+
+    return ClipScores(
+        grid=grid,
+        visual=of(visual, "visual"),
+        audio=of(audio, "audio"),
+        joint=curves["joint"],
+        visual_error=of(visual, "visual_error"),
+        audio_error=of(audio, "audio_error"),
+        valid=valid,
+        routed=routed,
+        windows=tuple(windows),
+        usable_s=usable_s,
+    )
+
+
+def _judged(
+    name: str, reader: FeatureReader | None, config: LocalizeConfig, usable_s: dict[str, float]
+) -> FeatureReader | None:
+    """`reader` if enough of its track is valid to judge it; notes how many seconds are."""
+    if reader is None:
+        return None
+    flags = reader.flags()
+    usable_s[name] = float(flags.sum() * reader.grid.step)
+    return reader if assessable(flags, reader.grid.step, config) else None
+
+
+def _read(
+    model: Method[Any], visual: FeatureReader | None, audio: FeatureReader | None, first: int, stop: int
+) -> Batch:
+    """One window as a batch of one video; what a track does not cover is zero and invalid."""
+
+    def track(reader: FeatureReader | None, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
+        values = np.zeros((1, stop - first, dim), np.float32)
+        mask = np.zeros((1, stop - first), np.bool_)
+        end = min(stop, reader.n) if reader is not None else first
+        if reader is not None and end > first:
+            features = reader.read(first, end)
+            values[0, : end - first], mask[0, : end - first] = features.values, features.valid
+        return torch.from_numpy(values), torch.from_numpy(mask)
+
+    visual_values, visual_mask = track(visual, model.config.visual_dim)
+    audio_values, audio_mask = track(audio, model.config.audio_dim)
+    return Batch(visual_values, audio_values, visual_mask, audio_mask, torch.zeros(1, dtype=torch.long))

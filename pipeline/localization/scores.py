@@ -1,0 +1,101 @@
+"""What the model says about a clip, and the intervals made of it: the types."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.labels import ABSTAINED, CLASSES, REAL
+from data.timeline import TimeGrid
+
+Route = Literal["auto", "visual", "audio", "joint", "all"]
+
+MODALITY = {"visual": "visual", "audio": "audio", "joint": "both"}
+"""What an interval of each branch says is forged; also the class that routes to the branch."""
+
+
+Curve = NDArray[np.float32]
+
+BRANCHES = ("visual", "audio", "joint")
+"""Branches by the class that routes to them: CLASSES[1:], in order (paper 3.1)."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """Steps ``first .. stop - 1`` and the calibrated probabilities of their classes, in the order of CLASSES.
+
+    `said` are those of the model itself, where they differ.
+    """
+
+    first: int
+    stop: int
+    probabilities: tuple[float, ...]
+    said: tuple[float, ...] | None = None
+
+    @property
+    def uncalibrated(self) -> tuple[float, ...]:
+        """The model's own probabilities."""
+        return self.said if self.said is not None else self.probabilities
+
+    @property
+    def predicted(self) -> str:
+        """Most probable class."""
+        return CLASSES[int(np.argmax(self.probabilities))]
+
+
+@dataclass(frozen=True)
+class ClipScores:
+    """What the model says about every step of a clip.
+
+    Shapes: curves are (T,) float32 on `grid`. `visual`, `audio` and `joint` hold how likely a step is forged,
+    by branch; `visual_error` and `audio_error` ‖F − F̂‖₂, None from a model that reconstructs nothing; what
+    belongs to a track that the clip lacks, or that is not assessable, is None. `valid` (T,) bool by branch: media
+    stood behind the step, and was judged. `usable_s`: seconds of valid steps by track, not assessable ones included.
+    `routed` holds, by branch, the curve where only the windows count whose predicted class routes to it: the
+    answer of the paper's routing, carried over to any length. Without any `windows` nothing could be judged.
+    """
+
+    grid: TimeGrid
+    visual: Curve | None
+    audio: Curve | None
+    joint: Curve
+    visual_error: Curve | None
+    audio_error: Curve | None
+    valid: dict[str, NDArray[np.bool_]]
+    routed: dict[str, Curve]
+    windows: tuple[Window, ...]
+    usable_s: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def deciding(self) -> Window | None:
+        """The window with the lowest P(real) among the windows predicted forged, or else among all.
+
+        One forged window makes a clip forged, however many authentic ones surround it. None where there is none.
+        """
+        return min(self.windows, key=lambda w: (w.predicted == "real", w.probabilities[REAL]), default=None)
+
+    @property
+    def video_probabilities(self) -> tuple[float, ...] | None:
+        """Those of the `deciding` window."""
+        window = self.deciding
+        return window.probabilities if window is not None else None
+
+    @property
+    def predicted(self) -> str:
+        """Class of the clip, `ABSTAINED` where nothing could be judged."""
+        window = self.deciding
+        return window.predicted if window is not None else ABSTAINED
+
+
+@dataclass(frozen=True, order=True)
+class ForgedInterval:
+    """A half-open forged span in seconds; `modality` is "visual", "audio" or "both", `score` in [0, 1]."""
+
+    start_s: float
+    end_s: float
+    modality: str
+    score: float

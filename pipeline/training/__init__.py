@@ -1,0 +1,1 @@
+"""Labelled features in, a weights folder out: pre-training of extractors, training of the model, tuning."""

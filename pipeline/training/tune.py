@@ -1,0 +1,310 @@
+"""Calibration, thresholds, merge gap and minimum length, chosen on a split whose labels are known.
+
+This is the one place where interval labels shape a detector, and what it writes says so. The calibration comes first
+and uses the classes of the clips alone. Step scores are computed once; the search goes through the settings that turn
+them into intervals.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.loader import dump
+from configs.schema import Calibration, LocalizeConfig
+from data.errors import UsageError
+from data.files import replacing
+from data.hook import Hook, silent
+from data.labels import CLASSES, REAL
+from data.manifest import Manifest, Sample
+from data.store.store import FeatureStore
+from pipeline.bundle import CONFIG_FILE, bundle_config
+from pipeline.detector import Pipeline
+from pipeline.evaluation.metrics import PROTOCOLS, ProtocolName, calibration_error, even_weights, localization
+from pipeline.evaluation.predict import proposal_rows, score_split
+from pipeline.localization.calibrate import IDENTITY, calibrated, evened, fit, log_loss, seen_class
+from pipeline.localization.scores import ClipScores
+
+RECORD_FILE = "tuning.json"
+
+ONSETS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+DROPS = (0.0, 0.05, 0.1, 0.2, 0.3)
+"""Values of `onset`, and how far `offset` lies below it; the pairs are tried together, since they act together."""
+
+GAPS_S = (0.0, 0.04, 0.08, 0.12, 0.2, 0.4)
+SHORTEST_S = (0.0, 0.04, 0.08, 0.12, 0.16, 0.24, 0.32)
+"""Values of `merge_gap_s` and `min_duration_s`: LAV-DF's segments are 0.65 s long on average, steps 0.04 s."""
+
+MAX_CLIPS = 2000
+"""Clips that the search looks at, a fixed draw where there are more: LAV-DF's dev split has 31,501."""
+
+_ROUNDS = 3
+_TUNED = ("onset", "offset", "merge_gap_s", "min_duration_s")
+
+Values = dict[str, float]
+Scored = list[tuple[Sample, ClipScores | None]]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Values of the four settings and what the metric says of them."""
+
+    values: Values
+    score: float
+
+
+@dataclass(frozen=True)
+class Sureness:
+    """How well the class probabilities of `clips` fit their classes: mean -ln p, and expected calibration error.
+
+    Authentic and forged clips weigh the same. The error is that of P(forged), see `calibration_error`. NaN without any.
+    """
+
+    clips: int
+    log_loss: float
+    error: float
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """The best settings, and all that was tried, the thresholds from before first.
+
+    `before` is what the metric says of the settings from before, calibration included; every trial has the new one.
+    `sureness` is that of the clips that the calibration was fitted to, with the one from before and with the new one.
+    """
+
+    config: LocalizeConfig
+    metric: str
+    protocol: ProtocolName
+    dataset: str
+    split: str
+    clips: int
+    trials: tuple[Trial, ...]
+    before: float
+    sureness: tuple[Sureness, Sureness]
+
+    @property
+    def best(self) -> float:
+        """What the metric says of the settings found."""
+        return max(trial.score for trial in self.trials)
+
+    def to_json(self) -> str:
+        """The record that is kept with the model."""
+        old, new = self.sureness
+        document = {
+            "supervision": f"interval labels of the split '{self.split}' were used to choose these settings",
+            "dataset": self.dataset,
+            "split": self.split,
+            "clips": self.clips,
+            "metric": self.metric,
+            "protocol": self.protocol,
+            "before": self.before,
+            "best": self.best,
+            "chosen": {name: getattr(self.config, name) for name in _TUNED},
+            "calibration": {
+                **self.config.calibration.model_dump(mode="json"),
+                "supervision": f"video-level labels of the split '{self.split}' were used to fit it",
+                "clips": new.clips,
+                "log_loss": {"before": _plain(old.log_loss), "after": _plain(new.log_loss)},
+                "calibration_error": {"before": _plain(old.error), "after": _plain(new.error)},
+            },
+            "trials": [{**trial.values, "score": trial.score} for trial in self.trials],
+        }
+        return json.dumps(document, indent=1) + "\n"
+
+
+def tune(
+    detector: Pipeline,
+    manifest: Manifest,
+    store: FeatureStore,
+    split: str = "dev",
+    metric: str = "mAP",
+    protocol: ProtocolName = "honest",
+    max_clips: int = MAX_CLIPS,
+    hook: Hook = silent,
+) -> Tuning:
+    """Fit the calibration, then search the settings of `localize` by `metric` of `protocol`, on the clips of `split`.
+
+    The calibration comes first because it decides how proposals rank. Then all pairs of thresholds, the gap and the
+    shortest length, and again until nothing gets better, three rounds at most. Thresholds from before stay where
+    nothing is better. A clip that cannot be analysed counts as one without proposals, and for the calibration not.
+
+    Raises UsageError when the split has no clip, no label or no forged interval, or the metric is not one of the
+    protocol's.
+    """
+    manifest = _drawn(manifest, split, max_clips)
+    unlabelled = [sample for sample in manifest.samples if sample.label is None]
+    if unlabelled or not any(sample.fake_periods for sample in manifest.samples):
+        what = f"the split '{split}' has no forged interval, or clips without labels"
+        raise UsageError(what, manifest.root, "tune on a split whose intervals are known")
+    start = detector.config.localize
+    scored = list(score_split(_uncalibrated(detector), manifest, split, store, hook))
+    calibration, sureness = _calibrate(scored, start.calibration)
+    before = _judge(_with(scored, start.calibration), metric, protocol, hook)(start)
+    judge = _judge(_with(scored, calibration), metric, protocol, hook)
+    trials = list(_search(judge, _values(start)))
+    best = max(trials, key=lambda trial: trial.score)  # the first of equals
+    config = start.model_copy(update={**best.values, "calibration": calibration})
+    dataset = manifest.root.name
+    return Tuning(config, metric, protocol, dataset, split, len(scored), tuple(trials), before, sureness)
+
+
+def save_tuning(tuning: Tuning, folder: Path) -> None:
+    """Put the chosen settings into the weights folder's config.yaml, and ``tuning.json`` beside it.
+
+    Raises WeightsError when `folder` is no weights folder, UsageError when it cannot be written.
+    """
+    config = bundle_config(folder)
+    chosen = {name: getattr(tuning.config, name) for name in (*_TUNED, "calibration")}
+    localize = config.localize.model_copy(update=chosen)
+    # The record first: settings that were tuned never stand there without it.
+    with replacing(folder / RECORD_FILE) as temporary:
+        temporary.write_text(tuning.to_json(), encoding="utf-8")
+    with replacing(folder / CONFIG_FILE) as temporary:
+        temporary.write_text(dump(config.model_copy(update={"localize": localize})), encoding="utf-8")
+
+
+def _drawn(manifest: Manifest, split: str, max_clips: int) -> Manifest:
+    samples = [sample for sample in manifest.samples if sample.split == split]
+    if len(samples) > max_clips:
+        chosen = np.sort(np.random.default_rng(0).permutation(len(samples))[:max_clips])
+        samples = [samples[k] for k in chosen.tolist()]
+    return Manifest(manifest.root, tuple(samples))
+
+
+def _uncalibrated(detector: Pipeline) -> Pipeline:
+    """`detector` with the probabilities of its model: a calibration is fitted to these, never to one of before."""
+    localize = detector.config.localize.model_copy(update={"calibration": IDENTITY})
+    return replace(detector, config=detector.config.model_copy(update={"localize": localize}))
+
+
+def _with(scored: Scored, calibration: Calibration) -> Scored:
+    """`scored` by an uncalibrated detector, with `calibration`; without curves of routing, which change too."""
+    if calibration == IDENTITY:
+        return scored
+    found: Scored = []
+    for sample, scores in scored:
+        if scores is not None:
+            windows = [
+                replace(w, probabilities=calibrated(w.probabilities, calibration)) for w in scores.windows
+            ]
+            scores = replace(scores, windows=tuple(windows), routed={})
+        found.append((sample, scores))
+    return found
+
+
+def _calibrate(scored: Scored, before: Calibration) -> tuple[Calibration, tuple[Sureness, Sureness]]:
+    """The calibration for clips that were `scored` without, and how sure they are with that of `before` and with it.
+
+    A clip speaks by the window that decides its class. Which one that is may change with the calibration, so that it
+    is fitted again, three times at most.
+    """
+    found = IDENTITY
+    for _ in range(_ROUNDS):
+        rows, labels = _decided(scored, found)
+        previous, found = found, evened(fit(rows, labels), labels)
+        if found == previous or all(scores is None or len(scores.windows) < 2 for _, scores in scored):
+            break
+    return found, (_sureness(scored, before), _sureness(scored, found))
+
+
+def _decided(scored: Scored, calibration: Calibration) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Uncalibrated probabilities (N, 4) of the windows that decide under `calibration`, and classes seen there (N,).
+
+    Clips that could not be judged are left out.
+    """
+    rows, labels = [], []
+    for (_, plain), (sample, scores) in zip(scored, _with(scored, calibration), strict=True):
+        window = scores.deciding if scores is not None else None
+        if plain is None or scores is None or window is None or sample.label is None:
+            continue
+        likely = plain.windows[scores.windows.index(window)].probabilities
+        steps = slice(window.first, window.stop)
+        sees, hears = (bool(scores.valid[track][steps].any()) for track in ("visual", "audio"))
+        label = seen_class(sample.label, likely, sees, hears)
+        if label is not None:
+            rows.append(likely)
+            labels.append(label)
+    return np.array(rows, np.float64).reshape(-1, len(CLASSES)), np.array(labels, np.int64)
+
+
+def _sureness(scored: Scored, calibration: Calibration) -> Sureness:
+    rows, labels = _decided(scored, calibration)
+    likely = np.array([calibrated(row, calibration) for row in rows.tolist()]).reshape(rows.shape)
+    weights = even_weights(labels != REAL)
+    error = calibration_error((1 - likely[:, REAL]).clip(0, 1), labels != REAL, weights)
+    return Sureness(len(labels), log_loss(likely, labels, weights), error)
+
+
+def _plain(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _judge(
+    scored: Scored, metric: str, protocol: ProtocolName, hook: Hook
+) -> Callable[[LocalizeConfig], float]:
+    truth = [np.array([[p.start_s, p.end_s] for p in s.fake_periods]).reshape(-1, 2) for s, _ in scored]
+    labels = np.array([sample.label for sample, _ in scored], np.int64)
+    nothing, tried = np.zeros((0, 3)), 0
+
+    def judge(config: LocalizeConfig) -> float:
+        nonlocal tried
+        tried += 1
+        hook("try settings", tried)
+        found = [proposal_rows(scores, config) if scores is not None else nothing for _, scores in scored]
+        measured = localization(found, truth, PROTOCOLS[protocol], labels)
+        if metric not in measured:
+            known = ", ".join(measured)
+            raise UsageError(f"protocol '{protocol}' has no measure '{metric}'", fix=f"it has {known}")
+        if np.isnan(measured["mAP"]):
+            fix = "choose a protocol that counts clips of this split"
+            raise UsageError(f"protocol '{protocol}' finds no segment to count", fix=fix)
+        # Where videos without proposals do not count, and none has any, there is no recall.
+        return measured[metric] if not np.isnan(measured[metric]) else 0.0
+
+    return judge
+
+
+def _search(judge: Callable[[LocalizeConfig], float], start: Values) -> Iterator[Trial]:
+    """Every set of values tried once, coordinate by coordinate from the best so far."""
+    known: dict[tuple[float, ...], Trial] = {}
+
+    def trial(values: Mapping[str, float]) -> Iterator[Trial]:
+        key = tuple(values[name] for name in _TUNED)
+        if key not in known:
+            known[key] = Trial(dict(values), judge(LocalizeConfig(**values)))  # type: ignore[arg-type]
+            yield known[key]
+
+    yield from trial(start)
+    pairs: list[Values] = [
+        {"onset": onset, "offset": round(onset - drop, 3)}
+        for onset in ONSETS
+        for drop in DROPS
+        if onset - drop >= 0
+    ]
+    gaps: list[Values] = [{"merge_gap_s": gap} for gap in GAPS_S]
+    lengths: list[Values] = [{"min_duration_s": shortest} for shortest in SHORTEST_S]
+    for _ in range(_ROUNDS):
+        before = _best(known).score
+        for changes in (pairs, gaps, lengths):
+            base = _best(known).values
+            for change in changes:
+                yield from trial({**base, **change})
+        if _best(known).score <= before:
+            return
+
+
+def _best(known: Mapping[tuple[float, ...], Trial]) -> Trial:
+    return max(known.values(), key=lambda trial: trial.score)
+
+
+def _values(config: LocalizeConfig) -> Values:
+    values: dict[str, Any] = {name: getattr(config, name) for name in _TUNED}
+    return values

@@ -1,0 +1,117 @@
+"""Traces of sound editing: sounds whose measures are known by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from extractors.compact.sound_traces import MEASURES, SoundTraces
+from extractors.windows import SAMPLE_RATE, step_count
+
+SECONDS = 3
+TIME = torch.arange(SECONDS * SAMPLE_RATE) / SAMPLE_RATE
+
+
+@pytest.fixture(scope="module")
+def traces() -> SoundTraces:
+    return SoundTraces().eval()
+
+
+def named(found: torch.Tensor, name: str) -> torch.Tensor:
+    """The values (B, T, n) of one measure."""
+    first = 0
+    for other, (count, _) in MEASURES.items():
+        if other == name:
+            return found[..., first : first + count]
+        first += count
+    raise KeyError(name)
+
+
+def pulses(hertz: torch.Tensor) -> torch.Tensor:
+    """A buzz (N,) of pitch `hertz` (N,): all harmonics up to 3 kHz, equally strong."""
+    phase = 2 * torch.pi * torch.cumsum(hertz.double(), 0) / SAMPLE_RATE
+    return sum((0.02 * torch.cos(k * phase) for k in range(1, 16)), torch.zeros(len(hertz))).float()
+
+
+def noise(samples: int, seed: int = 0) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).standard_normal(samples).astype(np.float32))
+
+
+@pytest.mark.parametrize("samples", [400, 719, 720, 8000, 16_123])
+def test_one_vector_for_each_step(traces: SoundTraces, samples: int) -> None:
+    found = traces(0.1 * noise(samples)[None])
+    assert found.shape == (1, step_count(samples), traces.dim)
+    assert found.dtype == torch.float32
+    assert found.isfinite().all()
+
+
+def test_silence_is_finite_and_has_no_voice(traces: SoundTraces) -> None:
+    found = traces(torch.zeros(1, 16_000))
+    assert found.isfinite().all()
+    for name in ("level", "pitch", "voicing", "floor", "residual", "voice", "break"):
+        assert named(found, name).abs().max() == 0
+
+
+def test_an_octave_higher_is_twelve_semitones(traces: SoundTraces) -> None:
+    hertz = torch.where((TIME >= 2) & (TIME < 2.5), 200.0, 100.0)  # periods of 80 and 160 samples
+    pitch = named(traces(pulses(hertz)[None]), "pitch")[0, :, 0]
+    assert pitch[10:90].abs().max() < 0.2
+    assert (pitch[105:120] - 12).abs().max() < 0.2
+
+
+def test_a_buzz_has_sharper_harmonics_than_noise_of_its_level(traces: SoundTraces) -> None:
+    buzz = pulses(torch.full_like(TIME, 150.0))
+    hiss = noise(len(TIME)) * buzz.square().mean().sqrt()
+    wave = torch.where((TIME >= 1) & (TIME < 1.5), hiss, buzz + 0.001 * noise(len(TIME), 1))
+    found = traces(wave[None])[0]
+    inside = slice(54, 70)
+    assert named(found, "voicing")[inside].max() < -0.3
+    assert named(found, "valley")[inside, 2].median() > 3
+    assert named(found, "pulse_beside")[inside, 3].median() < -0.1
+
+
+def test_level_is_in_decibels_from_the_median(traces: SoundTraces) -> None:
+    wave = 0.05 * noise(len(TIME))
+    wave[16_000:24_000] *= 10
+    level = named(traces(wave[None]), "level")[0]
+    assert level[55:70].mean() == pytest.approx(20, abs=1)
+    assert level[100:].mean() == pytest.approx(0, abs=1)
+
+
+def test_shape_forgets_the_level(traces: SoundTraces) -> None:
+    wave = 0.05 * noise(len(TIME))
+    quiet = named(traces(wave[None]), "shape")
+    assert torch.allclose(quiet, named(traces(4 * wave[None]), "shape"), atol=0.05)
+
+
+def test_a_break_peaks_where_the_colour_changes(traces: SoundTraces) -> None:
+    wave = 0.05 * noise(len(TIME))
+    dull = torch.nn.functional.avg_pool1d(wave[None], 5, 1, 2)[0]
+    wave[24_320:] = 2 * dull[24_320:]  # step 76 begins there
+    found = named(traces(wave[None]), "break")[0, :, 0]
+    assert abs(int(found[20:-20].argmax()) + 20 - 75.5) <= 2
+
+
+def test_words_said_twice_are_near_each_other(traces: SoundTraces) -> None:
+    words = noise(12_800, 3) * 0.05
+    colour = torch.from_numpy(np.random.default_rng(4).uniform(0, 1, 40).astype(np.float32))
+    mix = torch.nn.functional.interpolate(colour[None, None], 12_800)[0, 0]
+    words = mix * words + (1 - mix) * torch.nn.functional.avg_pool1d(words[None], 9, 1, 4)[0] * 3
+    other = noise(len(TIME), 5) * 0.05
+    other[3200:16_000] = words
+    other[25_600:38_400] = words  # 70 steps later
+    near = named(traces(other[None]), "nearest")[0, :, 6]
+    assert near[85:112].median() < near[55:70].median() - 0.5
+    assert near[15:42].median() < near[55:70].median() - 0.5
+
+
+def test_the_same_again(traces: SoundTraces) -> None:
+    wave = 0.1 * noise(20_000)[None]
+    assert torch.equal(traces(wave), SoundTraces()(wave))
+
+
+def test_neighbours_in_a_batch_do_not_matter(traces: SoundTraces) -> None:
+    wave = pulses(120 + 30 * torch.sin(2 * TIME)) * (1.2 + torch.sin(7 * TIME)) + 0.001 * noise(len(TIME))
+    both = traces(torch.stack([wave, 0.3 * noise(len(TIME), 2)]))
+    assert torch.allclose(both[:1], traces(wave[None]), atol=2e-2)
