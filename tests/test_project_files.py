@@ -105,7 +105,7 @@ def test_settings_that_the_guides_name_exist() -> None:
     from configs.table import setting_rows
 
     known = {row.name for row in setting_rows()}
-    known |= {name.rpartition(".")[0] for name in known} | {name for name in PipelineConfig.model_fields}
+    known |= {name.rpartition(".")[0] for name in known} | set(PipelineConfig.model_fields)
     groups = "|".join(PipelineConfig.model_fields)
     named = {
         (path.name, name)
