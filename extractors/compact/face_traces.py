@@ -36,7 +36,7 @@ Steps = tuple[NDArray[np.float16], NDArray[np.bool_]]
 
 
 def face_traces_digest(config: VisualConfig, weights: Path) -> str:
-    """Name of everything that shapes a vector of `FaceTraces`, without loading the network."""
+    """Digest of everything that shapes a vector of `FaceTraces`, without loading the network."""
     shaping = {"network", "short_side", "crop"}
     return extractor_digest("face_traces", SCHEMA_VERSION, config, weights, include=shaping)
 

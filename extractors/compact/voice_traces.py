@@ -46,7 +46,7 @@ class VoiceMeasures(nn.Module):
 
 
 def voice_traces_digest(config: AudioConfig, weights: Path) -> str:
-    """Name of everything that shapes a vector of `VoiceTraces`, without loading the network."""
+    """Digest of everything that shapes a vector of `VoiceTraces`, without loading the network."""
     return extractor_digest("voice_traces", SCHEMA_VERSION, config, weights, exclude={"weights"})
 
 

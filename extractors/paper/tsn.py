@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 def tsn_digest(config: VisualConfig, weights: Path, device: str = "cpu", dtype: Precision = "auto") -> str:
-    """Name of everything that shapes a vector of `TSN`, without loading the network. Raises as `TSN` does."""
+    """Digest of everything that shapes a vector of `TSN`, without loading the network. Raises as `TSN` does."""
     number = str(choose_dtype(torch.device(device), dtype))
     # Without the name of the network, which is said already: so keys are those from before there was a choice.
     return extractor_digest(

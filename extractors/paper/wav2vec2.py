@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 def wav2vec2_digest(
     config: AudioConfig, weights: Path, device: str = "cpu", dtype: Precision = "auto"
 ) -> str:
-    """Name of everything that shapes a vector of `Wav2Vec2`, without loading the network. Raises as that does."""
+    """Digest of everything that shapes a vector of `Wav2Vec2`, without loading the network. Raises as that does."""
     number = str(choose_dtype(torch.device(device), dtype))
     # Without the name of the network, which is said already: so keys are those from before there was a choice.
     return extractor_digest(
@@ -179,7 +179,7 @@ def load_model(folder: Path) -> tuple[torch.nn.Module, int]:
 
     if not (folder / "config.json").is_file():
         raise WeightsError(
-            "no wav2vec 2.0 folder: it has no config.json", folder, "name a Hugging Face model folder"
+            "not a wav2vec 2.0 folder: it has no config.json", folder, "name a Hugging Face model folder"
         )
     bar_wanted = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()

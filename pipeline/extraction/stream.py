@@ -65,7 +65,7 @@ class ClipExtraction:
     """The stream of clips through one pair of networks.
 
     `ahead` clips are handed to the decoders before the networks get to them. With `claim`, a clip is only worked on
-    by the process that owns its content in the store. `began` hears of every clip when the networks get to it.
+    by the process that owns its content in the store. `began` is called for every clip when the networks get to it.
     """
 
     def __init__(
@@ -152,7 +152,7 @@ class ClipExtraction:
                 except StoreError as error:
                     if not self._claim:
                         raise
-                    _LOG.warning("%s is made again: %s", clip.path, error)
+                    _LOG.warning("%s is extracted again: %s", clip.path, error)
         return len(clip.coverage) == len(clip.keys)
 
     def _consume(self, clip: _Clip) -> None:

@@ -124,7 +124,7 @@ def judge(coverage: dict[str, StreamCoverage | None], minimum: float) -> tuple[t
                 complete = False
                 percent = math.floor(1000 * track.fraction) / 10
                 warnings.append(
-                    f"only {percent:.1f} % of the {what} could be decoded; what lies in the gaps was not analysed"
+                    f"only {percent:.1f} % of the {what} could be decoded; the gaps were not analysed"
                 )
             if track.errors:
                 warnings.append(f"{track.errors} damaged piece(s) of the {what} were left out")
