@@ -1,6 +1,6 @@
 """What became of every file: append-only JSON lines below ``ledger/`` of a store, one file per writing run.
 
-Runs and hosts never write to the same file, hence need no locks. A line that a kill or a full disk cut short is not at a
+Runs and hosts never write to the same file, hence need no locks. A line that a kill or a full disk cut short is not a
 row; the rest stays readable.
 """
 

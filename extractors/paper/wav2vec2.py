@@ -181,7 +181,7 @@ def load_model(folder: Path) -> tuple[torch.nn.Module, int]:
 
     if not (folder / "config.json").is_file():
         raise WeightsError(
-            "no wav2vec 2.0 folder: it has no config.json", folder, "name a Hugging Face model folder"
+            "not a wav2vec 2.0 folder: it has no config.json", folder, "name a Hugging Face model folder"
         )
     bar_wanted = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
