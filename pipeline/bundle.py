@@ -49,7 +49,7 @@ def weights_folder(source: str | Path) -> Path:
 
 
 def bundle_config(folder: Path, overrides: Iterable[str] = ()) -> PipelineConfig:
-    """Settings that lie beside weights, with `overrides` applied.
+    """Settings stored beside weights, with `overrides` applied.
 
     Raises WeightsError when the folder has none, UsageError when a setting is not valid.
     """

@@ -1,4 +1,4 @@
-"""Options that several commands share, and how a command speaks to people: errors, exit codes."""
+"""Options that several commands share; errors and exit codes."""
 
 from __future__ import annotations
 
@@ -123,16 +123,16 @@ def combine(codes: list[int]) -> int:
 
 
 def complain(error: ForensicError, debug: bool) -> None:
-    """One line on standard error for people, with the traceback when they debug."""
+    """Print `error` as one line on standard error, and its traceback when `debug` is set."""
     print(f"error: {printable(str(error))}", file=sys.stderr)
     trace(error, debug)
 
 
 class OneLine(logging.Formatter):
-    """Warnings as one line each, since the names of files in them are strangers' text."""
+    """Log messages as one line each, because file names in them are untrusted text."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        """The line of `record`, without what a terminal would obey."""
+        """The line of `record`, with control characters escaped."""
         return printable(super().formatMessage(record))
 
 

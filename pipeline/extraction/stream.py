@@ -57,7 +57,7 @@ class ClipExtraction:
     """The stream of clips through one pair of networks.
 
     `ahead` clips are handed to the decoders before the networks get to them. With `claim`, a clip is only worked on
-    by the process that owns its content in the store. `began` hears of every clip when the networks get to it.
+    by the process that owns its content in the store. `began` is called for every clip when the networks get to it.
     """
 
     def __init__(
