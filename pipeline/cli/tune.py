@@ -37,17 +37,12 @@ def tune(
 ) -> None:
     """Calibrate class probabilities, then choose thresholds, merge gap and minimum duration on a labelled split.
 
-    <<<<<<< HEAD
-        The calibration uses the labels of the clips only. The other four settings use interval labels, so they are
-        not weakly supervised; tuning.json beside the weights records this.
-    =======
-        The calibration uses the labels of the clips only. The other four settings use interval labels, so they are not weakly
-        supervised; tuning.json beside the weights records this.
-    >>>>>>> main
+    The calibration uses the labels of the clips only. The other four settings use interval labels, so they are
+    not weakly supervised; tuning.json beside the weights records this.
 
-        \b
-        Example:
-          pipeline tune --dataset LAV-DF/ --weights runs/first/weights --store features/
+    \b
+    Example:
+      pipeline tune --dataset LAV-DF/ --weights runs/first/weights --store features/
     """
     from data.manifest import Manifest
     from pipeline.detector import Pipeline

@@ -39,11 +39,7 @@ class Window:
     @property
     def uncalibrated(self) -> tuple[float, ...]:
         """The uncalibrated probabilities."""
-<<<<<<< HEAD
         return self.raw if self.raw is not None else self.probabilities
-=======
-        return self.said if self.said is not None else self.probabilities
->>>>>>> main
 
     @property
     def predicted(self) -> str:

@@ -61,11 +61,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-<<<<<<< HEAD
 class CalibrationQuality:
-=======
-class Sureness:
->>>>>>> main
     """Calibration quality of the class probabilities of `clips`: mean -ln p, and expected calibration error.
 
     Authentic and forged clips weigh the same. The error is that of P(forged), see `calibration_error`. NaN without any.
@@ -81,11 +77,7 @@ class Tuning:
     """The best settings, and all that were tried, the former thresholds first.
 
     `before` is the metric of the former settings, calibration included; every trial has the new calibration.
-<<<<<<< HEAD
     `quality` is that of the clips that the calibration was fitted to, with the one from before and with the new one.
-=======
-    `sureness` is that of the clips that the calibration was fitted to, with the one from before and with the new one.
->>>>>>> main
     """
 
     config: LocalizeConfig
@@ -105,11 +97,7 @@ class Tuning:
 
     def to_json(self) -> str:
         """The record that is stored with the model."""
-<<<<<<< HEAD
         old, new = self.quality
-=======
-        old, new = self.sureness
->>>>>>> main
         document = {
             "supervision": f"interval labels of the split '{self.split}' were used to choose these settings",
             "dataset": self.dataset,
