@@ -100,7 +100,7 @@ def inside(name: Any) -> str:
 
 
 def seconds(value: Any, what: str) -> float:
-    """`value` as finite seconds >= 0. Raises ValueError or TypeError when it is none."""
+    """`value` as finite seconds >= 0. Raises ValueError or TypeError when it is not."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{what} {value!r} is not a number")
     if not math.isfinite(value) or value < 0:
@@ -109,7 +109,7 @@ def seconds(value: Any, what: str) -> float:
 
 
 def count(value: Any, what: str) -> int:
-    """`value` as a whole number >= 0, 0 for null. Raises ValueError when it is none."""
+    """`value` as a whole number >= 0, 0 for null. Raises ValueError when it is not."""
     if value is None:
         return 0
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:

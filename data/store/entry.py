@@ -209,7 +209,7 @@ class FeatureReader:
 
     @property
     def notes(self) -> dict[str, str]:
-        """Texts kept with the entry, read anew each time.
+        """Texts stored with the entry, read again each time.
 
         Raises StoreError when the file has become unreadable.
         """

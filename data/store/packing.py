@@ -58,7 +58,7 @@ def exclusive(store: FeatureStore) -> Iterator[None]:
 def pack(store: FeatureStore, pack_bytes: int = PACK_BYTES, progress: Progress = lambda _: None) -> Outcome:
     """Roll all loose entries into packs of about `pack_bytes`.
 
-    Each is verified as it lies in its pack; a damaged one stays loose and is told. An entry that is written while this
+    Each is verified inside its pack; a damaged one stays loose and is reported. An entry that is written while this
     runs stays loose. Raises what `exclusive` raises, StoreError when the disk is full.
     """
     outcome = Outcome()

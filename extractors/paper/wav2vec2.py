@@ -40,7 +40,7 @@ class Wav2Vec2:
 
     `dim` is the length C of a vector; `digest` names settings, weights and number format.
 
-    Raises WeightsError when the folder holds no wav2vec 2.0 model with a 320-sample hop.
+    Raises WeightsError when the folder contains no wav2vec 2.0 model with a 320-sample hop.
     """
 
     hop = HOP
@@ -174,7 +174,7 @@ class Wav2Vec2:
 def load_model(folder: Path) -> tuple[torch.nn.Module, int]:
     """The pretrained encoder of a Hugging Face model folder, in evaluation mode, and its vector length C.
 
-    Raises WeightsError when the folder is damaged or holds no wav2vec 2.0 model with a 320-sample hop.
+    Raises WeightsError when the folder is damaged or contains no wav2vec 2.0 model with a 320-sample hop.
     """
     from transformers import Wav2Vec2Config, Wav2Vec2Model
     from transformers.utils import logging as transformers_logging

@@ -1,4 +1,4 @@
-"""What there is to do: the files of a data set, less what the ledger says is done."""
+"""The plan of a run: the files of a data set that the ledger does not list as done."""
 
 from __future__ import annotations
 

@@ -82,9 +82,9 @@ class ClipExtraction:
         self._open: deque[_Clip] = deque()  # clips whose last features are still on their way
 
     def run(self, paths: Iterable[Path | None]) -> Iterator[Extracted]:
-        """What became of each of `paths`, in order of completion; None among them means: finish what was begun.
+        """The result of each of `paths`, in order of completion; None among them means: finish what was begun.
 
-        What is wrong with a clip is in its `error`. Raises StoreError or UsageError when the store cannot be written,
+        The problem of a clip is in its `error`. Raises StoreError or UsageError when the store cannot be written,
         MemoryLimitError or WeightsError when the networks fail; then nothing unfinished is left in the store.
         """
         ahead: deque[_Clip] = deque()

@@ -1,4 +1,4 @@
-"""One track of one clip on its way into the store: its key, its steps, and how much of it could be decoded."""
+"""One track of one clip while it is stored: its key, its steps, and how much of it could be decoded."""
 
 from __future__ import annotations
 

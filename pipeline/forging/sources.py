@@ -1,4 +1,4 @@
-"""The authentic material of a forged data set: clips and voices, who is in them, and each person's split."""
+"""The authentic material of a data set: clips and voices, the people in them, and each person's split."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Voice:
-    """A recording of speech that lends its words to forgeries in clips of its own split."""
+    """A recording of speech whose words are used in forgeries of clips of its own split."""
 
     path: Path
     identity: str

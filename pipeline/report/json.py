@@ -1,4 +1,4 @@
-"""The report as JSON: the only place where its numbers are rounded, and the way back.
+"""The report as JSON: writing, the only place where its numbers are rounded, and reading.
 
 One top-level key per line. Apart from the line `clock` two runs on the same input, weights and settings write the
 same bytes.
@@ -340,7 +340,7 @@ def _read_spans(spans: list[list[float]]) -> tuple[Interval, ...]:
 
 
 def _fit(value: Any, kind: Any) -> Any:
-    """`value` of a JSON document as `kind`, a type as our dataclasses use them; ValueError if it is none."""
+    """`value` of a JSON document as `kind`, the type of a field; ValueError if it does not fit."""
     origin, parts = get_origin(kind), get_args(kind)
     if origin is Literal and value in parts:
         return value

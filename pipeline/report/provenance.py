@@ -1,4 +1,4 @@
-"""What was analysed and with what, as names and values for people; nothing that the report does not say."""
+"""Provenance of a report as names and values in text."""
 
 from __future__ import annotations
 

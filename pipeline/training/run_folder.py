@@ -1,4 +1,4 @@
-"""What a training run leaves on disk: its checkpoint, its metrics and, at the end, a folder of weights."""
+"""The files of a training run: checkpoint, metrics and, at the end, a folder of weights."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Calibration, thresholds, merge gap and minimum length, chosen on a split whose labels are known.
 
-This is the one place where interval labels shape a detector, and what it writes says so. The calibration comes first
+This is the only place where interval labels shape a detector, and its output records this. The calibration comes first
 and uses the classes of the clips alone. Step scores are computed once; the search goes through the settings that turn
 them into intervals.
 """
