@@ -15,6 +15,7 @@ from pipeline.cli.options import (
     Layout,
     Name,
     Overrides,
+    Quiet,
     Split,
     Weights,
     open_store,
@@ -62,6 +63,7 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="Of these samples.")] = 0,
     device: Device = "auto",
     overrides: Overrides = None,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Measure a detector, or anyone's predictions, on a labelled data set.
@@ -99,7 +101,7 @@ def evaluate(
             raise UsageError("features need a place", fix="give --store DIR, or predictions to measure")
         kept = open_store(store)
         manifest = Manifest.load(layout, dataset)
-        with progress() as bar:
+        with progress(quiet=quiet) as bar:
             bar.begin("weights")
             source = weights if weights is not None else "compact"
             detector = Pipeline.from_pretrained(source, device=device, overrides=overrides or (), hook=bar)

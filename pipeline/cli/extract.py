@@ -17,6 +17,7 @@ from pipeline.cli.options import (
     Input,
     Overrides,
     Preset,
+    Quiet,
     Store,
     Weights,
     open_store,
@@ -68,6 +69,7 @@ def extract(
         typer.Option(metavar="PATH|-", help="Write what happens as lines of JSON; - is standard output."),
     ] = None,
     overrides: Overrides = None,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Put features into a store; what is there already is not computed again, and a killed run goes on.
@@ -101,7 +103,7 @@ def extract(
     source, changes = weights_source(weights, preset), tuple(overrides or ())
     # The nodes of a cluster may have devices that this machine lacks.
     chosen = choose_device(device) if engine == "local" or device == "auto" else device
-    with progress() as bar:
+    with progress(quiet=quiet) as bar:
         bar.begin("weights")
         described = describe(source, chosen, changes, bar)
     root, files = _files(input, dataset, split or [])
@@ -120,7 +122,7 @@ def extract(
         lines = sys.stdout if events == "-" else None
         if events is not None and events != "-":
             lines = stack.enter_context(_opened(Path(events)))
-        shown = stack.enter_context(show(sys.stderr))
+        shown = stack.enter_context(show(sys.stderr, quiet))
         tally = Tally(plan, shown, lines)
         stack.callback(_tell, tally, kept, people)  # however the run ends
         execute(plan, _engine(engine, address), order, workers, described, kept, tally)

@@ -56,6 +56,7 @@ Overrides = Annotated[
         "--set", metavar="A.B=C", help="Change a setting, for example localize.onset=0.6. Repeatable."
     ),
 ]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 Debug = Annotated[
     bool, typer.Option("--debug", help="Show the traceback of an error, and what libraries log.")
 ]
