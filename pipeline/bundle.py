@@ -71,24 +71,16 @@ def load_extractors(
 
     Raises WeightsError when weights are missing or do not fit.
     """
-    from extractors.compact.face_traces import FaceTraces
-    from extractors.compact.voice_traces import VoiceTraces
-    from extractors.paper.tsn import TSN
-    from extractors.paper.wav2vec2 import Wav2Vec2
+    from extractors.registry import extractor_class
     from extractors.weights import resolve, weights_sha256
 
-    visual = resolve(config.visual.weights, bundle, hook=hook)
-    audio = resolve(config.audio.weights, bundle, hook=hook)
-    extractors = Extractors(
-        TSN(config.visual, visual, device)
-        if config.visual.network == "tsn"
-        else FaceTraces(config.visual, visual),
-        Wav2Vec2(config.audio, audio, device)
-        if config.audio.network == "wav2vec2"
-        else VoiceTraces(config.audio, audio),
-    )
-    found = ((config.visual.network, visual), (config.audio.network, audio))
-    return extractors, {network: weights_sha256(path) for network, path in found}
+    made = []
+    digests: dict[str, str] = {}
+    for part in (config.visual, config.audio):
+        weights = resolve(part.weights, bundle, hook=hook)
+        made.append(extractor_class(part.network)(part, weights, device))
+        digests[part.network] = weights_sha256(weights)
+    return Extractors(*made), digests
 
 
 class Extraction(NamedTuple):
@@ -131,25 +123,14 @@ def describe(
 
     Raises WeightsError when the extractors' weights are missing, UsageError for bad settings.
     """
-    from extractors.compact.face_traces import face_traces_digest
-    from extractors.compact.voice_traces import voice_traces_digest
-    from extractors.paper.tsn import tsn_digest
-    from extractors.paper.wav2vec2 import wav2vec2_digest
+    from extractors.registry import extractor_class
     from extractors.weights import resolve
 
     config, bundle = _settings_of(source, overrides)
     chosen = choose_device(device)
-    pictures = resolve(config.visual.weights, bundle, hook=hook)
-    sound = resolve(config.audio.weights, bundle, hook=hook)
-    visual = (
-        tsn_digest(config.visual, pictures, chosen)
-        if config.visual.network == "tsn"
-        else face_traces_digest(config.visual, pictures)
-    )
-    audio = (
-        wav2vec2_digest(config.audio, sound, chosen)
-        if config.audio.network == "wav2vec2"
-        else voice_traces_digest(config.audio, sound)
+    visual, audio = (
+        extractor_class(part.network).digest_of(part, resolve(part.weights, bundle, hook=hook), chosen)
+        for part in (config.visual, config.audio)
     )
     return Description(config, setup_digest(visual, audio, config))
 
