@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from configs.loader import ConfigError, load_config, preset_names
 from configs.schema import Calibration, PipelineConfig
@@ -13,6 +13,9 @@ from data.hook import Hook, silent
 from data.store.store import StoreKey
 from pipeline.extraction.keys import Extractors, setup_digest, store_keys
 from pipeline.runtime import choose_device
+
+if TYPE_CHECKING:
+    from models.method import Method
 
 SHIPPED = Path(__file__).parent / "weights"
 """Folder of the weights that come with the package, one folder per preset."""
@@ -81,6 +84,54 @@ def load_extractors(
         made.append(extractor_class(part.network)(part, weights, device))
         digests[part.network] = weights_sha256(weights)
     return Extractors(*made), digests
+
+
+class Bundle(NamedTuple):
+    """All that a weights folder holds, loaded. `weights` maps each network to the SHA-256 of its weights."""
+
+    config: PipelineConfig
+    extractors: Extractors
+    model: Method[Any]
+    device: str
+    weights: dict[str, str]
+
+
+def load_bundle(
+    source: str | Path,
+    preset: str | None = None,
+    device: str = "auto",
+    overrides: Iterable[str] = (),
+    hook: Hook = silent,
+) -> Bundle:
+    """A preset that ships with weights, or a folder that `pipeline train` wrote, with `overrides` of its settings.
+
+    With `preset`, the folder must have been made with that preset. Raises WeightsError when weights are missing,
+    damaged or do not fit the settings, UsageError for a setting or device that cannot be used.
+    """
+    from extractors.weights import weights_sha256
+    from models.weights import load_weights
+
+    folder = weights_folder(source)
+    config = bundle_config(folder, overrides)
+    if preset is not None and config.preset != preset:
+        fix = f"leave --preset out, or use --preset {config.preset}"
+        raise UsageError(f"holds weights of preset '{config.preset}', not '{preset}'", folder, fix)
+    weights = folder / model_file(config)
+    if not weights.is_file():
+        raise WeightsError("the model's weights are missing", weights, _TRAIN.format(preset=config.preset))
+    chosen = choose_device(device)
+    extractors, digests = load_extractors(config, folder, chosen, hook)
+    for name, dim, wanted in (
+        ("visual", extractors.visual.dim, config.model.visual_dim),
+        ("audio", extractors.audio.dim, config.model.audio_dim),
+    ):
+        if dim != wanted:
+            what = f"the {name} extractor gives {dim} numbers a step, not {wanted}"
+            fix = f"set model.{name}_dim={dim} and train, or name the extractor weights it was trained with"
+            raise WeightsError(what, folder, fix)
+    model = load_weights(config.model, weights).to(chosen)
+    digests[config.model.method] = weights_sha256(weights)
+    return Bundle(config, extractors, model, chosen, digests)
 
 
 class Extraction(NamedTuple):
