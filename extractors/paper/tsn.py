@@ -37,6 +37,8 @@ class TSN:
     Raises WeightsError when `weights` do not fit `config.arch`, UsageError for an impossible precision.
     """
 
+    uses_device = True
+
     def __init__(
         self, config: VisualConfig, weights: Path, device: str = "cpu", dtype: Precision = "auto"
     ) -> None:

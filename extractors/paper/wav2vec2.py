@@ -46,6 +46,7 @@ class Wav2Vec2:
 
     hop = HOP
     receptive = RECEPTIVE
+    uses_device = True
 
     def __init__(
         self, config: AudioConfig, weights: Path, device: str = "cpu", dtype: Precision = "auto"

@@ -54,7 +54,8 @@ def extract(
         typer.Option(help="Ray cluster, HOST:PORT or auto [default: one is started on this machine]."),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Workers [default: one a core, or one a GPU].")
+        int | None,
+        typer.Option(min=1, help="Workers [default: one a core, or one a GPU if the networks run there]."),
     ] = None,
     shard: Annotated[
         str | None,
@@ -115,7 +116,7 @@ def extract(
     where = str(source.resolve() if isinstance(source, Path) else source)
     # Workers on other machines have another working directory.
     place = str(kept.root.resolve() if isinstance(kept.root, Path) else kept.root)
-    order = WorkOrder(where, changes, place, chosen)
+    order = WorkOrder(where, changes, place, described.device)
     # With --events - standard output belongs to the events alone.
     people = sys.stderr if events == "-" else sys.stdout
     with ExitStack() as stack:
