@@ -15,8 +15,9 @@ from configs.schema import AudioConfig
 from data.errors import MemoryLimitError, WeightsError
 from extractors.packing import Batcher, WindowSession
 from extractors.paper.fused_wav2vec2 import fuse_model
+from extractors.paper.precision import Precision, choose_dtype
 from extractors.paper.replay import Replay
-from extractors.runtime import Precision, choose_dtype, extractor_digest, inference, is_out_of_memory
+from extractors.runtime import extractor_digest, inference, is_out_of_memory
 from extractors.windows import HOP, RECEPTIVE, SAMPLE_RATE, AudioSteps, Window, cut_windows, samples_through
 from extractors.windows import step_count as step_count  # part of this module's interface
 
@@ -45,6 +46,7 @@ class Wav2Vec2:
 
     hop = HOP
     receptive = RECEPTIVE
+    uses_device = True
 
     def __init__(
         self, config: AudioConfig, weights: Path, device: str = "cpu", dtype: Precision = "auto"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pipeline.cli.options import EXIT_PARTIAL, Debug
+from pipeline.cli.options import EXIT_PARTIAL, Debug, Quiet
 from pipeline.cli.synthesize import Authentic, Seed, Workers, make
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def check(
         int | None,
         typer.Option(min=0, help="Files to inspect, drawn with a fixed seed; 0 for all. [default: 1000]"),
     ] = None,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Check whether a data set is complete. Exit code 0: complete; 4: usable, but incomplete; 3: unusable.
@@ -46,7 +47,7 @@ def check(
     from pipeline.datasets.check import check as look
     from pipeline.progress import progress
 
-    with progress() as bar:
+    with progress(quiet=quiet) as bar:
         bar.begin(str(root))
         found = look(dataset, root, sample if sample is not None else SAMPLE, bar)
     if json is not None:
@@ -61,6 +62,7 @@ def benchmark(
     out: Annotated[Path, typer.Option(help="Output folder for known/, heldout/ and cross/.")],
     seed: Seed = 0,
     workers: Workers = 2,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Make the three data sets of the benchmark from a folder of authentic clips (docs/benchmark.md).
@@ -70,9 +72,9 @@ def benchmark(
       pipeline data benchmark --input authentic/ --out benchmark/
     """
     codes = [
-        make(input, out / "known", "benchmark_known", seed, workers, []),
-        make(input, out / "heldout", "benchmark_heldout", seed, workers, [], splits=("test",)),
-        make(input, out / "cross", "benchmark_cross", seed, workers, []),
+        make(input, out / "known", "benchmark_known", seed, workers, [], quiet=quiet),
+        make(input, out / "heldout", "benchmark_heldout", seed, workers, [], splits=("test",), quiet=quiet),
+        make(input, out / "cross", "benchmark_cross", seed, workers, [], quiet=quiet),
     ]
     raise typer.Exit(max(codes))
 
@@ -89,6 +91,7 @@ def conditions(
         list[str] | None, typer.Option(metavar="NAME", help="Make only this condition. Repeatable.")
     ] = None,
     workers: Workers = 2,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Make the clips of a split again under conditions that training has not seen (docs/results.md).
@@ -110,9 +113,9 @@ def conditions(
         raise UsageError("lies inside --root", out, "choose a folder elsewhere with --out")
     batches = [plan(name, root, split, seed) for name in only or CONDITIONS]
     check_folder(out, "--out")
-    made = []
+    made, bar = [], progress(quiet=quiet)
     for batch in batches:
-        with progress() as bar:
+        with bar:
             bar.begin(str(out))
             made.append(make_condition(batch, out / batch.condition, workers, bar))
         if made[-1] is not None:
@@ -135,12 +138,12 @@ def describe(
 
 
 @app.command()
-def shortcuts(root: Root, debug: Debug = False) -> None:
+def shortcuts(root: Root, quiet: Quiet = False, debug: Debug = False) -> None:
     """Test a data set for shortcuts: trivial classifiers must stay at chance level. Exit code 1 if one does not."""
     from pipeline.datasets.shortcuts import find_shortcuts
     from pipeline.progress import progress
 
-    with progress() as bar:
+    with progress(quiet=quiet) as bar:
         bar.begin(str(root))
         findings = find_shortcuts(root, hook=bar)
     for finding in findings:

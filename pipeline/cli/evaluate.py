@@ -15,6 +15,7 @@ from pipeline.cli.options import (
     Layout,
     Name,
     Overrides,
+    Quiet,
     Split,
     Weights,
     open_store,
@@ -65,6 +66,7 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="Random seed of the bootstrap.")] = 0,
     device: Device = "auto",
     overrides: Overrides = None,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Evaluate a detector, or predictions from a file, on a labelled data set.
@@ -104,7 +106,7 @@ def evaluate(
             )
         kept = open_store(store)
         manifest = Manifest.load(layout, dataset)
-        with progress() as bar:
+        with progress(quiet=quiet) as bar:
             bar.begin("weights")
             source = weights if weights is not None else "compact"
             detector = Pipeline.from_pretrained(source, device=device, overrides=overrides or (), hook=bar)

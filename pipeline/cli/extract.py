@@ -17,6 +17,7 @@ from pipeline.cli.options import (
     Input,
     Overrides,
     Preset,
+    Quiet,
     Store,
     Weights,
     open_store,
@@ -53,7 +54,10 @@ def extract(
         typer.Option(help="Ray cluster, HOST:PORT or auto [default: one is started on this machine]."),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Number of workers [default: one per core, or one per GPU].")
+        int | None,
+        typer.Option(
+            min=1, help="Number of workers [default: one per core, or one per GPU if the networks run there]."
+        ),
     ] = None,
     shard: Annotated[
         str | None,
@@ -68,6 +72,7 @@ def extract(
         typer.Option(metavar="PATH|-", help="Write progress events as JSON lines; - is standard output."),
     ] = None,
     overrides: Overrides = None,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Extract features into a store; those already there are kept, and an interrupted run resumes.
@@ -101,7 +106,7 @@ def extract(
     source, changes = weights_source(weights, preset), tuple(overrides or ())
     # The nodes of a cluster may have devices that this machine lacks.
     chosen = choose_device(device) if engine == "local" or device == "auto" else device
-    with progress() as bar:
+    with progress(quiet=quiet) as bar:
         bar.begin("weights")
         described = describe(source, chosen, changes, bar)
     root, files = _files(input, dataset, split or [])
@@ -113,14 +118,14 @@ def extract(
     where = str(source.resolve() if isinstance(source, Path) else source)
     # Workers on other machines have another working directory.
     place = str(kept.root.resolve() if isinstance(kept.root, Path) else kept.root)
-    order = WorkOrder(where, changes, place, chosen)
+    order = WorkOrder(where, changes, place, described.device)
     # With --events - standard output belongs to the events alone.
     people = sys.stderr if events == "-" else sys.stdout
     with ExitStack() as stack:
         lines = sys.stdout if events == "-" else None
         if events is not None and events != "-":
             lines = stack.enter_context(_opened(Path(events)))
-        shown = stack.enter_context(show(sys.stderr))
+        shown = stack.enter_context(show(sys.stderr, quiet))
         tally = Tally(plan, shown, lines)
         stack.callback(_tell, tally, kept, people)  # however the run ends
         execute(plan, _engine(engine, address), order, workers, described, kept, tally)

@@ -73,6 +73,7 @@ Overrides = Annotated[
         help="Change a setting, for example localize.onset=0.6. Repeatable; `--set help` lists all settings.",
     ),
 ]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks, and the log messages of libraries.")]
 
 

@@ -12,6 +12,7 @@ from data.errors import InputError, UsageError
 from data.text import printable
 from pipeline.cli.options import (
     Debug,
+    Quiet,
     combine,
     complain,
 )
@@ -57,6 +58,7 @@ def report(
         Literal["svg", "png"] | None, typer.Option(help="Draw the score curves as a figure for a paper.")
     ] = None,
     embed_video: EmbedVideo = False,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Write pages, exports and figures again from the JSON of earlier runs; no model is needed.
@@ -88,7 +90,7 @@ def report(
         exports=cast("list[Form]", export or []),
         figure=figure,
     )
-    codes = list[int]()
+    codes, bar = list[int](), progress(quiet=quiet)
     with outputs:
         for file in files:
             name = file.with_name(file.name.removesuffix(".json"))
@@ -112,7 +114,7 @@ def report(
                         "is not the analysed file" if media.is_file() else "does not hold the analysed file"
                     )
                     raise UsageError(what, media, "name that file, or leave --media out")
-                with progress() as bar:
+                with bar:
                     bar.begin(printable(str(file)))
                     drawn = partial(gather, path, found, DecodeConfig(), embed_video, bar) if path else None
                     outputs.render(name, found, path, drawn)

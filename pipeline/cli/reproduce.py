@@ -13,6 +13,7 @@ from pipeline.cli.options import (
     Device,
     Overrides,
     Preset,
+    Quiet,
     Weights,
     open_store,
     weights_source,
@@ -55,6 +56,7 @@ def reproduce(
     ] = 0,
     device: Device = "auto",
     overrides: Overrides = None,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Reproduce a table or figure of the paper from raw video: extract, train, evaluate, compare.
@@ -94,7 +96,7 @@ def reproduce(
     kept = open_store(store if store is not None else str(out / "features"))
     manifest = Manifest.load(dataset, root)
     target = Manifest.load(other_dataset, other) if other is not None else manifest
-    with progress() as bar:
+    with progress(quiet=quiet) as bar:
         bar.begin("weights")
         setup = extraction(weights_source(weights, preset), device, overrides or (), bar)
         split = evaluation_split(target)

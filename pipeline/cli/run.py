@@ -17,6 +17,7 @@ from pipeline.cli.options import (
     Input,
     Overrides,
     Preset,
+    Quiet,
     Weights,
     combine,
     complain,
@@ -26,7 +27,11 @@ from pipeline.cli.options import (
 from pipeline.cli.report import EmbedVideo, Exports, _written
 
 if TYPE_CHECKING:
+    from configs.schema import DecodeConfig
+    from data.hook import Hook
     from pipeline.report.exports import Form
+    from pipeline.report.model import Report
+    from pipeline.report.pictures import Pictures
 
 
 def run(
@@ -59,6 +64,7 @@ def run(
         ),
     ] = True,
     overrides: Overrides = None,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Analyse a video, or every video of a folder: forged intervals, scores and a report.
@@ -97,31 +103,34 @@ def run(
     from pipeline.detector import Pipeline
     from pipeline.progress import progress
     from pipeline.report.folder import table
-    from pipeline.report.pictures import gather
     from pipeline.report.rows import summary
 
-    with progress() as bar:
+    bar = progress(quiet=quiet)
+    with bar:
         bar.begin("weights")
         detector = Pipeline.from_pretrained(
             weights_source(weights, preset), preset=preset, device=device, overrides=overrides or (), hook=bar
         )
     codes = list[int]()
     with outputs:
-        for name in files:
+        for number, name in enumerate(files, 1):
             path = base / name
+            label = printable(str(name)) + (f" ({number} of {len(files)})" if len(files) > 1 else "")
             try:
-                with progress() as bar:
-                    bar.begin(printable(str(name)))
+                with bar:
+                    bar.begin(label)
                     report = detector(path, route=route, store=kept, hook=bar)
             except ForensicError as error:
                 outputs.add_error(name, error)
                 complain(error, debug)
                 codes.append(error.exit_code)
             else:
-                with progress() as bar:
-                    bar.begin(printable(str(name)))
+                with bar:
+                    bar.begin(label)
                     decode = detector.config.decode
-                    outputs.add(name, report, path, partial(gather, path, report, decode, embed_video, bar))
+                    outputs.add(
+                        name, report, path, partial(_pictures, path, report, decode, embed_video, bar)
+                    )
                 print("\n".join(summary(report, str(name))), file=people)
                 codes.append(0 if report.complete else EXIT_PARTIAL)
     if input.is_dir():
@@ -129,3 +138,10 @@ def run(
     if outputs.written:
         print(_written(outputs.written, target), file=people)
     raise typer.Exit(combine(codes))
+
+
+def _pictures(path: Path, report: Report, decode: DecodeConfig, embed_video: bool, hook: Hook) -> Pictures:
+    """Called when the JSON is on disk, for a page alone: what makes pictures is not loaded for anything else."""
+    from pipeline.report.pictures import gather
+
+    return gather(path, report, decode, embed_video, hook)

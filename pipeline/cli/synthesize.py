@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from pipeline.cli.options import EXIT_PARTIAL, Debug, Overrides
+from pipeline.cli.options import EXIT_PARTIAL, Debug, Overrides, Quiet
 
 Authentic = Annotated[
     Path,
@@ -32,6 +32,7 @@ def synthesize(
     seed: Seed = 0,
     workers: Workers = 2,
     overrides: Overrides = None,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Make a labelled data set from authentic clips by forging spans of their picture and sound.
@@ -43,7 +44,7 @@ def synthesize(
     Example:
       pipeline synthesize --input authentic/ --out dataset/ --seed 1
     """
-    raise typer.Exit(make(input, out, preset, seed, workers, overrides or []))
+    raise typer.Exit(make(input, out, preset, seed, workers, overrides or [], quiet=quiet))
 
 
 def make(
@@ -54,6 +55,7 @@ def make(
     workers: int,
     overrides: list[str],
     splits: tuple[str, ...] = ("train", "dev", "test"),
+    quiet: bool = False,
 ) -> int:
     """Make the data set that the settings called `name` describe, and say what it consists of.
 
@@ -77,7 +79,7 @@ def make(
     if out.resolve().is_relative_to(source.resolve()):
         raise UsageError("lies inside --input", out, "choose a folder elsewhere with --out")
     check_folder(out, "--out")
-    with progress() as bar:
+    with progress(quiet=quiet) as bar:
         bar.begin(str(out))
         made = plan(source, config, seed, splits, bar)
     space = estimate(made, out)
@@ -85,7 +87,7 @@ def make(
         f"{out}: {space.clips} clips, {space.duration_s / 60:.0f} min, about {space.needed_bytes / 1e6:.0f} MB"
         f" ({space.free_bytes / 1e6:.0f} MB free)"
     )
-    with progress() as bar:
+    with progress(quiet=quiet) as bar:
         bar.begin(str(out))
         path = write(made, out, workers, bar)
     print("\n".join(look(out).text()))

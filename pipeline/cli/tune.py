@@ -13,6 +13,7 @@ from pipeline.cli.options import (
     Device,
     Layout,
     Name,
+    Quiet,
     Split,
     Store,
     open_store,
@@ -33,6 +34,7 @@ def tune(
         int, typer.Option(min=1, help="Use at most this many clips, drawn with a fixed seed.")
     ] = 2000,
     device: Device = "auto",
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Calibrate class probabilities, then choose thresholds, merge gap and minimum duration on a labelled split.
@@ -52,7 +54,7 @@ def tune(
 
     manifest = Manifest.load(layout, dataset)
     kept = open_store(store)
-    with progress() as bar:
+    with progress(quiet=quiet) as bar:
         bar.begin("weights")
         detector = Pipeline.from_pretrained(weights, device=device, hook=bar)
         bar.begin(str(dataset))

@@ -148,7 +148,7 @@ def load(path: Path) -> Report | ErrorEntry:
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror})", path, "check the file") from error
     except UnicodeDecodeError:
-        raise InputError("not an RT-DeepLoc report (it is not UTF-8 text)", path, _AGAIN) from None
+        raise InputError("not an RT-DeepLoc report (not UTF-8 text)", path, _AGAIN) from None
 
 
 def _document(text: str) -> dict[str, Any]:
@@ -240,7 +240,7 @@ def _report(document: dict[str, Any]) -> Report:
         )
     except _BAD as error:
         raise InputError(
-            f"not a valid RT-DeepLoc report ({str(error) or type(error).__name__})", fix=_AGAIN
+            f"not an RT-DeepLoc report ({str(error) or type(error).__name__})", fix=_AGAIN
         ) from None
 
 

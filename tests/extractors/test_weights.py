@@ -36,7 +36,7 @@ def test_local_paths_are_taken_as_they_are(tmp_path: Path) -> None:
 
 
 def test_missing_local_path_is_named() -> None:
-    with pytest.raises(WeightsError, match=r"no/such/file\.pth: no such weights") as caught:
+    with pytest.raises(WeightsError, match=r"no/such/file\.pth: weights not found") as caught:
         resolve("no/such/file.pth", None)
     assert caught.value.exit_code == 5
 

@@ -141,7 +141,7 @@ def test_predictions_with_faults_are_never_scored(cli: Cli, tmp_path: Path) -> N
     [
         (("--weights", "w", "--predictions", "p"), "not both"),
         (("--store", "s", "--scores", "p"), "not both"),
-        (("--weights", "w"), "features need a place; give --store DIR"),
+        (("--weights", "w"), "a detector is evaluated from stored features; give --store DIR"),
         (("--predictions", "p", "--protocol", "fair"), "none of honest, lavdf"),
     ],
 )

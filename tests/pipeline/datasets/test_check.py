@@ -94,7 +94,7 @@ def test_the_published_figures_add_up() -> None:
 def test_absent_clips_make_it_incomplete(root: Path) -> None:
     (root / "train/000001.mp4").unlink()
     found = check("lavdf", root)
-    assert found.verdict == "incomplete: 1 of 4 clips are absent"
+    assert found.verdict == "incomplete: 1 of 4 clips are missing"
     assert found.exit_code == 4
     assert (found.missing, found.present) == (("train/000001.mp4",), 3)
 
@@ -200,11 +200,11 @@ def test_empty_cut_and_foreign_files_are_found_without_decoding(root: Path) -> N
     (root / "dev/000002.mp4").write_bytes(whole[: len(whole) // 2])
     (root / "test/000003.mp4").write_bytes(b"<html>quota exceeded</html>")
     found = check("lavdf", root)
-    assert found.verdict == "incomplete: 3 of 4 files looked into are damaged"
+    assert found.verdict == "incomplete: 3 of 4 inspected files are damaged"
     assert list(found.broken) == ["dev/000002.mp4", "test/000003.mp4", "train/000000.mp4"]
     assert found.broken["train/000000.mp4"] == "is empty (0 bytes)"
     assert "cut off" in found.broken["dev/000002.mp4"]
-    assert "no MP4 file" in found.broken["test/000003.mp4"]
+    assert "not an MP4 file" in found.broken["test/000003.mp4"]
 
 
 def test_links_to_clips_are_clips(root: Path) -> None:
@@ -226,7 +226,7 @@ def test_the_sample_is_the_same_every_time_and_no_larger_than_asked(root: Path, 
     assert first.looked_into == len(first.broken) == 20
     assert first.broken == second.broken
     assert list(first.broken) != [sample.file.as_posix() for sample in many[:20]]
-    assert first.findings[-1].fix.endswith("look into all with --sample 0")
+    assert first.findings[-1].fix.endswith("inspect all with --sample 0")
     assert check("lavdf", root, sample=0).looked_into == 60
 
 
@@ -324,7 +324,7 @@ def test_the_command_shows_a_table_and_ends_with_the_verdict(cli: Callable[..., 
         ["dev", "0", "0", "1", "0", "1", "1"],
         ["test", "0", "0", "0", "1", "1", "1"],
     ]
-    assert lines[4] == "4 clips are there, 0 are absent, 4 files inspected"
+    assert lines[4] == "4 clips found, 0 missing, 4 files inspected"
     assert lines[-1] == "complete"
 
 
@@ -342,7 +342,7 @@ def test_the_command_exits_with_the_verdict_and_writes_all_names(cli: Callable[.
     assert written["broken"] == {"test/000003.mp4": "is empty (0 bytes)"}
     assert written["clips"]["test"] == {"both": 2}
     assert (
-        "incomplete: 1 of 5 clips are absent (first: train/000000.mp4); unpack the archive again"
+        "incomplete: 1 of 5 clips are missing (first: train/000000.mp4); unpack the archive again"
         in answer.out
     )
 

@@ -129,13 +129,13 @@ def test_the_report_calls_itself_an_indication() -> None:
 def test_what_is_no_report_is_refused(damage: Any) -> None:
     document = json.loads(dumps(report()))
     damage(document)
-    with pytest.raises(InputError, match="not a report"):
+    with pytest.raises(InputError, match="not an RT-DeepLoc report"):
         loads(json.dumps(document))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "null"])
 def test_what_is_no_object_is_refused(text: str) -> None:
-    with pytest.raises(InputError, match="not a report"):
+    with pytest.raises(InputError, match="not an RT-DeepLoc report"):
         loads(text)
 
 
