@@ -34,6 +34,7 @@ class DecordBackend:
         """See `Backend.frames`; decord turns and scales."""
         if info.video is None:
             raise InputError("has no video track", info.path)
+        _refuse_choice(info, "video")
         width, height = upright_size(info.video, short_side)
         reader = _opened("VideoReader", info, num_threads=self._threads, width=width, height=height)
         times_s = reader.get_frame_timestamp(range(len(reader)))
@@ -50,11 +51,21 @@ class DecordBackend:
         """See `Backend.audio`; decord knows no timestamps of sound, so the track is taken to be whole."""
         if info.audio is None:
             raise InputError("has no audio track", info.path)
+        _refuse_choice(info, "audio")
         reader = _opened("AudioReader", info, sample_rate=sample_rate, mono=True)
         total, step = reader.shape[1], round(BLOCK_S * sample_rate)
         for first in range(0, total, step):
             samples = reader[first : min(first + step, total)].asnumpy()
             yield AudioBlock(first / sample_rate, np.ascontiguousarray(samples.reshape(-1), np.float32))
+
+
+def _refuse_choice(info: MediaInfo, kind: str) -> None:
+    if any(other.kind == kind and other.evidence for other in info.others):
+        raise InputError(
+            f"has several {kind} tracks, among which decord cannot choose",
+            info.path,
+            "set decode.backend=pyav",
+        )
 
 
 def _opened(reader: str, info: MediaInfo, **options: Any) -> Any:

@@ -69,7 +69,7 @@ class FFmpegBackend:
             raise InputError("has no video track", info.path)
         width, height = upright_size(info.video, short_side)
         stream = (
-            _source(info.path, self._threads)["V:0"]
+            _source(info.path, self._threads)[str(info.video.track)]
             .filter("scale", width, height, flags=SCALE_FLAGS)
             .filter("format", "rgb24")
             .filter("settb", "AVTB")
@@ -98,7 +98,7 @@ class FFmpegBackend:
             raise InputError("has no audio track", info.path)
         rate = info.audio.sample_rate
         stream = (
-            _source(info.path, self._threads)["a:0"]
+            _source(info.path, self._threads)[str(info.audio.track)]
             .filter("aresample", rate, ochl="mono", osf="flt", rematrix_maxval=1.0)
             .filter("asettb", f"1/{rate}")
             .filter("ashowinfo")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import InputError
-from data.media import AudioBlock, MediaInfo
-from pipeline.media.base import CONTAINERS, Shown, scaled_size
+from data.media import AudioBlock, AudioStream, MediaInfo, Splice, VideoStream
+from pipeline.media.base import CONTAINERS, Shown, display_size, scaled_size
+from pipeline.media.survey import READ_FAILURES, shifts
 
 SCALE_FLAGS = "bilinear+accurate_rnd+bitexact"
 """Flags of FFmpeg's scaler; bit-exact, so that a feature does not depend on the CPU's vector instructions."""
-READ_FAILURES = 64
-"""Failed reads in a row after which the rest of a file counts as lost."""
 JUMP_S = 0.010
 """Audio timestamps may stray this far from the sample count; half of the shortest common codec frame."""
 
@@ -42,13 +41,9 @@ def is_picture_track(stream: Any) -> bool:
     return stream.type == "video" and not stream.disposition & still
 
 
-def first_track(container: av.container.InputContainer, kind: str, threads: int) -> Any:
-    """The stream that is analysed: the first of `kind` ("video" or "audio") with a decoder, on `threads` threads."""
-    stream: Any = next(
-        s
-        for s in container.streams
-        if s.type == kind and s.codec_context is not None and (kind != "video" or is_picture_track(s))
-    )
+def track_of(container: av.container.InputContainer, track: VideoStream | AudioStream, threads: int) -> Any:
+    """The stream of `container` that is analysed, on `threads` threads."""
+    stream: Any = container.streams[track.track]
     stream.thread_type = "AUTO"
     stream.codec_context.thread_count = threads
     return stream
@@ -107,10 +102,12 @@ class PyAVBackend:
         scaler = Scaler(self._threads)
         size: tuple[int, int] | None = None
         next_s = info.video.start_s
-        for frame in self._track(info, "video"):
+        for frame in self._track(info, info.video):
             turn = orientation(frame)
             if size is None:
-                width, height = scaled_size(frame.width, frame.height, short_side)
+                width, height = scaled_size(
+                    *display_size(frame.width, frame.height, info.video.pixel_aspect), short_side
+                )
                 size = (height, width) if turn[0] else (width, height)
             width, height = (size[1], size[0]) if turn[0] else size
             duration_s = float(frame.duration * frame.time_base) if frame.duration else nominal_s
@@ -124,7 +121,7 @@ class PyAVBackend:
             raise InputError("has no audio track", info.path)
         run: Run | None = None
         next_s = info.audio.start_s
-        for frame in self._track(info, "audio"):
+        for frame in self._track(info, info.audio):
             start_s = (
                 _seconds(frame.pts, frame.time_base) - info.origin_s if frame.pts is not None else next_s
             )
@@ -137,17 +134,22 @@ class PyAVBackend:
         if run is not None:
             yield from run.push(None)
 
-    def _track(self, info: MediaInfo, kind: str) -> Iterator[Any]:
+    def _track(self, info: MediaInfo, track: VideoStream | AudioStream) -> Iterator[Any]:
         try:
             container = open_container(info.path)
         except av.error.FFmpegError as error:
             raise InputError(f"cannot be opened: {error.strerror}", info.path, "check the file") from error
         with container:
-            yield from self.decoded(container, first_track(container, kind, self._threads))
+            yield from self.decoded(container, track_of(container, track, self._threads), track.splices)
 
-    def decoded(self, container: av.container.InputContainer, stream: Any) -> Iterator[Any]:
-        """Undamaged frames of `stream` from where the container stands; the others are counted."""
-        for packet in self._packets(container, stream):
+    def decoded(
+        self, container: av.container.InputContainer, stream: Any, splices: Sequence[Splice] = ()
+    ) -> Iterator[Any]:
+        """Undamaged frames of `stream` from where the container stands; the others are counted.
+
+        `splices` count the packets from the start of the file, so with them the container must stand there.
+        """
+        for packet in shifts(self._packets(container, stream), splices):
             try:
                 decoded = packet.decode()
             except MemoryError:
