@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from configs.schema import PipelineConfig
 from data.errors import ForensicError, UsageError, WeightsError
 from data.hook import Hook, silent
+from data.media import TrackChoice
 from data.store.store import FeatureStore
 from pipeline.bundle import (
     _TRAIN,
@@ -25,7 +26,7 @@ from pipeline.bundle import (
     weights_folder,
 )
 from pipeline.extraction.extract import ClipFeatures, extract_clip
-from pipeline.extraction.keys import Extractors
+from pipeline.extraction.keys import ANY, Extractors
 from pipeline.localization.assess import assess, caution
 from pipeline.localization.localize import localize
 from pipeline.localization.scores import MODALITY, Route
@@ -102,8 +103,9 @@ class Pipeline:
         route: Route = "auto",
         store: FeatureStore | None = None,
         hook: Hook = silent,
+        tracks: TrackChoice = ANY,
     ) -> Report:
-        """Analyse one file.
+        """Analyse one file; of its tracks those of `tracks`, or those of the rule (see `pipeline.media.choose`).
 
         Features are kept in `store`, or in a temporary folder for the length of the call. Raises InputError,
         MemoryLimitError, StoreError or UsageError, each naming the file.
@@ -114,13 +116,13 @@ class Pipeline:
         try:
             if store is not None:
                 scores, clip = self._analyse(
-                    extract_clip(path, self.extractors, store, self.config, hook), hook
+                    extract_clip(path, self.extractors, store, self.config, hook, tracks), hook
                 )
             else:
                 with tempfile.TemporaryDirectory(prefix="rt-deeploc-") as folder:
                     kept = FeatureStore(Path(folder))
                     scores, clip = self._analyse(
-                        extract_clip(path, self.extractors, kept, self.config, hook), hook
+                        extract_clip(path, self.extractors, kept, self.config, hook, tracks), hook
                     )
         except ForensicError as error:
             if error.path is None:

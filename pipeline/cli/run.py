@@ -44,6 +44,12 @@ def run(
         Literal["auto", "visual", "audio", "joint", "all"],
         typer.Option(help="Branch that intervals come from; auto follows the predicted class."),
     ] = "auto",
+    video_track: Annotated[
+        int | None, typer.Option(min=0, help="Picture track to analyse, as numbered in the report.")
+    ] = None,
+    audio_track: Annotated[
+        int | None, typer.Option(min=0, help="Sound track to analyse, as numbered in the report.")
+    ] = None,
     json: Annotated[
         str | None, typer.Option(metavar="PATH|-", help="One JSON document; - is standard output.")
     ] = None,
@@ -69,6 +75,7 @@ def run(
     """
     from functools import partial
 
+    from data.media import TrackChoice
     from pipeline.extraction.extract import find_clips
     from pipeline.report.outputs import Outputs
 
@@ -102,14 +109,14 @@ def run(
         detector = Pipeline.from_pretrained(
             weights_source(weights, preset), preset=preset, device=device, overrides=overrides or (), hook=bar
         )
-    codes = list[int]()
+    codes, tracks = list[int](), TrackChoice(video_track, audio_track)
     with outputs:
         for name in files:
             path = base / name
             try:
                 with progress() as bar:
                     bar.begin(printable(str(name)))
-                    report = detector(path, route=route, store=kept, hook=bar)
+                    report = detector(path, route=route, store=kept, hook=bar, tracks=tracks)
             except ForensicError as error:
                 outputs.add_error(name, error)
                 complain(error, debug)

@@ -10,10 +10,10 @@ from configs.schema import PipelineConfig
 from data.errors import ForensicError, InputError
 from data.hook import Hook, silent
 from data.manifest import Manifest
-from data.media import MediaInfo, StreamCoverage
+from data.media import MediaInfo, StreamCoverage, TrackChoice
 from data.store.ledger import Ledger, known_sha256
 from data.store.store import FeatureReader, FeatureStore
-from pipeline.extraction.keys import Extractors, store_keys
+from pipeline.extraction.keys import ANY, Extractors, store_keys
 from pipeline.extraction.stream import ClipExtraction
 from pipeline.media.decoder import DecodePool
 
@@ -59,20 +59,21 @@ def extract_clip(
     store: FeatureStore,
     config: PipelineConfig,
     hook: Hook = silent,
+    choice: TrackChoice = ANY,
 ) -> ClipFeatures:
-    """Features of one clip, decoded only where `store` lacks them.
+    """Features of one clip, of the tracks of `choice`, decoded only where `store` lacks them.
 
     Steps without media, or with nothing in them to judge, are stored as invalid. Raises InputError when the file
     cannot be read or neither track holds anything, MemoryLimitError when memory runs out, StoreError or UsageError
     when the store cannot be written.
     """
     with decode_pool(config) as pool:
-        stream = ClipExtraction(extractors, store, config, pool, hook=hook)
+        stream = ClipExtraction(extractors, store, config, pool, hook=hook, choice=choice)
         (clip,) = stream.run([path])
     if clip.error is not None:
         raise clip.error
     assert clip.info is not None
-    keys = store_keys(clip.sha256, extractors, config)
+    keys = store_keys(clip.sha256, extractors, config, choice)
     readers = {
         name: store.reader(keys[name]) if track is not None and track.decoded_s > 0 else None
         for name, track in clip.coverage.items()

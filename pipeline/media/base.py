@@ -64,10 +64,12 @@ class Shown(Protocol):
 class Backend(Protocol):
     """A decoder of one clip. It reads local files only and holds a bounded number of frames at a time.
 
-    `errors` counts damaged packets and pictures met so far; they are left out, not guessed.
+    `errors` counts damaged packets and pictures met so far; they are left out, not guessed. `notes` are clauses about
+    how a track was read to its end.
     """
 
     errors: int
+    notes: tuple[str, ...]
 
     def frames(self, info: MediaInfo, short_side: int | None) -> Iterator[Shown]:
         """Every frame of the video track in order of presentation, timed from `info.origin_s`, upright.

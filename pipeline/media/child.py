@@ -140,7 +140,7 @@ def _sound(info: MediaInfo, task: dict[str, Any], writer: Writer) -> None:
     for batch in place_audio(blocks, rate, task["batch_s"], tally):
         writer.audio(batch)
     coverage = meter.coverage(info, tally)
-    writer.covered("audio", replace(coverage, notes=getattr(decoder, "notes", ())))
+    writer.covered("audio", replace(coverage, notes=decoder.notes))
 
 
 def _watched(items: Iterator[T], limit_s: float, writer: Writer, meter: Callable[[T], None]) -> Iterator[T]:

@@ -25,6 +25,7 @@ class DecordBackend:
 
     def __init__(self, threads: int = 2) -> None:
         self.errors = 0
+        self.notes: tuple[str, ...] = ()
         self._threads = threads
         if importlib.util.find_spec("decord") is None:
             fix = "pip install decord==0.6.0 (Linux and Windows on x86-64 only), or set decode.backend=pyav"

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from data.errors import InputError
 from data.media import AudioBlock, AudioStream, MediaInfo, Splice, VideoStream
 from pipeline.media.base import CONTAINERS, Shown, display_size, scaled_size
+from pipeline.media.mix import Mix
 from pipeline.media.survey import READ_FAILURES, shifts
 
 SCALE_FLAGS = "bilinear+accurate_rnd+bitexact"
@@ -92,6 +93,7 @@ class PyAVBackend:
 
     def __init__(self, threads: int = 2) -> None:
         self.errors = 0
+        self.notes: tuple[str, ...] = ()
         self._threads = threads
 
     def frames(self, info: MediaInfo, short_side: int | None) -> Iterator[Shown]:
@@ -120,7 +122,7 @@ class PyAVBackend:
         if info.audio is None:
             raise InputError("has no audio track", info.path)
         run: Run | None = None
-        next_s = info.audio.start_s
+        next_s, lost_s = info.audio.start_s, 0.0
         for frame in self._track(info, info.audio):
             start_s = (
                 _seconds(frame.pts, frame.time_base) - info.origin_s if frame.pts is not None else next_s
@@ -129,10 +131,16 @@ class PyAVBackend:
             if run is None or not run.continues(start_s, frame):
                 if run is not None:
                     yield from run.push(None)
+                    lost_s += run.lost_s
                 run = Run(start_s, frame, sample_rate)
             yield from run.push(frame)
         if run is not None:
             yield from run.push(None)
+            lost_s += run.lost_s
+        if lost_s:
+            self.notes = (
+                f"its channels cancel out, or drown the loudest, for {lost_s:.1f} s: that one was heard alone",
+            )
 
     def _track(self, info: MediaInfo, track: VideoStream | AudioStream) -> Iterator[Any]:
         try:
@@ -227,7 +235,8 @@ class Run:
     """One unbroken stretch of audio on its way through the resampler.
 
     Output is placed by counting samples from the start of the stretch: the resampler's delay then never shifts
-    anything, because what it holds back comes out on `push(None)`.
+    anything, because what it holds back comes out on `push(None)`. `lost_s` are the seconds in which the mean of the
+    channels was not taken, see `Mix`.
     """
 
     def __init__(self, start_s: float, frame: Any, sample_rate: int) -> None:
@@ -236,6 +245,13 @@ class Run:
         self._source = (frame.sample_rate, frame.format.name, frame.layout.name)
         # Without rematrix_maxval, FFmpeg mixes float stereo to mono 3 dB louder than integer stereo.
         self._resampler = av.AudioResampler("flt", "mono", sample_rate, options={"rematrix_maxval": "1.0"})
+        self._count = int(frame.layout.nb_channels)
+        self._mix = Mix(sample_rate) if self._count > 1 else None
+        self._each = av.AudioResampler("fltp", frame.layout, sample_rate)
+
+    @property
+    def lost_s(self) -> float:
+        return self._mix.lost_s if self._mix is not None else 0.0
 
     def continues(self, start_s: float, frame: Any) -> bool:
         """Whether `frame` follows without a hole, an overlap or a change of format."""
@@ -247,10 +263,22 @@ class Run:
         if frame is not None:
             self._pushed += frame.samples
             frame.pts = None
-        for piece in self._resampler.resample(frame):
-            samples = np.ascontiguousarray(piece.to_ndarray().reshape(-1), dtype=np.float32)
-            yield AudioBlock(self._start_s + self._emitted / self._rate, samples)
-            self._emitted += len(samples)
+        mono = [piece.to_ndarray().reshape(-1) for piece in self._resampler.resample(frame)]
+        if self._mix is not None:
+            each = [piece.to_ndarray() for piece in self._each.resample(frame)]
+            none = np.zeros((self._count, 0), np.float32)
+            mono = [
+                self._mix.push(
+                    np.concatenate([*mono, np.zeros(0, np.float32)]),
+                    np.concatenate([*each, none], axis=1),
+                    last=frame is None,
+                )
+            ]
+        for piece in mono:
+            samples = np.ascontiguousarray(piece, dtype=np.float32)
+            if len(samples):
+                yield AudioBlock(self._start_s + self._emitted / self._rate, samples)
+                self._emitted += len(samples)
 
 
 def _seconds(ticks: int, time_base: Any) -> float:

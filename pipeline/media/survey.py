@@ -99,7 +99,8 @@ def survey(
 ) -> tuple[dict[int, TrackSurvey], int]:
     """What each track of the opened `container` holds, by its number, and the byte behind the last packet found.
 
-    `fragments` says that it is an MP4 of fragments. Damage is read over as in decoding. The container stands at its end then.
+    `fragments` says that it is an MP4 of fragments. Damage is read over as in decoding. The container stands at
+    its end then.
     """
     found = {stream.index: TrackSurvey(length_s=_length_s(stream)) for stream in container.streams}
     jumps = _clock_jumps(container)

@@ -97,6 +97,10 @@ def summary(report: Report, name: str) -> list[str]:
     if not found and report.label not in ("real", ABSTAINED):
         lines.append("  no single span stands out")
     lines.append("  analysed: " + ", ".join(_analysed(report)))
+    if abs(report.input.origin_s) >= 0.001:
+        lines.append(
+            f"  times count from the start of the clip, {report.input.origin_s:.3f} s on its own clock"
+        )
     lines += [f"  warning: {warning}" for warning in report.warnings]
     factor = report.clock.real_time_factor
     speed = f", {factor:.2f} s per second of media" if factor is not None else ""
