@@ -32,6 +32,9 @@ def check(
         int | None,
         typer.Option(min=0, help="Files to look into, drawn with a fixed seed; 0 for all. [default: 1000]"),
     ] = None,
+    subset: Annotated[
+        bool, typer.Option("--subset", help="It is part of a set on purpose: absent clips are no fault.")
+    ] = False,
     debug: Debug = False,
 ) -> None:
     """Say whether a data set is complete. Exit code 0: it is; 4: usable, but incomplete; 3: unusable.
@@ -48,7 +51,7 @@ def check(
 
     with progress() as bar:
         bar.begin(str(root))
-        found = look(dataset, root, sample if sample is not None else SAMPLE, bar)
+        found = look(dataset, root, sample if sample is not None else SAMPLE, bar, subset)
     if json is not None:
         write_text(json, to_json(found))
     _show(found)

@@ -76,7 +76,7 @@ def run(
     from functools import partial
 
     from data.media import TrackChoice
-    from pipeline.extraction.extract import find_clips
+    from pipeline.extraction.extract import find_clips, passed_over
     from pipeline.report.outputs import Outputs
 
     files, base = find_clips(input)
@@ -129,6 +129,8 @@ def run(
                 print("\n".join(summary(report, str(name))), file=people)
                 codes.append(0 if report.complete else EXIT_PARTIAL)
     if input.is_dir():
+        for line in passed_over(input):
+            print(line, file=people)
         print("\n".join(table(outputs.outcomes)), file=people)
     if outputs.written:
         print(_written(outputs.written, target), file=people)

@@ -26,7 +26,10 @@ KINDS = {"video": "picture", "audio": "sound"}
 
 @dataclass(frozen=True)
 class Candidate:
-    """One picture or sound track. `refusal` says why it cannot be analysed, with what to do; None where it can."""
+    """One picture or sound track. `refusal` says why it cannot be analysed, with what to do; None where it can.
+
+    `large` says that it can be once a limit of the settings is raised.
+    """
 
     stream: Any
     kind: str
@@ -36,6 +39,7 @@ class Candidate:
     cover: bool
     program: int | None
     refusal: tuple[str, str] | None
+    large: bool
 
     @property
     def moves(self) -> bool:
@@ -76,7 +80,7 @@ def candidates(
                 bool(stream.disposition & _default()),
                 stream.type == "video" and not is_picture_track(stream),
                 at.program if at is not None else None,
-                _refusal(stream, max_pixels),
+                *_refusal(stream, max_pixels),
             )
         )
     return found
@@ -97,6 +101,9 @@ def choose(tracks: list[Candidate], wanted: TrackChoice, path: Path, silent: Cal
             track for track in tracks if track.kind == "video" and track.refusal is None and not track.cover
         ]
         video = min(usable, key=lambda t: (not t.moves, not t.default), default=None)
+        large = next((track for track in tracks if track.large and not track.cover), None)
+        if video is None and large is not None:
+            raise _refused(large, path)
     audio, mute = _wanted(tracks, "audio", wanted.audio, path), set[int]()
     if audio is None:
         usable = [track for track in tracks if track.kind == "audio" and track.refusal is None]
@@ -151,7 +158,7 @@ def _wanted(tracks: list[Candidate], kind: str, number: int | None, path: Path) 
         there = ", ".join(f"{t.stream.index} ({KINDS[t.kind]}, {t.codec})" for t in tracks) or "none"
         raise UsageError(f"has no {KINDS[kind]} track {number}", path, f"its tracks are {there}")
     if found.refusal is not None:
-        raise InputError(f"track {number}: {found.refusal[0]}", path, found.refusal[1])
+        raise _refused(found, path)
     return found
 
 
@@ -180,10 +187,15 @@ def _other(track: Candidate, taken: list[Candidate], mute: set[int]) -> OtherTra
 
 
 def _nothing(tracks: list[Candidate], path: Path) -> InputError:
-    refusal = next((t.refusal for t in tracks if t.refusal is not None and not t.cover), None)
-    if refusal is not None:
-        return InputError(refusal[0], path, refusal[1])
+    refused = next((track for track in tracks if track.refusal is not None and not track.cover), None)
+    if refused is not None:
+        return _refused(refused, path)
     return InputError("has neither a video nor an audio track", path, "choose a file with pictures or sound")
+
+
+def _refused(track: Candidate, path: Path) -> InputError:
+    assert track.refusal is not None
+    return InputError(track.refusal[0], path, track.refusal[1])
 
 
 def _codec(stream: Any) -> str:
@@ -191,23 +203,22 @@ def _codec(stream: Any) -> str:
     return str(context.codec.canonical_name) if context is not None else "unknown"
 
 
-def _refusal(stream: Any, max_pixels: int) -> tuple[str, str] | None:
+def _refusal(stream: Any, max_pixels: int) -> tuple[tuple[str, str] | None, bool]:
     context, codec = stream.codec_context, _codec(stream)
     if codec not in CODECS:
-        return f"the {stream.type} codec '{codec}' is not accepted", REENCODE
+        return (f"the {stream.type} codec '{codec}' is not accepted", REENCODE), False
     if stream.type == "video":
-        for width, height in (
-            (context.width, context.height),
-            display_size(context.width, context.height, pixel_aspect(stream)),
-        ):
-            if width * height > max_pixels:
-                what = f"has pictures of {width} x {height} pixels; {max_pixels} are allowed"
-                return what, "scale it down or raise decode.max_pixels"
-        if not context.width or not context.height:
-            return "the size of its pictures is not known", "check that the file is whole"
+        stored = (context.width, context.height)
+        shown = display_size(*stored, pixel_aspect(stream))
+        width, height = max(stored, shown, key=lambda size: size[0] * size[1])
+        if width * height > max_pixels:
+            what = f"has pictures of {width} x {height} pixels; {max_pixels} are allowed"
+            return (what, "scale it down or raise decode.max_pixels"), True
+        if not width * height:
+            return ("the size of its pictures is not known", "check that the file is whole"), False
     elif not context.sample_rate or not context.channels:
-        return "its sample rate is not known", "check that the file is whole"
-    return None
+        return ("its sample rate is not known", "check that the file is whole"), False
+    return None, False
 
 
 def pixel_aspect(stream: Any) -> float:

@@ -69,7 +69,7 @@ def top_boxes(file: BinaryIO, end: int) -> Iterator[tuple[bytes, int, int]]:
         size, content = int.from_bytes(head[:4], "big"), at + 8
         if size == 1 and len(head) == 16:
             size, content = int.from_bytes(head[8:], "big"), at + 16
-        if size == 0:
+        if size == 0 and any(head[4:8]):
             size = end - at
         if size < content - at:
             return
