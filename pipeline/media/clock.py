@@ -56,7 +56,8 @@ def sample_frames(
     anything = False
     for frame in frames:
         if shown is not None and frame.pts_s <= shown.pts_s:
-            tally.drop(1, frame.duration_s if frame.duration_s > 0 else 1 / fps)
+            # Frames without time of their own would count as none.
+            tally.drop(1, max(frame.duration_s, 1 / fps))
             continue
         if shown is None:
             builder.shape = _cropped(frame.image, crop).shape
