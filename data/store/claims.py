@@ -69,7 +69,7 @@ class Claims:
                     if self._held.get(name) == token == self._owner(name):
                         self._place.write(_at(name), token.encode())
             except ForensicError as error:
-                _LOG.warning("a claim is not refreshed: %s", error)
+                _LOG.warning("a claim could not be refreshed: %s", error)
 
     def _forget(self) -> None:
         self._held, self._pid, self._lock = dict[str, str](), os.getpid(), threading.Lock()

@@ -220,7 +220,7 @@ class FeatureReader:
         except (ValueError, RecursionError):
             notes = None
         if not isinstance(notes, dict) or not all(isinstance(note, str) for note in notes.values()):
-            raise StoreError("its notes are garbled", self.path, self._mend)
+            raise StoreError("its notes are damaged", self.path, self._mend)
         return notes
 
     def read(self, first: int, stop: int) -> Features:

@@ -11,6 +11,7 @@ import typer
 
 from data.errors import ForensicError, MemoryLimitError
 from pipeline.cli import (
+    config,
     data,
     doctor,
     evaluate,
@@ -47,7 +48,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Find where a video was forged: raw media in, forged intervals out.\n" + EXIT_CODES,
+    help="Find where a video was forged.\n" + EXIT_CODES,
 )
 
 
@@ -62,7 +63,7 @@ def _version(asked: bool) -> None:
 @app.callback()
 def root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """Options that stand before the command."""
@@ -78,6 +79,7 @@ for _command in (
     reproduce.reproduce,
     synthesize.synthesize,
     pretrain.pretrain,
+    config.config,
     doctor.doctor,
 ):
     app.command()(_command)

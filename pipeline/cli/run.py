@@ -1,4 +1,4 @@
-"""`pipeline run`, `report` and `doctor`: from media to reports."""
+"""`pipeline run`: from media to reports."""
 
 from __future__ import annotations
 
@@ -37,12 +37,13 @@ def run(
     preset: Preset = None,
     weights: Weights = None,
     store: Annotated[
-        str | None, typer.Option(help="Keep features here and use those that are there.")
+        str | None,
+        typer.Option(help="Feature store: use the features in it, and add those that are missing."),
     ] = None,
     device: Device = "auto",
     route: Annotated[
         Literal["auto", "visual", "audio", "joint", "all"],
-        typer.Option(help="Branch that intervals come from; auto follows the predicted class."),
+        typer.Option(help="Branch that the intervals come from; auto follows the predicted class."),
     ] = "auto",
     video_track: Annotated[
         int | None, typer.Option(min=0, help="Picture track to analyse, as numbered in the report.")
@@ -51,14 +52,16 @@ def run(
         int | None, typer.Option(min=0, help="Sound track to analyse, as numbered in the report.")
     ] = None,
     json: Annotated[
-        str | None, typer.Option(metavar="PATH|-", help="One JSON document; - is standard output.")
+        str | None,
+        typer.Option(metavar="PATH|-", help="Write the reports as one JSON document; - is standard output."),
     ] = None,
     export: Exports = None,
     embed_video: EmbedVideo = False,
     html: Annotated[
         bool,
         typer.Option(
-            "--html/--no-html", help="A page for each clip; without, no clip is decoded again for pictures."
+            "--html/--no-html",
+            help="Write an HTML page for each clip; --no-html saves decoding the clip again.",
         ),
     ] = True,
     overrides: Overrides = None,

@@ -5,17 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from configs.schema import PipelineConfig
 from data.media import TrackChoice
 from data.store.store import StoreKey
-
-if TYPE_CHECKING:
-    from extractors.compact.face_traces import FaceTraces
-    from extractors.compact.voice_traces import VoiceTraces
-    from extractors.paper.tsn import TSN
-    from extractors.paper.wav2vec2 import Wav2Vec2
+from extractors.base import Extractor
 
 ANY = TrackChoice()
 CLOCK_SCHEMA = "2"
@@ -26,8 +20,8 @@ CLOCK_SCHEMA = "2"
 class Extractors:
     """The two frozen networks that turn media into features."""
 
-    visual: TSN | FaceTraces
-    audio: Wav2Vec2 | VoiceTraces
+    visual: Extractor
+    audio: Extractor
 
 
 def store_keys(

@@ -1,4 +1,4 @@
-"""What a file holds, by its container and its packets; runs where the bytes are opened."""
+"""Reading the tracks of a container and their packets; runs in the decoding process."""
 
 from __future__ import annotations
 

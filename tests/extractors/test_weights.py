@@ -260,7 +260,7 @@ def test_digest_follows_a_file_that_is_replaced(tmp_path: Path) -> None:
 
 
 def test_digest_of_nothing_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="no weights there"):
+    with pytest.raises(WeightsError, match="no weights found"):
         weights_sha256(tmp_path)
-    with pytest.raises(WeightsError, match="no weights there"):
+    with pytest.raises(WeightsError, match="no weights found"):
         weights_sha256(tmp_path / "absent")

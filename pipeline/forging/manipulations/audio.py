@@ -123,7 +123,7 @@ def recode_speech(samples: Samples, span: Span, rng: np.random.Generator, voices
     Imitates words taken from a telephone call or a messenger. Raises ValueError without a codec, and on silence.
     """
     if voices.recode is None:
-        raise ValueError("no codec at hand")
+        raise ValueError("no codec available")
     context, inner = _context(samples, span)
     return _say_again(samples, voices.recode(context, rng)[inner], span, rng)
 

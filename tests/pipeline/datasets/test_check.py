@@ -104,8 +104,8 @@ def test_a_part_that_is_not_unpacked_makes_it_unusable(root: Path) -> None:
     volumes(root, 1, 2, 3)
     found = check("lavdf", root)
     assert found.exit_code == 3
-    assert found.verdict == f"unusable: {root}/dev: is named by the metadata but absent or empty"
-    hint = Finding("note", "3 volumes of LAV-DF.zip are there, not or not wholly unpacked",
+    assert found.verdict == f"unusable: {root}/dev: is listed in the metadata but missing or empty"
+    hint = Finding("note", "3 volumes of LAV-DF.zip are present but not, or not fully, unpacked",
                    f"7z x {root}/LAV-DF.zip.001")  # fmt: skip
     assert hint in found.findings
 
@@ -142,7 +142,7 @@ def test_leftovers_of_a_complete_set_are_only_noted(root: Path) -> None:
     assert found.verdict == "complete"
     assert whats(found, "note") == [
         "LAV-DF.zip.005.aria2 is a download that has not finished",
-        "3 volumes of LAV-DF.zip (0.0 GB) are left",
+        "3 volumes of LAV-DF.zip (0.0 GB) remain",
     ]
 
 
@@ -233,14 +233,14 @@ def test_the_sample_is_the_same_every_time_and_no_larger_than_asked(root: Path, 
 def test_progress_is_reported(root: Path) -> None:
     calls: list[tuple[Any, ...]] = []
     check("lavdf", root, hook=lambda *call: calls.append(call))
-    assert calls == [("read metadata",), ("compare with files",), ("look into files", 4, 4)]
+    assert calls == [("read metadata",), ("compare with files",), ("inspect files", 4, 4)]
 
 
 @pytest.mark.parametrize(
     ("change", "note"),
     [
-        ({"duration_s": 1.4}, "1 files looked into are more than 0.5 s longer or shorter than listed"),
-        ({"video_frames": 33}, "1 files looked into are more than 0.5 s longer or shorter than listed"),
+        ({"duration_s": 1.4}, "1 inspected files are more than 0.5 s longer or shorter than listed"),
+        ({"video_frames": 33}, "1 inspected files are more than 0.5 s longer or shorter than listed"),
         ({"fake_periods": (Interval(0.2, 1.01),)}, "1 clips have an interval that ends more than 0.2 s"),
         ({"label": 0}, "1 clips are real with forged intervals, or forged without any"),
         ({"fake_periods": ()}, "1 clips are real with forged intervals, or forged without any"),
@@ -324,7 +324,7 @@ def test_the_command_shows_a_table_and_ends_with_the_verdict(cli: Callable[..., 
         ["dev", "0", "0", "1", "0", "1", "1"],
         ["test", "0", "0", "0", "1", "1", "1"],
     ]
-    assert lines[4] == "4 clips are there, 0 are absent, 4 files were looked into"
+    assert lines[4] == "4 clips are there, 0 are absent, 4 files inspected"
     assert lines[-1] == "complete"
 
 

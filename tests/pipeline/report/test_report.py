@@ -200,7 +200,7 @@ def test_a_real_clip_has_no_intervals_in_its_summary() -> None:
 
 
 def test_a_forged_clip_without_an_interval_says_so() -> None:
-    assert "  no single span stands out" in summary(report(intervals=()), "a.mp4")
+    assert "  no interval reached the threshold" in summary(report(intervals=()), "a.mp4")
 
 
 def test_outputs_mirror_the_input_and_never_collide(tmp_path: Path) -> None:

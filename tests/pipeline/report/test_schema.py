@@ -308,5 +308,5 @@ def test_reports_are_found_in_folders_but_not_half_written_ones(tmp_path: Path) 
     with pytest.raises(InputError, match="no such file"):
         find_reports(tmp_path / "c")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="holds no JSON file"):
+    with pytest.raises(InputError, match="contains no JSON file"):
         find_reports(tmp_path / "empty")
