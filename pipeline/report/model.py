@@ -41,6 +41,11 @@ class InputFacts:
     audio: AudioStream | None
     not_analysed: tuple[OtherTrack, ...] = ()
 
+    def has_other(self, modality: str) -> bool:
+        """Whether there is a track of "visual" or "audio" that was not analysed and may hold something."""
+        kind = "audio" if modality == "audio" else "video"
+        return any(track.kind == kind and track.evidence for track in self.not_analysed)
+
     @classmethod
     def of(cls, info: MediaInfo) -> InputFacts:
         """The facts of a probed file."""
