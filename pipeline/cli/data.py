@@ -32,6 +32,9 @@ def check(
         int | None,
         typer.Option(min=0, help="Files to inspect, drawn with a fixed seed; 0 for all. [default: 1000]"),
     ] = None,
+    subset: Annotated[
+        bool, typer.Option("--subset", help="It is part of a set on purpose: absent clips are no fault.")
+    ] = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -49,7 +52,7 @@ def check(
 
     with progress(quiet=quiet) as bar:
         bar.begin(str(root))
-        found = look(dataset, root, sample if sample is not None else SAMPLE, bar)
+        found = look(dataset, root, sample if sample is not None else SAMPLE, bar, subset)
     if json is not None:
         write_text(json, to_json(found))
     _show(found)
