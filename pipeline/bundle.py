@@ -160,16 +160,16 @@ def extraction(
     return Extraction(config.model_copy(update={"localize": localize}), extractors, bundle)
 
 
-class Description(NamedTuple):
+class NamedSetup(NamedTuple):
     """What names the features of an extraction without loading its networks: settings, and the two digests as one."""
 
     config: PipelineConfig
     setup: str
 
 
-def describe(
+def name_setup(
     source: str | Path, device: str = "auto", overrides: Iterable[str] = (), hook: Hook = silent
-) -> Description:
+) -> NamedSetup:
     """What `extraction` would load; weights that have to be fetched are fetched here, once for all workers.
 
     Raises WeightsError when the extractors' weights are missing, UsageError for bad settings.
@@ -183,7 +183,7 @@ def describe(
         extractor_class(part.network).digest_of(part, resolve(part.weights, bundle, hook=hook), chosen)
         for part in (config.visual, config.audio)
     )
-    return Description(config, setup_digest(visual, audio, config))
+    return NamedSetup(config, setup_digest(visual, audio, config))
 
 
 def _settings_of(source: str | Path, overrides: Iterable[str]) -> tuple[PipelineConfig, Path | None]:

@@ -1,4 +1,4 @@
-"""`pipeline evaluate`, `tune` and `reproduce`: how good a detector is, and beside the paper."""
+"""`pipeline evaluate`: how good a detector, or anyone's predictions, are."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from pipeline.cli.options import (
     Overrides,
     Split,
     Weights,
+    layout_of,
     open_store,
 )
 
@@ -31,7 +32,7 @@ def _name(text: str) -> str:
 
 def evaluate(
     dataset: Dataset,
-    layout: Layout = "lavdf",
+    layout: Layout = None,
     split: Annotated[Split, typer.Option(help="Its part; AV-Deepfake1M's val is dev.")] = "test",
     weights: Weights = None,
     store: Annotated[
@@ -86,9 +87,10 @@ def evaluate(
         raise UsageError("predictions are read from files or made with weights, not both", fix=fix)
     if out is not None:
         check_folder(out, "--out")
+    named = layout_of(dataset, layout)
     if foreign:
         # Nothing is decoded: the metadata alone will do, and a clip that is not on the disk still counts.
-        manifest = Manifest(dataset, tuple(read_metadata(layout, dataset).values()))
+        manifest = Manifest(dataset, tuple(read_metadata(named, dataset).values()))
         files = [sample.file.as_posix() for sample in samples_of(manifest, split)]
         found = read_predictions(files, predictions, scores)
     else:
@@ -98,7 +100,7 @@ def evaluate(
         if store is None:
             raise UsageError("features need a place", fix="give --store DIR, or predictions to measure")
         kept = open_store(store)
-        manifest = Manifest.load(layout, dataset)
+        manifest = Manifest.load(named, dataset)
         with progress() as bar:
             bar.begin("weights")
             source = weights if weights is not None else "compact"
@@ -107,7 +109,7 @@ def evaluate(
             found = predict(detector, manifest, split, kept, bar)
         if out is not None:
             # Before anything is measured: the labels of a test split may be known to its authors alone.
-            short = layout != "lavdf"
+            short = named != "lavdf"
             write_proposals(out / "predictions.json", found, short)
             write_scores(out / "prediction.txt", found, short)
     judged = cast("list[Name]", protocol or ["honest", "paper"])

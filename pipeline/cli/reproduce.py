@@ -3,39 +3,45 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
 from pipeline.cli.options import (
     EXIT_PARTIAL,
+    LAYOUT,
+    Dataset,
     Debug,
     Device,
     Overrides,
     Preset,
+    Root,
     Weights,
+    layout_of,
     open_store,
+    replaced,
     weights_source,
 )
 
+if TYPE_CHECKING:
+    from pipeline.reproduction.reproduce import Layout
+
 
 def reproduce(
-    root: Annotated[Path, typer.Option(help="Root of the data set.")],
+    dataset: Dataset,
     out: Annotated[
         Path, typer.Option(help="Folder for the result, and for runs/; the same command goes on there.")
     ],
-    dataset: Annotated[
-        Literal["lavdf", "avdeepfake1m"],
-        typer.Option(help="Its layout; what `pipeline synthesize` makes has that of lavdf."),
-    ],
+    layout: Annotated[Literal["lavdf", "avdeepfake1m"] | None, LAYOUT] = None,
     table: Annotated[Literal["1", "2", "3"] | None, typer.Option(help="A table of the paper.")] = None,
     figure: Annotated[Literal["3", "4"] | None, typer.Option(help="A figure of the paper.")] = None,
     other: Annotated[
         Path | None, typer.Option(help="For table 2: the data set to test on, untouched by training.")
     ] = None,
-    other_dataset: Annotated[
-        Literal["lavdf", "avdeepfake1m"], typer.Option(help="For table 2: its layout.")
-    ] = "lavdf",
+    other_layout: Annotated[
+        Literal["lavdf", "avdeepfake1m"] | None,
+        typer.Option(help="For table 2: the layout of --other. [default: detected]"),
+    ] = None,
     preset: Preset = None,
     weights: Weights = None,
     store: Annotated[
@@ -51,6 +57,8 @@ def reproduce(
     workers: Annotated[int, typer.Option(min=0, help="Processes that load features; 0 loads in line.")] = 0,
     device: Device = "auto",
     overrides: Overrides = None,
+    root: Root = None,
+    other_dataset: Annotated[str | None, replaced("--other-dataset", "--other-layout NAME")] = None,
     debug: Debug = False,
 ) -> None:
     """Make a table or figure of the paper from raw video: extract, train, evaluate; ours | paper | difference.
@@ -59,9 +67,9 @@ def reproduce(
 
     \b
     Examples:
-      pipeline reproduce --table 1 --dataset lavdf --root LAV-DF/ --out results/ --preset paper
-      pipeline reproduce --table 2 --dataset avdeepfake1m --root AV-Deepfake1M/ --other LAV-DF/ --out results/
-      pipeline reproduce --figure 4 --dataset lavdf --root dataset/ --out results/
+      pipeline reproduce --table 1 --dataset LAV-DF/ --out results/ --preset paper
+      pipeline reproduce --table 2 --dataset AV-Deepfake1M/ --other LAV-DF/ --out results/
+      pipeline reproduce --figure 4 --dataset dataset/ --out results/
     """
     import os
 
@@ -88,16 +96,29 @@ def reproduce(
     subject = cast("Subject", f"table{table}" if table is not None else f"figure{figure}")
     check_folder(out, "--out")
     kept = open_store(store if store is not None else str(out / "features"))
-    manifest = Manifest.load(dataset, root)
-    target = Manifest.load(other_dataset, other) if other is not None else manifest
+    layouts = [_layout(dataset, layout)]
+    manifest = target = Manifest.load(layouts[0], dataset)
+    if other is not None:
+        layouts.append(_layout(other, other_layout))
+        target = Manifest.load(layouts[1], other)
     with progress() as bar:
         bar.begin("weights")
         setup = extraction(weights_source(weights, preset), device, overrides or (), bar)
         split = evaluation_split(target)
         bench = Bench(setup, manifest, target, split, kept, device, workers, tune)
         bar.begin(f"table {table}" if table is not None else f"figure {figure}")
-        layouts = (dataset, other_dataset if other is not None else dataset)
-        outcome = Study(subject, bench, layouts, out, chosen, bar).reproduce()
+        study = Study(subject, bench, (layouts[0], layouts[-1]), out, chosen, bar)
+        outcome = study.reproduce()
     print(outcome.text, end="")
     print("\nwrote " + ", ".join(str(file) for file in outcome.files))
     raise typer.Exit(EXIT_PARTIAL if outcome.failures else 0)
+
+
+def _layout(root: Path, layout: Layout | None) -> Layout:
+    from data.errors import UsageError
+
+    found = layout_of(root, layout)
+    if found not in ("lavdf", "avdeepfake1m"):
+        fix = "give a data set in the layout of LAV-DF or AV-Deepfake1M"
+        raise UsageError(f"has the layout {found}, and the paper has no figures of it", root, fix)
+    return found

@@ -15,6 +15,7 @@ from pipeline.cli.options import (
     Name,
     Split,
     Store,
+    layout_of,
     open_store,
 )
 
@@ -25,7 +26,7 @@ def tune(
         Path, typer.Option(help="Weights folder that `pipeline train` wrote; its config.yaml is changed.")
     ],
     store: Store,
-    layout: Layout = "lavdf",
+    layout: Layout = None,
     split: Annotated[Split, typer.Option(help="Part whose intervals are used.")] = "dev",
     metric: Annotated[str, typer.Option(help="A measure of the protocol: mAP, AP@0.5, AR@5 ...")] = "mAP",
     protocol: Annotated[Name, typer.Option(help="How proposals are judged.")] = "honest",
@@ -50,7 +51,7 @@ def tune(
     from pipeline.training.tune import RECORD_FILE, save_tuning
     from pipeline.training.tune import tune as search
 
-    manifest = Manifest.load(layout, dataset)
+    manifest = Manifest.load(layout_of(dataset, layout), dataset)
     kept = open_store(store)
     with progress() as bar:
         bar.begin("weights")

@@ -10,15 +10,15 @@ import weakref
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Generic, Literal, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from configs.schema import DecodeConfig
+from data.labels import Modality
 from data.media import MediaInfo, StreamCoverage
 from pipeline.media.base import AudioBatch, VideoBatch
 from pipeline.media.crew import Crew, Job
 from pipeline.media.messages import Covered, info_to_json
 
-Track = Literal["visual", "audio"]
 BATCH, BATCH_S = 32, 10.0
 """Steps of a batch of pictures, seconds of a batch of sound."""
 B = TypeVar("B", VideoBatch, AudioBatch)
@@ -45,7 +45,7 @@ class DecodePool:
         self._crew = Crew(children, config.stall_timeout_s)
         weakref.finalize(self, self._crew.abandon)
 
-    def submit(self, path: Path, wanted: Collection[Track], limit_s: float | None = None) -> ClipStream:
+    def submit(self, path: Path, wanted: Collection[Modality], limit_s: float | None = None) -> ClipStream:
         """Queue the clip at `path`, of which the tracks `wanted` are decoded; returns at once.
 
         A clip on which its process has worked for `limit_s` seconds without finishing is an InputError; time during
