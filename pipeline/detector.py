@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A loaded detector; call it with a path. Make one with `from_pretrained`.
+    """A loaded detector: call it with a path. `from_pretrained` makes one.
 
     `weights` maps each network to the SHA-256 of its weights.
     """
@@ -98,7 +98,7 @@ class Pipeline:
     def map(
         self, paths: Iterable[Path | str], *, route: Route = "auto", store: FeatureStore | None = None
     ) -> Iterator[tuple[Path, Report | ForensicError]]:
-        """Analyse files one after the other; one that fails yields its error and never stops the others."""
+        """Analyse files one after the other; a file that fails yields its error, and the next ones follow."""
         for path in paths:
             try:
                 yield Path(path), self(path, route=route, store=store)

@@ -21,7 +21,7 @@ _REINSTALL = "install the package again, with `pip install -c constraints.txt -e
 
 @dataclass(frozen=True)
 class Check:
-    """One finding: what was looked at, what is there, and what to do when it will not do."""
+    """One check: what was examined, what was found, and how to fix it."""
 
     name: str
     found: str
@@ -30,7 +30,7 @@ class Check:
 
 
 def examine() -> tuple[Check, ...]:
-    """All checks, in the order in which a user would mend them. One that fails never hides the others."""
+    """All checks, in the order in which a user would fix them. One that fails never hides the others."""
     checks = [
         Check("Python", f"{platform.python_version()} on {platform.platform()}", sys.version_info >= (3, 11))
     ]
@@ -85,9 +85,9 @@ def _decoder(name: str) -> str:
 def _processor() -> str:
     import torch
 
-    from extractors.runtime import cpu_has_bf16
+    from extractors.paper.precision import cpu_has_fast_bf16
 
-    return f"{torch.get_num_threads()} threads, {'bfloat16' if cpu_has_bf16() else 'float32 (no bfloat16 units)'}"
+    return f"{torch.get_num_threads()} threads, {'bfloat16' if cpu_has_fast_bf16() else 'float32 (no bfloat16 units)'}"
 
 
 def _cuda() -> str:

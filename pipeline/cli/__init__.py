@@ -38,7 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Find where a video was forged: raw media in, forged intervals out.\n" + EXIT_CODES,
+    help="Find where a video was forged.\n" + EXIT_CODES,
 )
 
 

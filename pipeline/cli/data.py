@@ -1,4 +1,4 @@
-"""`pipeline data`: what data sets consist of, whether they are whole and honest, and the benchmark's own."""
+"""`pipeline data`: check, describe and test data sets, and make those of the benchmark."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pipeline.cli.options import EXIT_PARTIAL, Dataset, Debug, Root
+from pipeline.cli.options import EXIT_PARTIAL, Dataset, Debug, Quiet, Root
 from pipeline.cli.synthesize import Authentic, Seed, Workers, make
 
 if TYPE_CHECKING:
@@ -26,16 +26,17 @@ def check(
         typer.Option(help="Layout of the data set; folder: any media, without metadata. [default: detected]"),
     ] = None,
     json: Annotated[
-        Path | None, typer.Option(help="Write all that was found, with every name, to this file.")
+        Path | None, typer.Option(help="Write all findings, with every file name, to this file.")
     ] = None,
     sample: Annotated[
         int | None,
-        typer.Option(min=0, help="Files to look into, drawn with a fixed seed; 0 for all. [default: 1000]"),
+        typer.Option(min=0, help="Files to inspect, drawn with a fixed seed; 0 for all. [default: 1000]"),
     ] = None,
     root: Root = None,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Say whether a data set is complete. Exit code 0: it is; 4: usable, but incomplete; 3: unusable.
+    """Check whether a data set is complete. Exit code 0: complete; 4: usable, but incomplete; 3: unusable.
 
     \b
     Examples:
@@ -48,7 +49,7 @@ def check(
     from pipeline.datasets.check import check as look
     from pipeline.progress import progress
 
-    with progress() as bar:
+    with progress(quiet=quiet) as bar:
         bar.begin(str(dataset))
         named = layout or detect_layout(dataset) or "folder"
         found = look(named, dataset, sample if sample is not None else SAMPLE, bar)
@@ -61,21 +62,22 @@ def check(
 @app.command()
 def benchmark(
     input: Authentic,
-    out: Annotated[Path, typer.Option(help="Folder that gets known/, heldout/ and cross/.")],
+    out: Annotated[Path, typer.Option(help="Output folder for known/, heldout/ and cross/.")],
     seed: Seed = 0,
     workers: Workers = 2,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Make the benchmark's three data sets out of a folder of authentic clips (see docs/benchmark.md).
+    """Make the three data sets of the benchmark from a folder of authentic clips (docs/benchmark.md).
 
     \b
     Example:
       pipeline data benchmark --input authentic/ --out benchmark/
     """
     codes = [
-        make(input, out / "known", "benchmark_known", seed, workers, []),
-        make(input, out / "heldout", "benchmark_heldout", seed, workers, [], splits=("test",)),
-        make(input, out / "cross", "benchmark_cross", seed, workers, []),
+        make(input, out / "known", "benchmark_known", seed, workers, [], quiet=quiet),
+        make(input, out / "heldout", "benchmark_heldout", seed, workers, [], splits=("test",), quiet=quiet),
+        make(input, out / "cross", "benchmark_cross", seed, workers, [], quiet=quiet),
     ]
     raise typer.Exit(max(codes))
 
@@ -83,19 +85,22 @@ def benchmark(
 @app.command()
 def conditions(
     dataset: Made,
-    out: Annotated[Path, typer.Option(help="Folder that gets a set for each condition.")],
-    split: Annotated[Literal["train", "dev", "test"], typer.Option(help="Its clips are used.")] = "test",
+    out: Annotated[Path, typer.Option(help="Output folder; each condition gets a folder in it.")],
+    split: Annotated[
+        Literal["train", "dev", "test"], typer.Option(help="Split whose clips are used.")
+    ] = "test",
     seed: Seed = 0,
     only: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Make this condition alone. Repeatable.")
+        list[str] | None, typer.Option(metavar="NAME", help="Make only this condition. Repeatable.")
     ] = None,
     workers: Workers = 2,
     root: Root = None,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Make the clips of a split anew in conditions that training has not seen (see docs/benchmark.md).
+    """Make the clips of a split again under conditions that training has not seen (docs/results.md).
 
-    Other codecs, sizes and frame rates, authentic clips after harmless editing, and long clips. What is there is not
+    Other codecs, sizes and frame rates, authentic clips after harmless editing, and long clips. Existing clips are not
     made again. Exit code 4 when an encoder is missing.
 
     \b
@@ -112,9 +117,9 @@ def conditions(
         raise UsageError("lies inside --dataset", out, "choose a folder elsewhere with --out")
     batches = [plan(name, dataset, split, seed) for name in only or CONDITIONS]
     check_folder(out, "--out")
-    made = []
+    made, bar = [], progress(quiet=quiet)
     for batch in batches:
-        with progress() as bar:
+        with bar:
             bar.begin(str(out))
             made.append(make_condition(batch, out / batch.condition, workers, bar))
         if made[-1] is not None:
@@ -130,7 +135,7 @@ def describe(
     root: Root = None,
     debug: Debug = False,
 ) -> None:
-    """Say what a data set consists of, beside LAV-DF's published figures."""
+    """Show the statistics of a data set beside those published for LAV-DF."""
     from pipeline.datasets.describe import describe as look
 
     description = look(dataset)
@@ -138,12 +143,12 @@ def describe(
 
 
 @app.command()
-def shortcuts(dataset: Made, root: Root = None, debug: Debug = False) -> None:
-    """Test whether a data set gives itself away: trivial classifiers must find chance level; exit code 1 if not."""
+def shortcuts(dataset: Made, root: Root = None, quiet: Quiet = False, debug: Debug = False) -> None:
+    """Test a data set for shortcuts: trivial classifiers must stay at chance level. Exit code 1 if one does not."""
     from pipeline.datasets.shortcuts import find_shortcuts
     from pipeline.progress import progress
 
-    with progress() as bar:
+    with progress(quiet=quiet) as bar:
         bar.begin(str(dataset))
         findings = find_shortcuts(dataset, hook=bar)
     for finding in findings:
@@ -170,8 +175,8 @@ def _show(found: Check) -> None:
             published = f"{found.published[split]:,}" if split in found.published else "-"
             cells = [split if split else "-", *(f"{n:,}" for n in (*numbers, sum(numbers))), published]
             print("  ".join(f"{cell:>10}" for cell in cells))
-        print(f"{found.present:,} clips are there, {len(found.missing):,} are absent,", end=" ")
-        print(f"{found.looked_into:,} files were looked into")
+        print(f"{found.present:,} clips found, {len(found.missing):,} missing,", end=" ")
+        print(f"{found.looked_into:,} files inspected")
     for finding in found.findings:
         first = f" (first: {', '.join(finding.examples)})" if finding.examples else ""
         print(f"{finding.level}: {finding.what}{first}" + (f"; {finding.fix}" if finding.fix else ""))

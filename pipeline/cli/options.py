@@ -1,4 +1,4 @@
-"""Options that several commands share, and how a command speaks to people: errors, exit codes."""
+"""Options that several commands share; errors and exit codes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Dataset = Annotated[Path, typer.Option(metavar="ROOT", help="Folder of the data 
 
 LAYOUT = typer.Option(
     metavar="lavdf|avdeepfake1m|avdeepfake1m++",
-    help="Layout of the data set; what `pipeline synthesize` makes has that of lavdf. [default: detected]",
+    help="Layout of the data set; `pipeline synthesize` writes lavdf. [default: detected]",
 )
 Layout = Annotated[Literal["lavdf", "avdeepfake1m", "avdeepfake1m++"] | None, LAYOUT]
 
@@ -54,20 +54,18 @@ Input = Annotated[
 Preset = Annotated[
     Literal["compact", "paper"] | None,
     typer.Option(
-        help="compact (default) comes with weights; paper is the paper's own, to be trained on your data."
+        help="compact (default) ships with weights; paper follows the paper and has to be trained on your data."
     ),
 ]
 Weights = Annotated[
     Path | None,
-    typer.Option(help="A weights folder that `pipeline train` wrote, instead of the shipped one."),
+    typer.Option(help="Weights folder written by `pipeline train` [default: the shipped weights]."),
 ]
 Store = Annotated[
     str,
-    typer.Option(
-        help="Folder that keeps features, addressed by what the media holds; or a URL such as s3://bucket/features."
-    ),
+    typer.Option(help="Feature store: a folder, or a URL such as s3://bucket/features."),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Device = Annotated[str, typer.Option(help="Device: auto, cpu, cuda or cuda:N.")]
 
 
 def _settings_asked(overrides: list[str] | None) -> list[str] | None:
@@ -91,9 +89,8 @@ Overrides = Annotated[
         help="Change a setting, for example localize.onset=0.6. Repeatable; `--set help` lists all settings.",
     ),
 ]
-Debug = Annotated[
-    bool, typer.Option("--debug", help="Show the traceback of an error, and what libraries log.")
-]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks, and the log messages of libraries.")]
 
 
 def weights_source(weights: Path | None, preset: str | None) -> Path | str:
@@ -149,16 +146,16 @@ def combine(codes: list[int]) -> int:
 
 
 def complain(error: ForensicError, debug: bool) -> None:
-    """One line on standard error for people, with the traceback when they debug."""
+    """Print `error` as one line on standard error, and its traceback when `debug` is set."""
     print(f"error: {printable(str(error))}", file=sys.stderr)
     trace(error, debug)
 
 
 class OneLine(logging.Formatter):
-    """Warnings as one line each, since the names of files in them are strangers' text."""
+    """Log messages as one line each, because file names in them are untrusted text."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        """The line of `record`, without what a terminal would obey."""
+        """The line of `record`, with control characters escaped."""
         return printable(super().formatMessage(record))
 
 

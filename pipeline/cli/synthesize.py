@@ -7,15 +7,17 @@ from typing import Annotated, Literal
 
 import typer
 
-from pipeline.cli.options import EXIT_PARTIAL, Debug, Overrides
+from pipeline.cli.options import EXIT_PARTIAL, Debug, Overrides, Quiet
 
 Authentic = Annotated[
     Path,
-    typer.Option("--input", "-i", help="A folder of authentic clips, and of speech that lends its words."),
+    typer.Option(
+        "--input", "-i", help="Folder of authentic clips, and of speech recordings used as other voices."
+    ),
 ]
 Out = Annotated[Path, typer.Option(help="Folder of the new data set, in LAV-DF's layout.")]
-Seed = Annotated[int, typer.Option(min=0, help="The same seed makes the same bytes.")]
-Workers = Annotated[int, typer.Option(min=1, help="Processes that work side by side.")]
+Seed = Annotated[int, typer.Option(min=0, help="Random seed; the same seed writes the same bytes.")]
+Workers = Annotated[int, typer.Option(min=1, help="Number of parallel processes.")]
 
 
 def synthesize(
@@ -24,24 +26,25 @@ def synthesize(
     preset: Annotated[
         Literal["lavdf", "avdeepfake1m", "pretext"],
         typer.Option(
-            help="Whose classes, forged share and segment lengths are imitated; pretext: for pre-training."
+            help="Data set whose class shares and segment lengths are imitated; pretext: for pre-training."
         ),
     ] = "lavdf",
     seed: Seed = 0,
     workers: Workers = 2,
     overrides: Overrides = None,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Make a labelled data set out of authentic clips, by forging spans of their picture and sound.
+    """Make a labelled data set from authentic clips by forging spans of their picture and sound.
 
-    An interrupted run goes on with the same command. A CSV beside the clips may name the people in them (columns
-    clip, identity; optional group, split); else the folder that a clip lies in is the person.
+    The same command resumes an interrupted run. A CSV beside the clips may name the people in them (columns
+    clip, identity; optional group, split); without one, each folder is one person.
 
     \b
     Example:
       pipeline synthesize --input authentic/ --out dataset/ --seed 1
     """
-    raise typer.Exit(make(input, out, preset, seed, workers, overrides or []))
+    raise typer.Exit(make(input, out, preset, seed, workers, overrides or [], quiet=quiet))
 
 
 def make(
@@ -52,6 +55,7 @@ def make(
     workers: int,
     overrides: list[str],
     splits: tuple[str, ...] = ("train", "dev", "test"),
+    quiet: bool = False,
 ) -> int:
     """Make the data set that the settings called `name` describe, and say what it consists of.
 
@@ -75,7 +79,7 @@ def make(
     if out.resolve().is_relative_to(source.resolve()):
         raise UsageError("lies inside --input", out, "choose a folder elsewhere with --out")
     check_folder(out, "--out")
-    with progress() as bar:
+    with progress(quiet=quiet) as bar:
         bar.begin(str(out))
         made = plan(source, config, seed, splits, bar)
     space = estimate(made, out)
@@ -83,7 +87,7 @@ def make(
         f"{out}: {space.clips} clips, {space.duration_s / 60:.0f} min, about {space.needed_bytes / 1e6:.0f} MB"
         f" ({space.free_bytes / 1e6:.0f} MB free)"
     )
-    with progress() as bar:
+    with progress(quiet=quiet) as bar:
         bar.begin(str(out))
         path = write(made, out, workers, bar)
     print("\n".join(look(out).text()))

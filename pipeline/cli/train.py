@@ -14,6 +14,7 @@ from pipeline.cli.options import (
     Layout,
     Overrides,
     Preset,
+    Quiet,
     Store,
     Weights,
     complain,
@@ -32,15 +33,18 @@ def train(
     layout: Layout = None,
     preset: Preset = None,
     weights: Weights = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the run in --out.")] = False,
     device: Device = "auto",
-    workers: Annotated[int, typer.Option(min=0, help="Processes that load features; 0 loads in line.")] = 0,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Processes that load features; 0 loads them in the main process.")
+    ] = 0,
     overrides: Overrides = None,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Train RT-DeepLoc with video-level labels; features that the store lacks are extracted first.
+    """Train RT-DeepLoc with video-level labels; missing features are extracted first.
 
-    Under `accelerate launch` or `torchrun` nothing is extracted: run `pipeline extract` before.
+    Under `accelerate launch` or `torchrun` nothing is extracted: run `pipeline extract` first.
 
     \b
     Examples:
@@ -59,7 +63,7 @@ def train(
     manifest = Manifest.load(layout_of(dataset, layout), dataset)
     check_folder(out, "--out")
     kept = open_store(store)
-    with progress() as bar:
+    with progress(quiet=quiet) as bar:
         bar.begin("weights")
         setup = extraction(weights_source(weights, preset), device, overrides or (), bar)
         files = [sample.file for split in ("train", "dev") for sample in manifest.weak(split)]

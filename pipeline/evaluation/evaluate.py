@@ -1,4 +1,4 @@
-"""Predictions against a data set: from stored features or from anyone's file to tables with confidence intervals."""
+"""Evaluation of predictions, from a detector or a file: tables with confidence intervals."""
 
 from __future__ import annotations
 
@@ -273,7 +273,10 @@ def _in_order(predictions: Sequence[VideoPrediction], samples: Sequence[Sample])
     names = [sample.file.as_posix() for sample in samples]
     missing = [name for name in names if name not in by_name]
     unknown = sorted(by_name.keys() - set(names))
-    for what, which in (("have no prediction", missing), ("are predicted, but not in the split", unknown)):
+    for what, which in (
+        ("have no prediction", missing),
+        ("have predictions but are not in the split", unknown),
+    ):
         if which:
             raise InputError(f"{len(which)} clips {what}, first {', '.join(which[:3])}")
     return [by_name[name] for name in names]
@@ -287,18 +290,18 @@ def _notes(
 ) -> Iterator[str]:
     unread = [p.file for p in found if p.unread]
     if unread:
-        yield f"{len(unread)} clips could not be analysed and count as called authentic, first {unread[0]}"
+        yield f"{len(unread)} clips could not be analysed and count as classified authentic, first {unread[0]}"
     abstained = [p.file for p in found if p.abstained]
     if abstained:
         yield (
-            f"{len(abstained)} clips are not assessable and count as without proposals, forged with probability "
+            f"{len(abstained)} clips are not assessable and count as having no proposals and P(forged) = "
             f"0.5, first {abstained[0]}"
         )
     if manifest.missing:
-        yield f"{len(manifest.missing)} clips of the data set are not on this disk and do not count"
+        yield f"{len(manifest.missing)} clips of the data set are missing from the disk and do not count"
     bare = [p.file for p, label, spans in zip(found, labels, truth, strict=True) if label and not len(spans)]
     if bare:
-        yield f"{len(bare)} clips are labelled forged without saying where, first {bare[0]}"
+        yield f"{len(bare)} clips are labelled forged but have no intervals, first {bare[0]}"
 
 
 def _sidecar(root: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Names of features in the store: the hash of the media and a digest of all that shapes the values."""
+"""Keys of features in the store: the hash of the media and a digest of all that shapes the values."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class ClipExtraction:
     """The stream of clips through one pair of networks.
 
     `ahead` clips are handed to the decoders before the networks get to them. With `claim`, a clip is only worked on
-    by the process that owns its content in the store. `began` hears of every clip when the networks get to it.
+    by the process that owns its content in the store. `began` is called for every clip when the networks get to it.
     """
 
     def __init__(
@@ -82,9 +82,9 @@ class ClipExtraction:
         self._open: deque[_Clip] = deque()  # clips whose last features are still on their way
 
     def run(self, paths: Iterable[Path | None]) -> Iterator[Extracted]:
-        """What became of each of `paths`, in order of completion; None among them means: finish what was begun.
+        """The result of each of `paths`, in order of completion; None among them means: finish what was begun.
 
-        What is wrong with a clip is in its `error`. Raises StoreError or UsageError when the store cannot be written,
+        The problem of a clip is in its `error`. Raises StoreError or UsageError when the store cannot be written,
         MemoryLimitError or WeightsError when the networks fail; then nothing unfinished is left in the store.
         """
         ahead: deque[_Clip] = deque()
@@ -141,7 +141,7 @@ class ClipExtraction:
                 except StoreError as error:
                     if not self._claim:
                         raise
-                    _LOG.warning("%s is made again: %s", clip.path, error)
+                    _LOG.warning("%s is extracted again: %s", clip.path, error)
         return len(clip.coverage) == len(clip.keys)
 
     def _consume(self, clip: _Clip) -> None:

@@ -1,4 +1,4 @@
-"""One track of one clip on its way into the store: its key, its steps, and how much of it could be decoded."""
+"""One track of one clip while it is stored: its key, its steps, and how much of it could be decoded."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def judge(coverage: dict[str, StreamCoverage | None], minimum: float) -> tuple[t
                 complete = False
                 percent = math.floor(1000 * track.fraction) / 10
                 warnings.append(
-                    f"only {percent:.1f} % of the {what} could be decoded; what lies in the gaps was not analysed"
+                    f"only {percent:.1f} % of the {what} could be decoded; the gaps were not analysed"
                 )
             if track.errors:
                 warnings.append(f"{track.errors} damaged piece(s) of the {what} were left out")

@@ -1,4 +1,4 @@
-"""What a decoder must do, and the batches that leave the clock."""
+"""The interface of a decoder, and the batches that the clock gives."""
 
 from __future__ import annotations
 

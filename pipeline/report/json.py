@@ -1,4 +1,4 @@
-"""The report as JSON: the only place where its numbers are rounded, and the way back.
+"""The report as JSON: writing, the only place where its numbers are rounded, and reading.
 
 One top-level key per line. Apart from the line `clock` two runs on the same input, weights and settings write the
 same bytes.
@@ -53,12 +53,12 @@ _Branch = Literal["visual", "audio", "joint"]
 
 
 class ForeignError(InputError):
-    """A JSON document of somebody else: it does not claim to be a report or the entry of a failed file."""
+    """A JSON document that is neither an RT-DeepLoc report nor the entry of a failed file."""
 
 
 @dataclass(frozen=True)
 class ErrorEntry:
-    """What stands where the report of a file would be that could not be analysed."""
+    """The entry that replaces the report of a file that could not be analysed."""
 
     name: str
     what: str
@@ -110,7 +110,7 @@ def dumps(report: Report) -> str:
 def loads(text: str) -> Report:
     """The report that `dumps` wrote, with the rounded numbers.
 
-    Fields that it does not know are passed over. Raises InputError when the text is not a report of a version that
+    Unknown fields are skipped. Raises InputError when the text is not a report of a version that
     it knows, or names no possible file.
     """
     return _report(_document(text))
@@ -126,7 +126,7 @@ def find_reports(source: Path) -> tuple[list[Path], Path]:
         # Names that begin with a dot are half-written files.
         shown = [file for file in files if not file.name.startswith(".")]
         if not shown:
-            raise InputError("holds no JSON file", source, "give a folder that `pipeline run` wrote")
+            raise InputError("contains no JSON file", source, "give a folder that `pipeline run` wrote")
         return shown, source
     if not source.exists():
         raise InputError("no such file or folder", source, "check the path")
@@ -148,11 +148,11 @@ def load(path: Path) -> Report | ErrorEntry:
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror})", path, "check the file") from error
     except UnicodeDecodeError:
-        raise InputError("not a report (no UTF-8 text)", path, _AGAIN) from None
+        raise InputError("not an RT-DeepLoc report (not UTF-8 text)", path, _AGAIN) from None
 
 
 def _document(text: str) -> dict[str, Any]:
-    what = "not a report (no JSON object with a schema of ours)"
+    what = "not an RT-DeepLoc report"
     try:
         document = json.loads(text)
     except _BAD:
@@ -166,7 +166,7 @@ def _document(text: str) -> dict[str, Any]:
 def _name(name: Any) -> str:
     """`name` if a file can have it, wherever it comes from; ValueError if not."""
     if type(name) is not str or name in ("", ".", "..") or not {"/", "\0"}.isdisjoint(name):
-        raise ValueError("input.name is no name of a file")
+        raise ValueError("input.name is not a file name")
     # Lone surrogates stand for bytes that are no UTF-8; others cannot be encoded, which is a ValueError too.
     if len(name.encode("utf-8", "surrogateescape")) > _NAME_BYTES:
         raise ValueError(f"input.name is longer than {_NAME_BYTES} bytes")
@@ -197,7 +197,9 @@ def _report(document: dict[str, Any]) -> Report:
         label = _fit(document["label"], _Label)
         shares = _fit(document["probabilities"], Mapping[_Class, float] | None)
         if (shares is None) != (label == ABSTAINED):
-            raise ValueError("an answer has probabilities, and only an answer")
+            raise ValueError(
+                "probabilities must be given exactly when there is a label other than not_assessable"
+            )
         if shares is not None and shares.keys() != set(get_args(_Class)):
             raise ValueError("probabilities are incomplete")
         _name(document["input"]["name"])
@@ -237,7 +239,9 @@ def _report(document: dict[str, Any]) -> Report:
             assessment=assessment,
         )
     except _BAD as error:
-        raise InputError(f"not a report ({str(error) or type(error).__name__})", fix=_AGAIN) from None
+        raise InputError(
+            f"not an RT-DeepLoc report ({str(error) or type(error).__name__})", fix=_AGAIN
+        ) from None
 
 
 def error_text(name: str, error: ForensicError) -> str:
@@ -281,10 +285,10 @@ def _read_curve(values: list[float | None] | None) -> NDArray[np.float32] | None
         return None
     # Not value by value: an hour has 90,000 steps.
     if not set(map(type, values)) <= {float, int, NoneType}:
-        raise ValueError("a curve holds what is no number")
+        raise ValueError("a curve contains a value that is not a number")
     curve = np.array([math.nan if value is None else value for value in values], dtype=np.float64)
     if np.any(np.abs(curve) > _LARGEST):
-        raise ValueError("a curve holds a number that is too large")
+        raise ValueError("a curve contains a number that is too large")
     return curve.astype(np.float32)
 
 
@@ -336,7 +340,7 @@ def _read_spans(spans: list[list[float]]) -> tuple[Interval, ...]:
 
 
 def _fit(value: Any, kind: Any) -> Any:
-    """`value` of a JSON document as `kind`, a type as our dataclasses use them; ValueError if it is none."""
+    """`value` of a JSON document as `kind`, the type of a field; ValueError if it does not fit."""
     origin, parts = get_origin(kind), get_args(kind)
     if origin is Literal and value in parts:
         return value

@@ -1,4 +1,4 @@
-"""The report on one clip: what was found, what was looked at, and with what."""
+"""The report on one clip: findings, coverage and provenance."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class RunClock:
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """Everything known of one clip.
+    """All results for one clip.
 
     `label` is the most probable of `probabilities` (real, visual, audio, both); where nothing could be judged it is
     `ABSTAINED`, and there are no probabilities and no intervals. `route` is the one asked for and
@@ -153,7 +153,7 @@ class Report:
 
     @property
     def doubts(self) -> Mapping[str, str]:
-        """Why a track is not assessable, by track; empty where all that is there was judged."""
+        """Why tracks are not assessable, by track; empty where all present tracks were assessed."""
         return {
             name: found.reason
             for name, found in self.assessment.items()

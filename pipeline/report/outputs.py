@@ -1,4 +1,4 @@
-"""Where reports go: a folder that mirrors the input's layout, a JSON file, or standard output."""
+"""Output of reports: a folder that mirrors the input's layout, a JSON file, or standard output."""
 
 from __future__ import annotations
 
@@ -65,6 +65,8 @@ class Outputs:
         self.written: list[Path] = []
         self.outcomes: list[Outcome] = []
         if figure is not None:
+            from pipeline.report.figure import require_matplotlib
+
             require_matplotlib()
         if out is not None:
             check_folder(out, "--out")

@@ -1,4 +1,4 @@
-"""What was analysed and with what, as names and values for people; nothing that the report does not say."""
+"""Provenance of a report as names and values in text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pipeline.report.model import SCHEMA, Report
 
 
 def provenance(report: Report) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Titles, and below each the name and value of every fact; strangers' text is `printable`."""
+    """Titles, and below each the name and value of every fact; untrusted text is `printable`."""
     facts, made, clock = report.input, report.provenance, report.clock
     duration = f"{facts.duration_s:.3f} s" if facts.duration_s is not None else "not announced"
     groups = [

@@ -76,7 +76,7 @@ def _unanswered(report: Report) -> list[str]:
 
 
 def caveats(report: Report) -> list[str]:
-    """What an export without intervals must not hide: a line for each track that is not assessable."""
+    """A line for each track that is not assessable, for exports without intervals."""
     return [f"Not assessable: {printable(reason)}." for reason in report.doubts.values()]
 
 
@@ -95,7 +95,7 @@ def summary(report: Report, name: str) -> list[str]:
     found = rows(report)
     lines += [f"  {row.start} - {row.end}  {row.modality:<6}  {row.score:.2f}" for row in found]
     if not found and report.label not in ("real", ABSTAINED):
-        lines.append("  no single span stands out")
+        lines.append("  no interval reached the threshold")
     lines.append("  analysed: " + ", ".join(_analysed(report)))
     lines += [f"  warning: {warning}" for warning in report.warnings]
     factor = report.clock.real_time_factor

@@ -95,7 +95,7 @@ def test_the_published_figures_add_up() -> None:
 def test_absent_clips_make_it_incomplete(root: Path) -> None:
     (root / "train/000001.mp4").unlink()
     found = check("lavdf", root)
-    assert found.verdict == "incomplete: 1 of 4 clips are absent"
+    assert found.verdict == "incomplete: 1 of 4 clips are missing"
     assert found.exit_code == 4
     assert (found.missing, found.present) == (("train/000001.mp4",), 3)
 
@@ -105,8 +105,8 @@ def test_a_part_that_is_not_unpacked_makes_it_unusable(root: Path) -> None:
     volumes(root, 1, 2, 3)
     found = check("lavdf", root)
     assert found.exit_code == 3
-    assert found.verdict == f"unusable: {root}/dev: is named by the metadata but absent or empty"
-    hint = Finding("note", "3 volumes of LAV-DF.zip are there, not or not wholly unpacked",
+    assert found.verdict == f"unusable: {root}/dev: is listed in the metadata but missing or empty"
+    hint = Finding("note", "3 volumes of LAV-DF.zip are present but not, or not fully, unpacked",
                    f"7z x {root}/LAV-DF.zip.001")  # fmt: skip
     assert hint in found.findings
 
@@ -143,7 +143,7 @@ def test_leftovers_of_a_complete_set_are_only_noted(root: Path) -> None:
     assert found.verdict == "complete"
     assert whats(found, "note") == [
         "LAV-DF.zip.005.aria2 is a download that has not finished",
-        "3 volumes of LAV-DF.zip (0.0 GB) are left",
+        "3 volumes of LAV-DF.zip (0.0 GB) remain",
     ]
 
 
@@ -201,11 +201,11 @@ def test_empty_cut_and_foreign_files_are_found_without_decoding(root: Path) -> N
     (root / "dev/000002.mp4").write_bytes(whole[: len(whole) // 2])
     (root / "test/000003.mp4").write_bytes(b"<html>quota exceeded</html>")
     found = check("lavdf", root)
-    assert found.verdict == "incomplete: 3 of 4 files looked into are damaged"
+    assert found.verdict == "incomplete: 3 of 4 inspected files are damaged"
     assert list(found.broken) == ["dev/000002.mp4", "test/000003.mp4", "train/000000.mp4"]
     assert found.broken["train/000000.mp4"] == "is empty (0 bytes)"
     assert "cut off" in found.broken["dev/000002.mp4"]
-    assert "no MP4 file" in found.broken["test/000003.mp4"]
+    assert "not an MP4 file" in found.broken["test/000003.mp4"]
 
 
 def test_links_to_clips_are_clips(root: Path) -> None:
@@ -227,21 +227,21 @@ def test_the_sample_is_the_same_every_time_and_no_larger_than_asked(root: Path, 
     assert first.looked_into == len(first.broken) == 20
     assert first.broken == second.broken
     assert list(first.broken) != [sample.file.as_posix() for sample in many[:20]]
-    assert first.findings[-1].fix.endswith("look into all with --sample 0")
+    assert first.findings[-1].fix.endswith("inspect all with --sample 0")
     assert check("lavdf", root, sample=0).looked_into == 60
 
 
 def test_progress_is_reported(root: Path) -> None:
     calls: list[tuple[Any, ...]] = []
     check("lavdf", root, hook=lambda *call: calls.append(call))
-    assert calls == [("read metadata",), ("compare with files",), ("look into files", 4, 4)]
+    assert calls == [("read metadata",), ("compare with files",), ("inspect files", 4, 4)]
 
 
 @pytest.mark.parametrize(
     ("change", "note"),
     [
-        ({"duration_s": 1.4}, "1 files looked into are more than 0.5 s longer or shorter than listed"),
-        ({"video_frames": 33}, "1 files looked into are more than 0.5 s longer or shorter than listed"),
+        ({"duration_s": 1.4}, "1 inspected files are more than 0.5 s longer or shorter than listed"),
+        ({"video_frames": 33}, "1 inspected files are more than 0.5 s longer or shorter than listed"),
         ({"fake_periods": (Interval(0.2, 1.01),)}, "1 clips have an interval that ends more than 0.2 s"),
         ({"label": 0}, "1 clips are real with forged intervals, or forged without any"),
         ({"fake_periods": ()}, "1 clips are real with forged intervals, or forged without any"),
@@ -325,7 +325,7 @@ def test_the_command_shows_a_table_and_ends_with_the_verdict(cli: Callable[..., 
         ["dev", "0", "0", "1", "0", "1", "1"],
         ["test", "0", "0", "0", "1", "1", "1"],
     ]
-    assert lines[4] == "4 clips are there, 0 are absent, 4 files were looked into"
+    assert lines[4] == "4 clips found, 0 missing, 4 files inspected"
     assert lines[-1] == "complete"
 
 
@@ -343,7 +343,7 @@ def test_the_command_exits_with_the_verdict_and_writes_all_names(cli: Callable[.
     assert written["broken"] == {"test/000003.mp4": "is empty (0 bytes)"}
     assert written["clips"]["test"] == {"both": 2}
     assert (
-        "incomplete: 1 of 5 clips are absent (first: train/000000.mp4); unpack the archive again"
+        "incomplete: 1 of 5 clips are missing (first: train/000000.mp4); unpack the archive again"
         in answer.out
     )
 

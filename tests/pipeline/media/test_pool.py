@@ -14,6 +14,7 @@ import media_factory
 import numpy as np
 import psutil
 import pytest
+from decoders import NEEDS_DECORD
 from media_factory import CLIPS
 
 from configs.schema import DecodeConfig
@@ -353,7 +354,7 @@ def test_a_process_has_the_threads_it_is_given(threads: int, long_clip: Path) ->
         assert until(lambda: (child_of(pool).num_threads() > 2) == (threads > 1))
 
 
-@pytest.mark.parametrize("name", ["ffmpeg", "decord"])
+@pytest.mark.parametrize("name", ["ffmpeg", pytest.param("decord", marks=NEEDS_DECORD)])
 def test_other_decoders_serve_clip_after_clip_too(name: str, folder: Path) -> None:
     config = CONFIG.model_copy(update={"backend": name})
     with DecodePool(config, None, None, threads=1) as pool:
