@@ -102,7 +102,7 @@ def apply_overrides(values: dict[str, Any], overrides: Iterable[str]) -> dict[st
 
 
 def dump(config: PipelineConfig) -> str:
-    """The effective settings as YAML, but for those of making data sets, which say nothing of a model."""
+    """The effective settings as YAML, without those for making data sets, which do not concern a model."""
     return yaml.safe_dump(config.model_dump(mode="json", exclude={"synthesize"}), sort_keys=False)
 
 

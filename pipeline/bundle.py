@@ -49,13 +49,13 @@ def weights_folder(source: str | Path) -> Path:
 
 
 def bundle_config(folder: Path, overrides: Iterable[str] = ()) -> PipelineConfig:
-    """Settings that lie beside weights, with `overrides` applied.
+    """Settings stored beside weights, with `overrides` applied.
 
     Raises WeightsError when the folder has none, UsageError when a setting is not valid.
     """
     if not (folder / CONFIG_FILE).is_file():
         fix = "give a folder that `pipeline train` wrote"
-        raise WeightsError(f"holds no {CONFIG_FILE}, so it is no weights folder", folder, fix)
+        raise WeightsError(f"holds no {CONFIG_FILE}, so it is not a weights folder", folder, fix)
     return settings(folder / CONFIG_FILE, overrides)
 
 

@@ -1,4 +1,4 @@
-"""What is known of one clip, and the names that data sets give to their parts and their metadata."""
+"""One clip of a data set, and the names that data sets give to their parts and metadata."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 from data.timeline import Interval
 
-_VIDEO = "mp4 m4v mov mkv webm avi wmv flv ts mts m2ts mpg mpeg 3gp ogv mxf"
-_AUDIO = "wav mp3 m4a aac flac ogg opus wma"
+_VIDEO = "mp4 m4v mov mkv webm avi wmv flv ts mts m2ts mpg mpeg 3gp ogv mxf vob f4v 3g2 asf ogm dv gif"
+_AUDIO = "wav mp3 m4a aac flac ogg opus wma mka m4b oga mp2 aif aiff w64 amr"
 
 AUDIO_SUFFIXES = frozenset(f".{name}" for name in _AUDIO.split())
 """Those of files that hold sound only."""
@@ -69,5 +69,5 @@ class Sample:
 
 
 def is_media(name: str) -> bool:
-    """Whether a file of this name is taken for media; hidden files never are."""
+    """Whether a file name has the ending of a media file; hidden files never count."""
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in MEDIA_SUFFIXES

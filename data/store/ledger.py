@@ -1,6 +1,6 @@
 """What became of every file: append-only JSON lines below ``ledger/`` of a store, one file per writing run.
 
-Runs and hosts never write to the same file, hence need no locks. A line that a kill or a full disk cut short is no
+Runs and hosts never write to the same file, hence need no locks. A line that a kill or a full disk cut short is not a
 row; the rest stays readable.
 """
 
@@ -184,7 +184,7 @@ class Rows:
         return self._row(path, packed, setup) if (row[1], row[2]) == (size, mtime_ns) else None
 
     def add_lines(self, lines: Sequence[str]) -> None:
-        """Take in rows as they lie in a file; what is none is passed over."""
+        """Take in rows as they lie in a file; anything else is skipped."""
         try:
             rows = json.loads(f"[{','.join(lines)}]")  # one call for thousands of lines is what makes it fast
             if len(rows) != len(lines):
@@ -199,7 +199,7 @@ class Rows:
             self.add(row)
 
     def add(self, row: Any) -> None:
-        """Take in one row as a JSON object; a garbled one is passed over."""
+        """Take in one row as a JSON object; a damaged one is skipped."""
         try:
             file, size, mtime, sha256, setup, status, kind, reason, fix, duration, elapsed, at = _FIELDS(row)
             finished = datetime.fromisoformat(at).timestamp()
@@ -281,7 +281,7 @@ def known_sha256(root: Path, files: Iterable[Path], ledger: Ledger) -> dict[Path
                     ledger.append(LedgerRow(*stamp, digest))
             except ForensicError as error:
                 remembers = False
-                _LOG.warning("hashes are not remembered: %s", error)
+                _LOG.warning("file hashes could not be saved: %s", error)
         found[file] = digest
     return found
 
@@ -342,7 +342,7 @@ def _unreadable(path: Path) -> InputError:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         return InputError(f"cannot be read ({reason})", path, "check the file")
-    return InputError("was not there a moment ago", path, "run again")
+    return InputError("disappeared and came back while it was read", path, "run again")
 
 
 def _files(place: Place) -> dict[str, float]:

@@ -141,7 +141,7 @@ class Roll:
 
 
 def members(store: FeatureStore, name: str, number: int) -> Iterator[Packed]:
-    """The entries of the pack with this name and number whose headers are whole; of the others a warning tells."""
+    """The entries of the pack with this name and number whose headers are whole; the others are logged as warnings."""
     with store.place.open(name) as file:
         try:
             with tarfile.open(fileobj=io.BufferedReader(_Tape(file), file.chunk), mode="r:") as tar:
@@ -160,7 +160,7 @@ def members(store: FeatureStore, name: str, number: int) -> Iterator[Packed]:
         except tarfile.TarError:
             whole = False
         if not whole:
-            _LOG.warning("%s: is damaged; what lies behind the damage is not found", store.place.at(name))
+            _LOG.warning("%s: is damaged; entries after the damage are lost", store.place.at(name))
 
 
 class _Tape(io.RawIOBase):

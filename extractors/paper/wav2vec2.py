@@ -41,7 +41,7 @@ class Wav2Vec2:
 
     `dim` is the length C of a vector; `digest` names settings, weights and number format.
 
-    Raises WeightsError when the folder holds no wav2vec 2.0 model with a 320-sample hop.
+    Raises WeightsError when the folder contains no wav2vec 2.0 model with a 320-sample hop.
     """
 
     hop = HOP
@@ -176,14 +176,14 @@ class Wav2Vec2:
 def load_model(folder: Path) -> tuple[torch.nn.Module, int]:
     """The pretrained encoder of a Hugging Face model folder, in evaluation mode, and its vector length C.
 
-    Raises WeightsError when the folder is damaged or holds no wav2vec 2.0 model with a 320-sample hop.
+    Raises WeightsError when the folder is damaged or contains no wav2vec 2.0 model with a 320-sample hop.
     """
     from transformers import Wav2Vec2Config, Wav2Vec2Model
     from transformers.utils import logging as transformers_logging
 
     if not (folder / "config.json").is_file():
         raise WeightsError(
-            "no wav2vec 2.0 folder: it has no config.json", folder, "name a Hugging Face model folder"
+            "not a wav2vec 2.0 folder: it has no config.json", folder, "name a Hugging Face model folder"
         )
     bar_wanted = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()

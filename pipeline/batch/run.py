@@ -1,4 +1,4 @@
-"""One run over a data set: what is to do, by whom, and what came out."""
+"""One run over a data set: plan, workers, result."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def execute(
 ) -> None:
     """Do what `plan` says with `workers` workers under `order`; without a number, as many as `engine` has room for.
 
-    `tally` hears of every answer. Raises what `Driver.run` raises.
+    `tally` is told every result. Raises what `Driver.run` raises.
     """
     try:
         if plan.todo:

@@ -1,4 +1,4 @@
-"""How far a run is, for people: a bar on a terminal, a line a minute elsewhere."""
+"""Progress of a run for users: a bar on a terminal, a line a minute elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`pipeline data`: what data sets consist of, whether they are whole and honest, and the benchmark's own."""
+"""`pipeline data`: check, describe and test data sets, and make those of the benchmark."""
 
 from __future__ import annotations
 
@@ -22,20 +22,23 @@ Root = Annotated[Path, typer.Option(help="A data set in LAV-DF's layout.")]
 def check(
     dataset: Annotated[
         Literal["lavdf", "avdeepfake1m", "avdeepfake1m++", "folder"],
-        typer.Option(help="Its layout; what `pipeline synthesize` makes has that of lavdf."),
+        typer.Option(help="Layout of the data set; `pipeline synthesize` writes lavdf."),
     ],
     root: Annotated[Path, typer.Option(help="The folder that holds the metadata, or any folder of media.")],
     json: Annotated[
-        Path | None, typer.Option(help="Write all that was found, with every name, to this file.")
+        Path | None, typer.Option(help="Write all findings, with every file name, to this file.")
     ] = None,
     sample: Annotated[
         int | None,
-        typer.Option(min=0, help="Files to look into, drawn with a fixed seed; 0 for all. [default: 1000]"),
+        typer.Option(min=0, help="Files to inspect, drawn with a fixed seed; 0 for all. [default: 1000]"),
     ] = None,
+    subset: Annotated[
+        bool, typer.Option("--subset", help="It is part of a set on purpose: absent clips are no fault.")
+    ] = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Say whether a data set is complete. Exit code 0: it is; 4: usable, but incomplete; 3: unusable.
+    """Check whether a data set is complete. Exit code 0: complete; 4: usable, but incomplete; 3: unusable.
 
     \b
     Examples:
@@ -49,7 +52,7 @@ def check(
 
     with progress(quiet=quiet) as bar:
         bar.begin(str(root))
-        found = look(dataset, root, sample if sample is not None else SAMPLE, bar)
+        found = look(dataset, root, sample if sample is not None else SAMPLE, bar, subset)
     if json is not None:
         write_text(json, to_json(found))
     _show(found)
@@ -59,13 +62,13 @@ def check(
 @app.command()
 def benchmark(
     input: Authentic,
-    out: Annotated[Path, typer.Option(help="Folder that gets known/, heldout/ and cross/.")],
+    out: Annotated[Path, typer.Option(help="Output folder for known/, heldout/ and cross/.")],
     seed: Seed = 0,
     workers: Workers = 2,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Make the benchmark's three data sets out of a folder of authentic clips (see docs/benchmark.md).
+    """Make the three data sets of the benchmark from a folder of authentic clips (docs/benchmark.md).
 
     \b
     Example:
@@ -82,19 +85,21 @@ def benchmark(
 @app.command()
 def conditions(
     root: Root,
-    out: Annotated[Path, typer.Option(help="Folder that gets a set for each condition.")],
-    split: Annotated[Literal["train", "dev", "test"], typer.Option(help="Its clips are used.")] = "test",
+    out: Annotated[Path, typer.Option(help="Output folder; each condition gets a folder in it.")],
+    split: Annotated[
+        Literal["train", "dev", "test"], typer.Option(help="Split whose clips are used.")
+    ] = "test",
     seed: Seed = 0,
     only: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Make this condition alone. Repeatable.")
+        list[str] | None, typer.Option(metavar="NAME", help="Make only this condition. Repeatable.")
     ] = None,
     workers: Workers = 2,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Make the clips of a split anew in conditions that training has not seen (see docs/benchmark.md).
+    """Make the clips of a split again under conditions that training has not seen (docs/results.md).
 
-    Other codecs, sizes and frame rates, authentic clips after harmless editing, and long clips. What is there is not
+    Other codecs, sizes and frame rates, authentic clips after harmless editing, and long clips. Existing clips are not
     made again. Exit code 4 when an encoder is missing.
 
     \b
@@ -128,7 +133,7 @@ def describe(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False,
     debug: Debug = False,
 ) -> None:
-    """Say what a data set consists of, beside LAV-DF's published figures."""
+    """Show the statistics of a data set beside those published for LAV-DF."""
     from pipeline.datasets.describe import describe as look
 
     description = look(root)
@@ -137,7 +142,7 @@ def describe(
 
 @app.command()
 def shortcuts(root: Root, quiet: Quiet = False, debug: Debug = False) -> None:
-    """Test whether a data set gives itself away: trivial classifiers must find chance level; exit code 1 if not."""
+    """Test a data set for shortcuts: trivial classifiers must stay at chance level. Exit code 1 if one does not."""
     from pipeline.datasets.shortcuts import find_shortcuts
     from pipeline.progress import progress
 
@@ -168,8 +173,8 @@ def _show(found: Check) -> None:
             published = f"{found.published[split]:,}" if split in found.published else "-"
             cells = [split if split else "-", *(f"{n:,}" for n in (*numbers, sum(numbers))), published]
             print("  ".join(f"{cell:>10}" for cell in cells))
-        print(f"{found.present:,} clips are there, {len(found.missing):,} are absent,", end=" ")
-        print(f"{found.looked_into:,} files were looked into")
+        print(f"{found.present:,} clips found, {len(found.missing):,} missing,", end=" ")
+        print(f"{found.looked_into:,} files inspected")
     for finding in found.findings:
         first = f" (first: {', '.join(finding.examples)})" if finding.examples else ""
         print(f"{finding.level}: {finding.what}{first}" + (f"; {finding.fix}" if finding.fix else ""))

@@ -55,25 +55,27 @@ def extract(
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Workers [default: one a core, or one a GPU if the networks run there]."),
+        typer.Option(
+            min=1, help="Number of workers [default: one per core, or one per GPU if the networks run there]."
+        ),
     ] = None,
     shard: Annotated[
         str | None,
-        typer.Option(metavar="I/N", help="Only part I of N, for schedulers such as SLURM."),
+        typer.Option(metavar="I/N", help="Process only part I of N, for schedulers such as SLURM."),
     ] = None,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Try files again that failed in an earlier run.")
+        bool, typer.Option("--retry-failed", help="Retry files that failed in an earlier run.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is to do, and do nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and exit.")] = False,
     events: Annotated[
         str | None,
-        typer.Option(metavar="PATH|-", help="Write what happens as lines of JSON; - is standard output."),
+        typer.Option(metavar="PATH|-", help="Write progress events as JSON lines; - is standard output."),
     ] = None,
     overrides: Overrides = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Put features into a store; what is there already is not computed again, and a killed run goes on.
+    """Extract features into a store; those already there are kept, and an interrupted run resumes.
 
     Exit code 4 means that some files failed; the ledger in the store says which, and why.
 

@@ -1,4 +1,4 @@
-"""Options that several commands share, and how a command speaks to people: errors, exit codes."""
+"""Options that several commands share; errors and exit codes."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
     from data.store.store import FeatureStore
 
-Dataset = Annotated[Path, typer.Option(help="Root of the data set.")]
+Dataset = Annotated[Path, typer.Option(help="Root folder of the data set.")]
 
 Layout = Annotated[
     Literal["lavdf", "avdeepfake1m", "avdeepfake1m++"],
-    typer.Option(help="Its layout; what `pipeline synthesize` makes has that of lavdf."),
+    typer.Option(help="Layout of the data set; `pipeline synthesize` writes lavdf."),
 ]
 
 Split = Literal["train", "dev", "test"]
@@ -38,20 +38,18 @@ Input = Annotated[
 Preset = Annotated[
     Literal["compact", "paper"] | None,
     typer.Option(
-        help="compact (default) comes with weights; paper is the paper's own, to be trained on your data."
+        help="compact (default) ships with weights; paper follows the paper and has to be trained on your data."
     ),
 ]
 Weights = Annotated[
     Path | None,
-    typer.Option(help="A weights folder that `pipeline train` wrote, instead of the shipped one."),
+    typer.Option(help="Weights folder written by `pipeline train` [default: the shipped weights]."),
 ]
 Store = Annotated[
     str,
-    typer.Option(
-        help="Folder that keeps features, addressed by what the media holds; or a URL such as s3://bucket/features."
-    ),
+    typer.Option(help="Feature store: a folder, or a URL such as s3://bucket/features."),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Device = Annotated[str, typer.Option(help="Device: auto, cpu, cuda or cuda:N.")]
 
 
 def _settings_asked(overrides: list[str] | None) -> list[str] | None:
@@ -76,9 +74,7 @@ Overrides = Annotated[
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
-Debug = Annotated[
-    bool, typer.Option("--debug", help="Show the traceback of an error, and what libraries log.")
-]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks, and the log messages of libraries.")]
 
 
 def weights_source(weights: Path | None, preset: str | None) -> Path | str:
@@ -124,16 +120,16 @@ def combine(codes: list[int]) -> int:
 
 
 def complain(error: ForensicError, debug: bool) -> None:
-    """One line on standard error for people, with the traceback when they debug."""
+    """Print `error` as one line on standard error, and its traceback when `debug` is set."""
     print(f"error: {printable(str(error))}", file=sys.stderr)
     trace(error, debug)
 
 
 class OneLine(logging.Formatter):
-    """Warnings as one line each, since the names of files in them are strangers' text."""
+    """Log messages as one line each, because file names in them are untrusted text."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        """The line of `record`, without what a terminal would obey."""
+        """The line of `record`, with control characters escaped."""
         return printable(super().formatMessage(record))
 
 

@@ -25,12 +25,12 @@ def pretrain(
     track: Annotated[
         Literal["both", "visual", "audio"], typer.Option(help="Which extractor to train.")
     ] = "both",
-    workers: Annotated[int, typer.Option(min=1, help="Processes that measure side by side.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, help="Number of parallel processes.")] = 2,
     overrides: Overrides = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Train the compact extractors from scratch, on forgeries whose position is known because we made them.
+    """Train the compact extractors from scratch, on synthesized forgeries, whose positions are known.
 
     \b
     Example:

@@ -9,14 +9,14 @@ import typer
 from data.text import printable
 from pipeline.cli.options import EXIT_PARTIAL, Debug, Quiet, Store
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look after a store of features.")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Inspect and maintain a feature store.")
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()
 def stat(store: Store, json: Json = False, quiet: Quiet = False, debug: Debug = False) -> None:
-    """Say what a store holds: entries, hours, packs, failures, and what runs have left.
+    """Show what a store holds: entries, hours, packs, failures and leftovers.
 
     \b
     Example:
@@ -56,7 +56,7 @@ def stat(store: Store, json: Json = False, quiet: Quiet = False, debug: Debug = 
 def verify(
     store: Store,
     remove: Annotated[
-        bool, typer.Option("--remove", help="Remove damaged entries: the next extract makes them again.")
+        bool, typer.Option("--remove", help="Remove damaged entries; the next extraction makes them again.")
     ] = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -95,13 +95,15 @@ def verify(
 def gc(
     store: Store,
     extractor: Annotated[
-        str | None, typer.Option(metavar="DIGEST", help="Remove the entries of this extractor as well.")
+        str | None, typer.Option(metavar="DIGEST", help="Also remove the entries of this extractor.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be removed, and exit.")
+    ] = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Remove what dead runs left, what is there twice, and what no index names; living runs are not disturbed.
+    """Remove leftovers of dead processes, duplicates and unindexed packs; running processes are not disturbed.
 
     \b
     Examples:
@@ -126,11 +128,11 @@ def gc(
 @app.command()
 def pack(
     store: Store,
-    shard_mb: Annotated[int, typer.Option(min=1, help="About how large a pack becomes, in MB.")] = 1000,
+    shard_mb: Annotated[int, typer.Option(min=1, help="Approximate size of a pack, in MB.")] = 1000,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Roll loose entries into tar files that training reads directly. Exit code 4 when some are damaged.
+    """Pack loose entries into tar files that training reads directly. Exit code 4 when some are damaged.
 
     \b
     Example:

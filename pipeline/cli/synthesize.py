@@ -11,11 +11,13 @@ from pipeline.cli.options import EXIT_PARTIAL, Debug, Overrides, Quiet
 
 Authentic = Annotated[
     Path,
-    typer.Option("--input", "-i", help="A folder of authentic clips, and of speech that lends its words."),
+    typer.Option(
+        "--input", "-i", help="Folder of authentic clips, and of speech recordings used as other voices."
+    ),
 ]
 Out = Annotated[Path, typer.Option(help="Folder of the new data set, in LAV-DF's layout.")]
-Seed = Annotated[int, typer.Option(min=0, help="The same seed makes the same bytes.")]
-Workers = Annotated[int, typer.Option(min=1, help="Processes that work side by side.")]
+Seed = Annotated[int, typer.Option(min=0, help="Random seed; the same seed writes the same bytes.")]
+Workers = Annotated[int, typer.Option(min=1, help="Number of parallel processes.")]
 
 
 def synthesize(
@@ -24,7 +26,7 @@ def synthesize(
     preset: Annotated[
         Literal["lavdf", "avdeepfake1m", "pretext"],
         typer.Option(
-            help="Whose classes, forged share and segment lengths are imitated; pretext: for pre-training."
+            help="Data set whose class shares and segment lengths are imitated; pretext: for pre-training."
         ),
     ] = "lavdf",
     seed: Seed = 0,
@@ -33,10 +35,10 @@ def synthesize(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Make a labelled data set out of authentic clips, by forging spans of their picture and sound.
+    """Make a labelled data set from authentic clips by forging spans of their picture and sound.
 
-    An interrupted run goes on with the same command. A CSV beside the clips may name the people in them (columns
-    clip, identity; optional group, split); else the folder that a clip lies in is the person.
+    The same command resumes an interrupted run. A CSV beside the clips may name the people in them (columns
+    clip, identity; optional group, split); without one, each folder is one person.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""`pipeline train` and `pretrain`: from data sets to weights."""
+"""`pipeline train`: from a data set to weights."""
 
 from __future__ import annotations
 
@@ -31,16 +31,18 @@ def train(
     ],
     preset: Preset = None,
     weights: Weights = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the run in --out.")] = False,
     device: Device = "auto",
-    workers: Annotated[int, typer.Option(min=0, help="Processes that load features; 0 loads in line.")] = 0,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Processes that load features; 0 loads them in the main process.")
+    ] = 0,
     overrides: Overrides = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Train RT-DeepLoc with video-level labels; features that the store lacks are extracted first.
+    """Train RT-DeepLoc with video-level labels; missing features are extracted first.
 
-    Under `accelerate launch` or `torchrun` nothing is extracted: run `pipeline extract` before.
+    Under `accelerate launch` or `torchrun` nothing is extracted: run `pipeline extract` first.
 
     \b
     Examples:

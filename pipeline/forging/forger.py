@@ -1,4 +1,4 @@
-"""One authentic piece in, one clip out, forged or not: every clip goes through the same hands.
+"""One authentic piece in, one clip out, forged or not: every clip goes through the same processing.
 
 Whatever its class, a clip is opened in the same editing program (working size, level and noise floor are drawn alike),
 cut at the same kind of places, blended and cross-faded in both tracks, and encoded by the same encoder. The class
@@ -65,7 +65,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Donors:
-    """Where material of other people of the same split comes from; each call draws anew, None where there is nobody."""
+    """Source of material of other people in the same split; each call draws again, None without other people."""
 
     face: Callable[[np.random.Generator], FaceClip | None]
     voice: Callable[[np.random.Generator], Samples | None]

@@ -1,4 +1,4 @@
-"""What is made of which authentic piece: decided first, so that names, splits and draws depend on the seed alone."""
+"""The plan of a data set, made first, so that names, splits and draws depend on the seed alone."""
 
 from __future__ import annotations
 
@@ -88,9 +88,9 @@ def plan(
     )
     empty = [name for name in splits if not any(clip.split == name for clip in material.clips)]
     if not made.sources:
-        raise InputError(f"no clip falls into {', '.join(empty)}", source, "give clips of more people")
+        raise InputError(f"no clips in the split {', '.join(empty)}", source, "give clips of more people")
     if empty:
-        _LOG.warning("no clip falls into %s: the clips show too few people", ", ".join(empty))
+        _LOG.warning("no clips in the split %s: there are too few people", ", ".join(empty))
     return made
 
 

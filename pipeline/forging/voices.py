@@ -22,10 +22,10 @@ from data.labels import RATE
 from pipeline.forging.manipulations.signal import read_at
 
 ENGINES = ("espeak-ng", "flite")
-"""Programs that speak, in the order in which they are asked."""
+"""Text-to-speech programs, in order of preference."""
 
 TIMEOUT_S = 20.0
-"""Longest time that a program may take for one sentence."""
+"""Longest time for one sentence, in seconds."""
 
 SENTENCES = (
     "The meeting has been moved to the second week of March.",
@@ -83,7 +83,7 @@ def synthetic_speech(rng: np.random.Generator, min_samples: int) -> Samples:
         try:
             spoken = _speak(engine, options, text)
         except (OSError, subprocess.SubprocessError, ValueError, EOFError, wave.Error) as error:
-            _LOG.warning("%s does not speak: %s", engine, error)
+            _LOG.warning("text-to-speech with %s failed: %s", engine, error)
             return np.zeros(0, np.float32)
         parts += [spoken, np.zeros(int(rng.integers(RATE // 10, RATE // 4)))]
     speech = np.concatenate(parts)

@@ -30,7 +30,7 @@ def x264_assembly() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Format:
-    """FFmpeg's names of the encoders and of the container, and what the picture's encoder is told beside its quality.
+    """FFmpeg's names of the encoders and the container, and the options of the video encoder besides its quality.
 
     `container` is also how the file's name ends; `quality` names the option that `crf` of `write_clip` goes to.
     """

@@ -17,7 +17,7 @@ FAILED = "failed"
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a folder says of one file; rounded as it is written, None where nothing is known.
+    """The row of one file in a folder's index; rounded as written, None where nothing is known.
 
     `score` is 1 - P(real): what clips are ranked by, since it exists for every clip that could be judged and does not
     depend on where the threshold of intervals lies. `interval_score` is the highest score of an interval. `page` is
@@ -60,7 +60,11 @@ def _note(report: Report) -> str:
     """Why the answer does not hold for all of the clip; empty where it does."""
     notes = [f"{NAMES[name]} not assessable" for name in report.doubts]
     if not notes:
-        return "" if report.complete else "partly decoded"
+        if report.complete:
+            return ""
+        decoded = all(track is None or track.fraction >= 1 for track in report.coverage.values())
+        passed_over = any(track.evidence for track in report.input.not_analysed)
+        return "not all tracks analysed" if decoded and passed_over else "partly decoded"
     # Without a score the reasons are what there is to say.
     return ", ".join(notes if report.probabilities is not None else map(printable, report.doubts.values()))
 

@@ -1,4 +1,4 @@
-"""The report on one clip as one HTML file that needs nothing else: no network, no script to be read."""
+"""The report on one clip as one self-contained HTML file: no network, readable without scripts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pipeline.report.provenance import provenance
 from pipeline.report.rows import Row, rows, statement
 
 WORDS = {"visual": "picture", "audio": "sound", "both": "picture and sound"}
-"""What people call a modality."""
+"""Names of the modalities in text for users."""
 CLASSES = {"real": "real", "visual": "picture forged", "audio": "sound forged", "both": "both forged"}
 
 WIDTH, HEIGHT = 1000, 100
@@ -100,17 +100,17 @@ def page_html(report: Report, pictures: Pictures | None, media: str | None, inde
 
 
 def finding(report: Report) -> str:
-    """The verdict as a sentence with the number of spans; `NOTE` belongs beside it."""
+    """The verdict as a sentence with the number of intervals; show `NOTE` beside it."""
     said, n = statement(report), len(report.intervals)
     verdict = said[0].upper() + said[1:]
     spans = f"{n} span{'s' if n != 1 else ''}"
     if report.label == ABSTAINED:
         return f"{verdict}."
     if report.label == "real":
-        return f"{verdict} in the clip as a whole; {spans} shown as asked." if n else f"{verdict}."
+        return f"{verdict} in the clip as a whole; {spans} shown as requested." if n else f"{verdict}."
     if report.doubts:
-        return f"{verdict}. {spans} found." if n else f"{verdict}. No single span stands out."
-    return f"{verdict} in {spans}." if n else f"{verdict}; no single span stands out."
+        return f"{verdict}. {spans} found." if n else f"{verdict}. No interval reached the threshold."
+    return f"{verdict} in {spans}." if n else f"{verdict}; no interval reached the threshold."
 
 
 def _as_written(report: Report) -> Report:

@@ -224,7 +224,7 @@ def test_a_decoder_that_is_missing_is_a_usage_error(folder, monkeypatch):
     config = with_settings(backend="gstreamer")
     with (
         Decoder.video(info, config, None, None) as stream,
-        pytest.raises(UsageError, match="no decoder is called"),
+        pytest.raises(UsageError, match="unknown decoder"),
     ):
         list(stream)
 
