@@ -284,9 +284,9 @@ def test_wrong_roots_are_refused_with_the_way_out(tmp_path: Path, dataset: Any) 
         Manifest.load(dataset, root / "train")
     (tmp_path / "lavdf").mkdir()
     (tmp_path / "lavdf/metadata.min.json").write_text("[]")
-    with pytest.raises(InputError, match="try --dataset lavdf"):
+    with pytest.raises(InputError, match="try --layout lavdf"):
         Manifest.load(dataset, tmp_path / "lavdf")
-    with pytest.raises(InputError, match="try --dataset avdeepfake1m"):
+    with pytest.raises(InputError, match="try --layout avdeepfake1m"):
         Manifest.lavdf(root)
     (tmp_path / "empty/deep").mkdir(parents=True)
     with pytest.raises(InputError, match=r"has none of train_metadata.json.*download the lists"):

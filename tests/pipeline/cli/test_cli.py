@@ -269,10 +269,10 @@ def test_synthesize_plans_says_what_it_takes_makes_and_describes(
     again = cli(*command, "--set", "synthesize.variants=3")
     assert again.code == 2
     assert "choose an empty folder with --out" in again.err
-    described = cli("data", "describe", "--root", tmp_path / "set", "--markdown")
+    described = cli("data", "describe", "--dataset", tmp_path / "set", "--markdown")
     assert described.code == 0
     assert "| clips |" in described.out
-    shortcuts = cli("data", "shortcuts", "--root", tmp_path / "set")
+    shortcuts = cli("data", "shortcuts", "--dataset", tmp_path / "set")
     assert shortcuts.code == 3
     assert "too few clips or people" in shortcuts.err
     unknown = cli(*command, "--set", "synthesize.manipulations=[morph]")

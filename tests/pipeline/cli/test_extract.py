@@ -134,7 +134,8 @@ def test_a_data_set_is_listed_by_its_metadata(
         (root / split / "0.mp4").write_bytes(clip.read_bytes())
     (root / "train" / "unlisted.mp4").write_bytes(clip.read_bytes())
     write_lavdf(root, [Sample(Path(split, "0.mp4"), 0, split, (), 1.0) for split in ("train", "dev")])
-    base = [*command(root, tmp_path / "store", tiny_bundle), "--dataset", "lavdf", "--dry-run"]
+    base = [*command(root, tmp_path / "store", tiny_bundle), "--dry-run"]
+    base[base.index("--input")] = "--dataset"
     assert cli(*base).out.startswith("2 to extract\n")
     assert cli(*base, "--split", "dev").out.startswith("1 to extract\n")
     wrong = cli(*base, "--split", "val")
