@@ -285,7 +285,7 @@ def test_the_benchmark_is_three_data_sets_of_the_same_people(
 ) -> None:
     made: list[tuple[Any, ...]] = []
 
-    def make(*arguments: Any, splits: tuple[str, ...] | None = None) -> int:
+    def make(*arguments: Any, splits: tuple[str, ...] | None = None, quiet: bool) -> int:
         made.append((*arguments[1:4], splits))
         return 0
 
