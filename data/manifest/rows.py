@@ -27,7 +27,7 @@ def read_rows(path: Path) -> Iterator[Any]:
     Raises InputError when the file cannot be read, is not a JSON list, is empty or is cut off.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         raise InputError(f"not readable as JSON ({error})", path, _AGAIN) from None
     decode = json.JSONDecoder().raw_decode
@@ -63,9 +63,9 @@ def read_samples(path: Path, rows: Iterable[Any], build: Callable[[Any], Sample]
                 sample = build(row)
             except KeyError as error:
                 fix = "see the data set's README"
-                raise InputError(f"entry {index} has no field {error}", path, fix) from None
+                raise InputError(f"entry {index}{_named(row)} has no field {error}", path, fix) from None
             except (ValueError, TypeError, AttributeError) as error:
-                what = f"entry {index} cannot be read ({error})"
+                what = f"entry {index}{_named(row)} cannot be read ({error})"
                 raise InputError(what, path, "correct or remove it") from None
             name = sample.file.as_posix()
             if name in samples:
@@ -73,6 +73,11 @@ def read_samples(path: Path, rows: Iterable[Any], build: Callable[[Any], Sample]
                 raise InputError(what, path, "remove the repeated entry")
             samples[name] = sample
     return samples
+
+
+def _named(row: Any) -> str:
+    name = row.get("file") if isinstance(row, dict) else None
+    return f" ({name[:200]})" if isinstance(name, str) else ""
 
 
 @contextlib.contextmanager

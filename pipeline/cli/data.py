@@ -32,6 +32,9 @@ def check(
         int | None,
         typer.Option(min=0, help="Files to inspect, drawn with a fixed seed; 0 for all. [default: 1000]"),
     ] = None,
+    subset: Annotated[
+        bool, typer.Option("--subset", help="It is part of a set on purpose: absent clips are no fault.")
+    ] = False,
     root: Root = None,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -50,7 +53,8 @@ def check(
 
     with progress(quiet=quiet) as bar:
         bar.begin(str(dataset))
-        found = look(layout_of(dataset, layout), dataset, sample if sample is not None else SAMPLE, bar)
+        named = layout_of(dataset, layout)
+        found = look(named, dataset, sample if sample is not None else SAMPLE, bar, subset)
     if json is not None:
         write_text(json, to_json(found))
     _show(found)

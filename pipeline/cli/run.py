@@ -50,6 +50,12 @@ def run(
         Literal["auto", "visual", "audio", "joint", "all"],
         typer.Option(help="Branch that the intervals come from; auto follows the predicted class."),
     ] = "auto",
+    video_track: Annotated[
+        int | None, typer.Option(min=0, help="Picture track to analyse, as numbered in the report.")
+    ] = None,
+    audio_track: Annotated[
+        int | None, typer.Option(min=0, help="Sound track to analyse, as numbered in the report.")
+    ] = None,
     json: Annotated[
         str | None,
         typer.Option(metavar="PATH|-", help="Write the reports as one JSON document; - is standard output."),
@@ -78,7 +84,8 @@ def run(
     """
     from functools import partial
 
-    from pipeline.extraction.extract import find_clips
+    from data.media import TrackChoice
+    from pipeline.extraction.extract import find_clips, passed_over
     from pipeline.report.outputs import Outputs
 
     files, base = find_clips(input)
@@ -111,7 +118,7 @@ def run(
         detector = Pipeline.from_pretrained(
             weights_source(weights, preset), preset=preset, device=device, overrides=overrides or (), hook=bar
         )
-    codes = list[int]()
+    codes, tracks = list[int](), TrackChoice(video_track, audio_track)
     with outputs:
         for number, name in enumerate(files, 1):
             path = base / name
@@ -119,7 +126,7 @@ def run(
             try:
                 with bar:
                     bar.begin(label)
-                    report = detector(path, route=route, store=kept, hook=bar)
+                    report = detector(path, route=route, store=kept, hook=bar, tracks=tracks)
             except ForensicError as error:
                 outputs.add_error(name, error)
                 complain(error, debug)
@@ -134,6 +141,8 @@ def run(
                 print("\n".join(summary(report, str(name))), file=people)
                 codes.append(0 if report.complete else EXIT_PARTIAL)
     if input.is_dir():
+        for line in passed_over(input):
+            print(line, file=people)
         print("\n".join(table(outputs.outcomes)), file=people)
     if outputs.written:
         print(_written(outputs.written, target), file=people)

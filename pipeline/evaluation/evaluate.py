@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -57,6 +59,9 @@ def evaluate(
     predictions know clips that the split has not.
     """
     samples = samples_of(manifest, split)
+    listed = sum(len(sample.fake_periods) for sample in samples)
+    samples = [_hittable(sample) for sample in samples]
+    lost = listed - sum(len(sample.fake_periods) for sample in samples)
     labels = _labels(samples, manifest, split)
     found = _in_order(predictions, samples)
     sidecar = _sidecar(manifest.root)
@@ -82,13 +87,13 @@ def evaluate(
         predicted = np.array([int(np.argmax(p.probabilities)) for p in found if p.probabilities is not None])
         matrix = confusion(predicted, labels, len(CLASSES))
     return Evaluation(
-        dataset=manifest.root.name,
+        dataset=manifest.root.resolve().name,
         split=split,
         clips={name: int((labels == k).sum()) for k, name in enumerate(CLASSES)},
         segments=sum(len(rows) for rows in truth),
         rows=tuple(rows),
         confusion=matrix,
-        notes=tuple(_notes(manifest, found, labels, truth)),
+        notes=tuple(_notes(manifest, found, labels, truth, lost)),
         bootstrap={"replicates": replicates, "over": boot.over, "seed": seed},
     )
 
@@ -260,6 +265,13 @@ def _step_rows(found: Sequence[VideoPrediction], truth: Sequence[NDArray[np.floa
     return rows
 
 
+def _hittable(sample: Sample) -> Sample:
+    """`sample` without periods of no length or behind its end: no proposal can overlap them."""
+    end_s = sample.duration_s if sample.duration_s > 0 else math.inf
+    kept = tuple(p for p in sample.fake_periods if p.duration_s > 0 and p.start_s < end_s)
+    return replace(sample, fake_periods=kept) if kept != sample.fake_periods else sample
+
+
 def _labels(samples: Sequence[Sample], manifest: Manifest, split: str) -> NDArray[np.int64]:
     unlabelled = [sample for sample in samples if sample.label is None]
     if unlabelled:
@@ -287,7 +299,10 @@ def _notes(
     found: Sequence[VideoPrediction],
     labels: NDArray[np.int64],
     truth: Sequence[NDArray[np.float64]],
+    lost: int,
 ) -> Iterator[str]:
+    if lost:
+        yield f"{lost} segments are empty or lie behind their clip's end: nobody can hit them, they are left out"
     unread = [p.file for p in found if p.unread]
     if unread:
         yield f"{len(unread)} clips could not be analysed and count as classified authentic, first {unread[0]}"

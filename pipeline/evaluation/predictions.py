@@ -239,7 +239,7 @@ def _entries(path: Path) -> Iterator[tuple[str, Any]]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")  # PowerShell begins files with a mark
     except (OSError, ValueError) as error:
         raise InputError(f"not readable as text ({error})", path, "check the path") from None
 

@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import NoneType, UnionType
@@ -302,6 +302,11 @@ def _coverage(track: StreamCoverage | None) -> dict[str, Any] | None:
         "fraction": _score(written.fraction),
         "gaps": [[_time(gap.start_s), _time(gap.end_s)] for gap in track.gaps],
         "errors": track.errors,
+        "units": track.units,
+        "placed": track.placed,
+        "dropped": track.dropped,
+        "dropped_s": _time(track.dropped_s),
+        "notes": list(track.notes),
     }
 
 
@@ -313,6 +318,12 @@ def _read_coverage(track: dict[str, Any] | None) -> StreamCoverage | None:
         decoded_s=_fit(track["decoded_s"], float),
         gaps=_read_spans(track["gaps"]),
         errors=_fit(track["errors"], int),
+        # The first reports had no account.
+        units=_fit(track.get("units", 0), int),
+        placed=_fit(track.get("placed", 0), int),
+        dropped=_fit(track.get("dropped", 0), int),
+        dropped_s=_fit(track.get("dropped_s", 0.0), float),
+        notes=_fit(track.get("notes", []), tuple[str, ...]),
     )
 
 
@@ -353,9 +364,10 @@ def _fit(value: Any, kind: Any) -> Any:
     if isinstance(kind, type) and is_dataclass(kind) and isinstance(value, dict):
         # Fields of a later program are passed over, as the schema promises; none may be missing.
         hints = get_type_hints(kind)
-        if missing := hints.keys() - value.keys():
+        needed = {field.name for field in fields(kind) if field.default is MISSING}
+        if missing := needed - value.keys():
             raise ValueError(f"{kind.__name__} lacks {', '.join(sorted(missing))}")
-        return kind(**{name: _fit(value[name], part) for name, part in hints.items()})
+        return kind(**{name: _fit(value[name], part) for name, part in hints.items() if name in value})
     if kind is float and type(value) in (int, float) and abs(value) <= _LARGEST:
         return float(value)
     if kind in (str, int, bool) and type(value) is kind:

@@ -10,7 +10,7 @@ from pathlib import PurePath
 import numpy as np
 from numpy.typing import NDArray
 
-from data.media import Assessment, AudioStream, MediaInfo, StreamCoverage, VideoStream
+from data.media import Assessment, AudioStream, MediaInfo, OtherTrack, StreamCoverage, VideoStream
 from data.timeline import TimeGrid
 from pipeline.localization.scores import ForgedInterval
 
@@ -26,7 +26,10 @@ NOTE = "An indication, not proof."
 
 @dataclass(frozen=True)
 class InputFacts:
-    """The analysed file, without the folder it lay in; times in seconds, streams as they were probed."""
+    """The analysed file, without the folder it lay in; times in seconds, streams as they were probed.
+
+    `not_analysed` are its other picture and sound tracks.
+    """
 
     name: str
     sha256: str
@@ -36,6 +39,12 @@ class InputFacts:
     duration_s: float | None
     video: VideoStream | None
     audio: AudioStream | None
+    not_analysed: tuple[OtherTrack, ...] = ()
+
+    def has_other(self, modality: str) -> bool:
+        """Whether there is a track of "visual" or "audio" that was not analysed and may hold something."""
+        kind = "audio" if modality == "audio" else "video"
+        return any(track.kind == kind and track.evidence for track in self.not_analysed)
 
     @classmethod
     def of(cls, info: MediaInfo) -> InputFacts:
@@ -49,6 +58,7 @@ class InputFacts:
             duration_s=info.duration_s,
             video=info.video,
             audio=info.audio,
+            not_analysed=info.others,
         )
 
 

@@ -359,3 +359,52 @@ def test_json_of_an_unusable_set_is_complete_too(tmp_path: Path) -> None:
     written = json.loads(to_json(check("avdeepfake1m", tmp_path)))
     assert (written["exit_code"], written["clips"]) == (3, {})
     assert written["findings"][0]["level"] == "unusable"
+
+
+# --- periods that make no sense, and subsets ------------------------------------------------------------------
+
+
+def rewrite(root: Path, change: Callable[[list[dict[str, Any]]], None]) -> None:
+    for name in ("metadata.json", "metadata.min.json"):
+        rows = json.loads((root / name).read_text(encoding="utf-8"))
+        change(rows)
+        (root / name).write_text(json.dumps(rows), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("periods", "what"),
+    [
+        ([[0.2, 0.2]], "1 clips have forged periods of no length"),
+        ([[0.1, 0.4], [0.3, 0.6]], "1 clips have forged periods that overlap"),
+    ],
+)
+def test_periods_that_make_no_sense_are_named_by_file(
+    root: Path, periods: list[list[float]], what: str
+) -> None:
+    rewrite(root, lambda rows: rows[1].update(fake_periods=periods, n_fakes=len(periods)))
+    found = check("lavdf", root)
+    (finding,) = (each for each in found.findings if each.what == what)
+    assert finding.examples == ("train/000001.mp4",)
+
+
+def test_a_reversed_period_is_refused_with_the_name_of_its_file(root: Path) -> None:
+    rewrite(root, lambda rows: rows[1].update(fake_periods=[[0.6, 0.2]]))
+    found = check("lavdf", root)
+    assert found.level == "unusable"
+    assert "train/000001.mp4" in found.findings[0].what
+    assert "1 clips have forged periods that end before they start" in whats(found, "note")
+
+
+def test_a_count_of_periods_that_does_not_fit_is_found(root: Path) -> None:
+    rewrite(root, lambda rows: rows[2].update(n_fakes=3))
+    (finding,) = (each for each in check("lavdf", root).findings if "n_fakes" in each.what)
+    assert finding.examples == ("dev/000002.mp4",)
+
+
+def test_of_a_deliberate_subset_absent_clips_are_no_fault(root: Path) -> None:
+    (root / "train/000001.mp4").unlink()
+    shutil.rmtree(root / "test")
+    assert check("lavdf", root).level == "unusable"
+    found = check("lavdf", root, subset=True)
+    assert found.exit_code == 0
+    assert whats(found, "note")[0] == "2 of 4 clips are not in this subset"

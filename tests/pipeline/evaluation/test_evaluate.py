@@ -15,7 +15,7 @@ from evaluation_set import manifest, predictions, samples, write_sidecar
 
 from data.errors import InputError, UsageError
 from data.manifest import Sample
-from data.timeline import TimeGrid
+from data.timeline import Interval, TimeGrid
 from pipeline.evaluation.evaluate import evaluate
 from pipeline.evaluation.metrics import PROTOCOLS
 from pipeline.evaluation.predict import NEUTRAL
@@ -369,3 +369,28 @@ def test_markdown_shows_percent_with_intervals(tmp_path: Path) -> None:
     bare = evaluate(found, manifest(tmp_path / "set", clips), "dev", replicates=0)
     assert "50.00 |" in bare.markdown()
     assert "interval" not in bare.markdown()
+
+
+# --- segments that nobody can hit, and names ----------------------------------------------------------------------
+
+
+def test_segments_that_nobody_can_hit_are_left_out_and_counted(tmp_path: Path) -> None:
+    clips = samples(1)
+    found = predictions(clips)
+    forged = next(k for k, clip in enumerate(clips) if clip.fake_periods)
+    end_s = clips[forged].duration_s
+    beyond = (Interval(0.0, 0.0), Interval(end_s + 1, end_s + 2))
+    clips[forged] = replace(clips[forged], fake_periods=(*clips[forged].fake_periods, *beyond))
+    result = evaluate(found, manifest(tmp_path, clips), "dev", replicates=0)
+    assert result.value(HONEST, "mAP") == 1.0
+    assert result.notes == (
+        "2 segments are empty or lie behind their clip's end: nobody can hit them, they are left out",
+    )
+
+
+def test_a_root_given_as_a_dot_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clips = samples(1)
+    made = manifest(tmp_path / "set", clips)
+    monkeypatch.chdir(made.root)
+    result = evaluate(predictions(clips), replace(made, root=Path()), "dev", replicates=0)
+    assert result.dataset == "set"

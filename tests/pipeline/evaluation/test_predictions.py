@@ -217,3 +217,9 @@ def test_scores_that_mean_nothing_are_named(tmp_path: Path, content: str, said: 
 def test_file_names_may_hold_semicolons(tmp_path: Path) -> None:
     (tmp_path / "p.txt").write_text("test/a;b.mp4;0.25\n")
     assert read_scores(tmp_path / "p.txt", ("test/a;b.mp4",)) == {"test/a;b.mp4": 0.25}
+
+
+def test_the_mark_that_powershell_begins_files_with_is_read_over(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.json"
+    path.write_text('{"a.mp4": [[0.9, 1, 2]]}', encoding="utf-8-sig")
+    assert read_proposals(path, ["a.mp4"])["a.mp4"].tolist() == [[0.9, 1.0, 2.0]]
