@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pipeline.cli.options import EXIT_PARTIAL, Dataset, Debug, Quiet, Root
+from pipeline.cli.options import EXIT_PARTIAL, Dataset, Debug, Quiet, Root, layout_of
 from pipeline.cli.synthesize import Authentic, Seed, Workers, make
 
 if TYPE_CHECKING:
@@ -47,14 +47,13 @@ def check(
       pipeline data check --dataset AV-Deepfake1M/ --layout avdeepfake1m --json found.json
     """
     from data.files import write_text
-    from data.manifest import detect_layout
     from pipeline.datasets.check import SAMPLE, to_json
     from pipeline.datasets.check import check as look
     from pipeline.progress import progress
 
     with progress(quiet=quiet) as bar:
         bar.begin(str(dataset))
-        named = layout or detect_layout(dataset) or "folder"
+        named = layout_of(dataset, layout)
         found = look(named, dataset, sample if sample is not None else SAMPLE, bar, subset)
     if json is not None:
         write_text(json, to_json(found))

@@ -108,7 +108,7 @@ def extract(
         fix = "give a data set as --dataset ROOT --layout NAME, or media as --input alone"
         raise UsageError("--input and --dataset exclude each other", fix=fix)
     if dataset is None and (split or layout):
-        raise UsageError("--split and --layout are of a data set", fix="name it with --dataset ROOT")
+        raise UsageError("--split and --layout are of a data set", fix="give it as --dataset ROOT")
     kept = open_store(store)
     source, changes = weights_source(weights, preset), tuple(overrides or ())
     # The nodes of a cluster may have devices that this machine lacks.

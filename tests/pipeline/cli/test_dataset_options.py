@@ -61,13 +61,12 @@ def test_metadata_of_two_layouts_asks_for_a_name(tmp_path: Path) -> None:
     ],
 )
 def test_an_older_spelling_is_refused_with_the_new_one(
-    command: tuple[str, ...], new: str, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: tuple[str, ...], new: str, cli: Cli, tmp_path: Path
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     answer = cli(*command)
     assert answer.code == 2
     assert new in answer.err
-    assert not list(tmp_path.iterdir())
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize("options", [[], ["--split", "dev"], ["--layout", "lavdf"]])

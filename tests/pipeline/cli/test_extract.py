@@ -159,7 +159,7 @@ def test_shards_share_a_folder(
     ("options", "message"),
     [
         (("--address", "auto"), "--address names a Ray cluster; add --engine ray"),
-        (("--split", "train"), "a folder has no splits"),
+        (("--split", "train"), "--split and --layout are of a data set"),
         (("--shard", "3/2"), "'3/2' is not a valid shard; use the form I/N"),
         (("--shard", "half"), "'half' is not a valid shard"),
         (("--events", "no/such/folder/e.jsonl"), "cannot be written"),

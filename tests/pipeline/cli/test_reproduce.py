@@ -102,4 +102,4 @@ def test_a_launcher_is_refused(cli: Cli, tmp_path: Path, monkeypatch: pytest.Mon
     )
     answer = cli(*command)
     assert answer.code == 2
-    assert "without a launcher" in answer.err
+    assert "without accelerate launch" in answer.err
