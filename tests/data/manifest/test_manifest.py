@@ -147,9 +147,9 @@ def test_damaged_metadata_is_refused(tmp_path: Path, content: str) -> None:
         ({"duration": float("inf")}, "duration inf is not a time"),
         ({"duration": -1.0}, "duration -1.0 is not a time"),
         ({"video_frames": "115"}, "video_frames '115' is not a count"),
-        ({"fake_periods": [[1.0]]}, "entry 0 cannot be read"),
-        ({"fake_periods": [1.0, 2.0]}, "entry 0 cannot be read"),
-        ({"duration": None}, "entry 0 cannot be read"),
+        ({"fake_periods": [[1.0]]}, r"entry 0 \(test/000000.mp4\) cannot be read"),
+        ({"fake_periods": [1.0, 2.0]}, r"entry 0 \(test/000000.mp4\) cannot be read"),
+        ({"duration": None}, r"entry 0 \(test/000000.mp4\) cannot be read"),
         ({"file": "../elsewhere.mp4"}, "leaves the data set"),
         ({"file": "/etc/passwd"}, "leaves the data set"),
         ({"file": ""}, "leaves the data set"),
@@ -166,7 +166,8 @@ def test_bad_rows_are_named(tmp_path: Path, change: dict[str, Any], message: str
 def test_absent_fields_are_named(tmp_path: Path, field: str) -> None:
     row = {k: v for k, v in PUBLISHED.items() if k != field}
     (tmp_path / "metadata.json").write_text(json.dumps([row]))
-    with pytest.raises(InputError, match=f"entry 0 has no field '{field}'"):
+    named = "" if field == "file" else r" \(test/000000\.mp4\)"
+    with pytest.raises(InputError, match=f"entry 0{named} has no field '{field}'"):
         Manifest.lavdf(tmp_path)
 
 

@@ -115,7 +115,10 @@ def test_metadata_that_cannot_be_used_makes_it_unusable(root: Path) -> None:
     (root / "metadata.min.json").write_text('[{"file": "train/000000.mp4"}]')
     found = check("lavdf", root)
     assert found.exit_code == 3
-    assert found.verdict == f"unusable: {root}/metadata.min.json: entry 0 has no field 'split'"
+    assert (
+        found.verdict
+        == f"unusable: {root}/metadata.min.json: entry 0 (train/000000.mp4) has no field 'split'"
+    )
     (root / "metadata.min.json").write_text((root / "metadata.json").read_text()[:200])
     assert "cut off or damaged after 0 entries" in check("lavdf", root).verdict
 
