@@ -93,17 +93,6 @@ def pool_to_grid(steps: Iterable[AudioSteps], fps: Fraction | int = 25) -> Itera
     yield from pooler.finish()
 
 
-def pool_array(
-    values: NDArray[np.float32], valid: NDArray[np.bool_] | None = None, fps: Fraction | int = 25
-) -> GridSteps:
-    """`pool_to_grid` of a whole sequence (N, C) that starts at audio step 0; `valid` (N,) defaults to all."""
-    flags = valid if valid is not None else np.ones(len(values), np.bool_)
-    parts = list(pool_to_grid([AudioSteps(0, values, flags)], fps))
-    if not parts:
-        return GridSteps(0, np.empty((0, values.shape[1]), np.float16), np.empty(0, np.bool_))
-    return GridSteps(0, np.concatenate([p.values for p in parts]), np.concatenate([p.valid for p in parts]))
-
-
 def _grid_index(steps: NDArray[np.int64], fps: Fraction | int) -> NDArray[np.int64]:
     """Grid step that holds the centre of each audio step, in exact integer arithmetic."""
     rate = Fraction(fps)

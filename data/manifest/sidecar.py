@@ -58,6 +58,14 @@ def read_sidecar(root: Path) -> list[SynthesizedClip]:
         raise InputError(f"cannot be read ({error})", path, "make the set again") from None
 
 
+def clips_by_file(root: Path) -> dict[str, SynthesizedClip]:
+    """What `read_sidecar` says, by file; nothing of a data set that the forger did not make.
+
+    Raises InputError when the sidecar is damaged.
+    """
+    return {clip.file: clip for clip in read_sidecar(root)} if (root / SIDECAR).is_file() else {}
+
+
 def _clip_of(row: dict[str, Any]) -> SynthesizedClip:
     edits = {key: tuple(EditedSegment(**one) for one in row[key]) for key in ("segments", "shams")}
     return SynthesizedClip(**(row | edits))

@@ -17,6 +17,7 @@ from data.hook import Hook, silent
 from data.labels import CLASSES, FPS
 from data.manifest import SIDECAR, DatasetName, Sample, read_metadata
 from data.manifest.disk import Listing, compare, refuse_half_unpacked
+from data.manifest.sidecar import read_sidecar
 from pipeline.datasets.archives import find_leftovers
 from pipeline.datasets.odd import odd_rows
 from pipeline.media.mp4 import Mp4Facts, look_into
@@ -195,9 +196,9 @@ def _against_published(
 def _against_sidecar(root: Path, rows: Mapping[str, Sample]) -> Iterator[Finding]:
     again = "let `pipeline synthesize` write it again, with the same settings"
     try:
-        listed = {clip["file"] for clip in json.loads((root / SIDECAR).read_text(encoding="utf-8"))}
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        yield Finding("incomplete", f"{SIDECAR} cannot be read ({type(error).__name__})", again)
+        listed = {clip.file for clip in read_sidecar(root)}
+    except InputError as error:
+        yield Finding("incomplete", f"{SIDECAR} {error.what}", again)
         return
     if listed != set(rows):
         what = f"{SIDECAR} and the metadata differ in {len(listed ^ set(rows)):,} clips"

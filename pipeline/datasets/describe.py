@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from data.labels import CLASSES, SPLITS
-from data.manifest import SIDECAR, Manifest, Sample
+from data.manifest import Manifest, Sample
+from data.manifest.sidecar import clips_by_file
 
 LAVDF = {
     "clips": "136,304",
@@ -66,10 +65,9 @@ def describe(root: Path) -> Description:
     Raises InputError as `Manifest.lavdf` does.
     """
     manifest = Manifest.lavdf(root)
-    sidecar = root / SIDECAR
-    rows: list[dict[str, Any]] = json.loads(sidecar.read_text(encoding="utf-8")) if sidecar.is_file() else []
-    people = {row["file"]: row["identity"] for row in rows}
-    counts = Counter(segment["manipulation"] for row in rows for segment in row["segments"])
+    clips = clips_by_file(root).values()
+    people = {clip.file: clip.identity for clip in clips}
+    counts = Counter(segment.manipulation for clip in clips for segment in clip.segments)
     splits = [split for split in SPLITS if any(sample.split == split for sample in manifest.samples)]
     parts = [[s for s in manifest.samples if s.split == split] for split in splits]
     columns = [_column(part, people) for part in [*parts, list(manifest.samples)]]

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import InputError, UsageError
 from data.labels import CLASSES
-from data.manifest import SIDECAR, Manifest, Sample, samples_of
+from data.manifest import Manifest, Sample, samples_of
+from data.manifest.sidecar import SynthesizedClip, clips_by_file
 from pipeline.evaluation.metrics import (
     PROTOCOLS,
     Localization,
@@ -64,7 +62,7 @@ def evaluate(
     lost = listed - sum(len(sample.fake_periods) for sample in samples)
     labels = _labels(samples, manifest, split)
     found = _in_order(predictions, samples)
-    sidecar = _sidecar(manifest.root)
+    sidecar = clips_by_file(manifest.root)
     boot = _Bootstrap(samples, sidecar, replicates, seed)
     truth = [np.array([[p.start_s, p.end_s] for p in s.fake_periods]).reshape(-1, 2) for s in samples]
     families = _families(samples, sidecar)
@@ -80,7 +78,9 @@ def evaluate(
                 rows += _by_segment(judged, truth, families)
     rows += _video_rows(boot, found, labels, families)
     rows += _step_rows(found, truth)
-    groups = [sidecar.get(sample.file.as_posix(), {}).get("group") for sample in samples]
+    groups = [
+        (clip.group or None) if (clip := sidecar.get(sample.file.as_posix())) else None for sample in samples
+    ]
     rows += _by_recording(found, truth, labels, groups)
     matrix = None
     if all(p.probabilities is not None for p in found):
@@ -102,10 +102,10 @@ class _Bootstrap:
     """Values with their intervals, all from the same samples of the videos."""
 
     def __init__(
-        self, samples: Sequence[Sample], sidecar: Mapping[str, Any], replicates: int, seed: int
+        self, samples: Sequence[Sample], sidecar: Mapping[str, SynthesizedClip], replicates: int, seed: int
     ) -> None:
         names = [s.file.as_posix() for s in samples]
-        people = [sidecar[name]["identity"] if name in sidecar else name for name in names]
+        people = [sidecar[name].identity if name in sidecar else name for name in names]
         self.over = "identities" if any(name in sidecar for name in names) else "videos"
         self._groups = people if self.over == "identities" else None
         self._videos, self._replicates, self._seed = len(samples), replicates, seed
@@ -319,31 +319,19 @@ def _notes(
         yield f"{len(bare)} clips are labelled forged but have no intervals, first {bare[0]}"
 
 
-def _sidecar(root: Path) -> dict[str, Any]:
-    """Rows of forgeries.json by file; empty for data sets that `pipeline synthesize` did not make."""
-    path = root / SIDECAR
-    if not path.is_file():
-        return {}
-    try:
-        rows = {row["file"]: row for row in json.loads(path.read_text(encoding="utf-8"))}
-        _ = [(row["identity"], [s["manipulation"] for s in row["segments"]]) for row in rows.values()]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"cannot be read ({error})", path, "make it again, or remove it") from None
-    return rows
-
-
-def _families(samples: Sequence[Sample], sidecar: Mapping[str, Any]) -> list[list[frozenset[str]]]:
+def _families(
+    samples: Sequence[Sample], sidecar: Mapping[str, SynthesizedClip]
+) -> list[list[frozenset[str]]]:
     """What was done in each segment of each clip; the metadata rounds times to microseconds."""
     families = []
     for sample in samples:
-        edits = sidecar[sample.file.as_posix()]["segments"] if sample.file.as_posix() in sidecar else ()
+        edits = sidecar[sample.file.as_posix()].segments if sample.file.as_posix() in sidecar else ()
         families.append(
             [
                 frozenset(
-                    edit["manipulation"]
+                    edit.manipulation
                     for edit in edits
-                    if abs(edit["start_s"] - period.start_s) < 1e-3
-                    and abs(edit["end_s"] - period.end_s) < 1e-3
+                    if abs(edit.start_s - period.start_s) < 1e-3 and abs(edit.end_s - period.end_s) < 1e-3
                 )
                 for period in sample.fake_periods
             ]

@@ -57,11 +57,6 @@ def contour(samples: NDArray[np.float32]) -> Contour:
     return np.clip(detail, -LARGEST_DB, LARGEST_DB).astype(np.float32)
 
 
-def same_recording(a: Contour, b: Contour) -> bool:
-    """Whether the contours `a` (T,) and `b` (U,) are of one recording, of which either may be a part."""
-    return bool(likeness([a], [b])[0, 0] >= ALIKE)
-
-
 def repeats(
     voices: Mapping[str, Contour], clips: Mapping[str, Contour], hook: Hook = silent
 ) -> dict[str, str]:

@@ -11,9 +11,21 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from extractors.align import GridPooler, GridSteps, pool_array, pool_to_grid
+from extractors.align import GridPooler, GridSteps, pool_to_grid
 from extractors.paper.wav2vec2 import AudioSteps
+
+
+def pool_array(
+    values: NDArray[np.float32], valid: NDArray[np.bool_] | None = None, fps: Fraction | int = 25
+) -> GridSteps:
+    """`pool_to_grid` of a whole sequence (N, C) that starts at audio step 0; `valid` (N,) defaults to all."""
+    flags = valid if valid is not None else np.ones(len(values), np.bool_)
+    parts = list(pool_to_grid([AudioSteps(0, values, flags)], fps))
+    if not parts:
+        return GridSteps(0, np.empty((0, values.shape[1]), np.float16), np.empty(0, np.bool_))
+    return GridSteps(0, np.concatenate([p.values for p in parts]), np.concatenate([p.valid for p in parts]))
 
 
 def steps(values: np.ndarray, valid: np.ndarray | None = None, first: int = 0) -> AudioSteps:

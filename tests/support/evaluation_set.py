@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 from forged_set import texture, voice
+from sidecar_factory import sidecar_row, write_rows
 
 from data.manifest import Manifest, Sample, write_lavdf
 from data.timeline import Interval
@@ -75,6 +75,6 @@ def write_sidecar(root: Path, clips: list[Sample], people: list[str]) -> None:
                             "manipulation": "shift_voice" if late else name,
                         }
                     )
-        rows.append({"file": sample.file.as_posix(), "identity": person, "segments": segments})
+        rows.append(sidecar_row(sample.file.as_posix(), identity=person, segments=segments))
     root.mkdir(parents=True, exist_ok=True)
-    (root / "forgeries.json").write_text(json.dumps(rows), encoding="utf-8")
+    write_rows(root, rows)

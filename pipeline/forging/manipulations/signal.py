@@ -70,11 +70,6 @@ def noise_like(spectrum: Array, length: int, rng: np.random.Generator) -> Array:
     return apply_gain(rng.standard_normal(length), np.sqrt(spectrum / np.square(_WINDOW).sum()))
 
 
-def room_tone(samples: NDArray[np.floating], length: int, rng: np.random.Generator) -> Samples:
-    """Noise (length,) that sounds like the pauses of `samples` (L,): spectrum and level of its quietest frames."""
-    return noise_like(background(samples), length, rng).astype(np.float32)
-
-
 def quieten(samples: NDArray[np.floating], noise: Array, target: Array) -> Array:
     """`samples` (L,) whose own noise of power spectrum `noise` is lowered to `target`, where that is lower.
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import media_factory
 import pytest
+from sidecar_factory import sidecar_row, write_rows
 
 from data.labels import CLASSES
 from data.labels import CLASSES as MODEL_CLASSES
@@ -185,10 +186,10 @@ def test_as_many_files_without_metadata_as_are_known_are_told_apart(
 
 def test_a_set_of_ones_own_is_held_against_its_sidecar_only(root: Path) -> None:
     write_lavdf(root, SAMPLES[:3])
-    (root / "forgeries.json").write_text(json.dumps([{"file": s.file.as_posix()} for s in SAMPLES[:3]]))
+    write_rows(root, [sidecar_row(s.file.as_posix()) for s in SAMPLES[:3]])
     found = check("lavdf", root)
     assert (found.verdict, found.published) == ("complete", {})
-    (root / "forgeries.json").write_text(json.dumps([{"file": s.file.as_posix()} for s in SAMPLES]))
+    write_rows(root, [sidecar_row(s.file.as_posix()) for s in SAMPLES])
     assert check("lavdf", root).verdict == "incomplete: forgeries.json and the metadata differ in 1 clips"
     for damage in ("[", "[7]", "[{}]"):
         (root / "forgeries.json").write_text(damage)

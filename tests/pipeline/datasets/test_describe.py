@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
+from sidecar_factory import sidecar_row, write_rows
 
 from data.manifest import Sample, write_lavdf
 from data.timeline import Interval
@@ -58,10 +58,10 @@ def test_published_figures_stand_beside_the_rows_that_have_them(root: Path) -> N
 def test_the_sidecar_adds_people_and_manipulations(root: Path) -> None:
     segment = {"start_s": 0.0, "end_s": 1.0, "modality": "visual"}
     rows = [
-        {"file": f"train/{k}.mp4", "identity": f"p{k % 2}", "segments": [segment | {"manipulation": name}]}
+        sidecar_row(f"train/{k}.mp4", identity=f"p{k % 2}", segments=[segment | {"manipulation": name}])
         for k, name in enumerate(["reenact_face", "freeze_frames", "reenact_face"])
     ]
-    (root / "forgeries.json").write_text(json.dumps(rows))
+    write_rows(root, rows)
     table = describe(root)
     assert table.rows["identities"][:3] == ("2", "–", "2")
     assert dict(table.manipulations) == {"freeze_frames": 1, "reenact_face": 2}

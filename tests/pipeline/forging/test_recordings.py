@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.forging.recordings import contour, likeness, repeats, same_recording
+from pipeline.forging.recordings import Contour, contour, likeness, repeats
 
 RATE = 16_000
 
@@ -31,6 +31,11 @@ def coded(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     """Codec noise 30 dB below the loudest, and no more treble."""
     noise = np.random.default_rng(99).standard_normal(len(samples)) * 0.03 * np.abs(samples).max()
     return np.convolve(samples + noise, np.full(3, 1 / 3), "same").astype(np.float32)
+
+
+def same_recording(a: Contour, b: Contour) -> bool:
+    """Whether the voice `a` repeats the sound of the clip `b`."""
+    return repeats({"voice": a}, {"clip": b}) == {"voice": "clip"}
 
 
 @pytest.mark.parametrize("gain", [0.05, 1.0, 2.5])
