@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from fnmatch import fnmatchcase
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -16,6 +17,7 @@ Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Seconds = Annotated[float, Field(ge=0.0)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+Split = Literal["train", "dev", "test"]
 
 
 class Settings(BaseModel):
@@ -228,6 +230,14 @@ class SynthesizeConfig(Settings):
     audio_kbps: tuple[Positive, Positive] = (32, 96)  # likewise
     train_share: Share = 0.6  # of the identities
     dev_share: Share = 0.15  # the rest is the test split
+    put_back: bool = False  # shams of the picture also put the span back after a codec, as splices do
+    whole_share: Share = (
+        0.0  # of the clips of a pair: generated from end to end; of authentic ones: nothing edited
+    )
+    presented: Share = 0.0  # of the clips go through a chain of a recording's fate, whatever their class ...
+    edited: Share = 0.0  # ... and this share through harmless edits as well
+    families: dict[Split, dict[str, dict[str, tuple[str, ...]]]] = {}  # generators by split, kind and family
+    people: dict[Split, tuple[str, ...]] = {}  # identities, or patterns of them, whose split is fixed
     forge_voices: bool = False  # make clips of sound files too, instead of lending their voices only
 
     @model_validator(mode="after")
@@ -235,11 +245,41 @@ class SynthesizeConfig(Settings):
         for name, value in self:
             if isinstance(value, tuple) and value and not isinstance(value[0], str) and value[0] > value[1]:
                 raise ValueError(f"{name}: {value[0]} must not exceed {value[1]}")
+        for what, names in (("family", self._families()), ("generator", self._generators())):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise ValueError(f"the {what} {twice[0]!r} is named twice in families")
         if self.train_share + self.dev_share > 1:
             raise ValueError(
                 f"train_share and dev_share add up to {self.train_share + self.dev_share:g}, over 1"
             )
         return self
+
+    def split_of_generator(self, name: str) -> Split | None:
+        """The split that `families` puts a generator into; None for one that it does not name."""
+        found = (
+            split
+            for split, kinds in self.families.items()
+            for families in kinds.values()
+            if any(name in generators for generators in families.values())
+        )
+        return next(found, None)
+
+    def split_of_person(self, identity: str) -> Split | None:
+        """The split that `people` fixes for `identity`; None where it is left to the draw."""
+        found = (
+            split
+            for split, patterns in self.people.items()
+            if any(fnmatchcase(identity, pattern) for pattern in patterns)
+        )
+        return next(found, None)
+
+    def _families(self) -> list[str]:
+        return [name for kinds in self.families.values() for families in kinds.values() for name in families]
+
+    def _generators(self) -> list[str]:
+        kinds = [families for kinds in self.families.values() for families in kinds.values()]
+        return [name for families in kinds for generators in families.values() for name in generators]
 
 
 class PretrainConfig(Settings):

@@ -23,6 +23,7 @@ from pipeline.cli import (
     synthesize,
     train,
     tune,
+    vocoder,
 )
 from pipeline.cli.options import EXIT_INTERRUPTED, OneLine, complain, trace
 
@@ -68,6 +69,7 @@ for _command in (
     reproduce.reproduce,
     synthesize.synthesize,
     pretrain.pretrain,
+    vocoder.vocoder,
     doctor.doctor,
 ):
     app.command()(_command)

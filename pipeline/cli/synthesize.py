@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from data.labels import SPLITS
 from pipeline.cli.options import EXIT_PARTIAL, Debug, Overrides
 
 Authentic = Annotated[
@@ -18,15 +19,30 @@ Seed = Annotated[int, typer.Option(min=0, help="The same seed makes the same byt
 Workers = Annotated[int, typer.Option(min=1, help="Processes that work side by side.")]
 
 
+Pairs = Annotated[
+    Path,
+    typer.Option(
+        "--pairs",
+        help="A table of what generators made: columns fake, authentic, generator, kind, tracks (docs/forgeries.md).",
+    ),
+]
+
+
 def synthesize(
-    input: Authentic,
     out: Out,
+    input: Authentic | None = None,
+    pairs: Pairs | None = None,
     preset: Annotated[
-        Literal["lavdf", "avdeepfake1m", "pretext"],
+        Literal["lavdf", "avdeepfake1m", "pretext", "genuine"] | None,
         typer.Option(
-            help="Whose classes, forged share and segment lengths are imitated; pretext: for pre-training."
+            help="Whose classes, forged share and segment lengths are imitated; pretext: for pre-training; genuine:"
+            " generators by split, the default with --pairs. [default: lavdf]"
         ),
-    ] = "lavdf",
+    ] = None,
+    split: Annotated[
+        list[Literal["train", "dev", "test"]] | None,
+        typer.Option(help="Make this split alone. Repeatable."),
+    ] = None,
     seed: Seed = 0,
     workers: Workers = 2,
     overrides: Overrides = None,
@@ -37,11 +53,27 @@ def synthesize(
     An interrupted run goes on with the same command. A CSV beside the clips may name the people in them (columns
     clip, identity; optional group, split); else the folder that a clip lies in is the person.
 
+    With --pairs the forgeries are spans of a generator's output, put into the authentic recording that it was made
+    from.
+
     \b
-    Example:
+    Examples:
       pipeline synthesize --input authentic/ --out dataset/ --seed 1
+      pipeline synthesize --pairs pairs.csv --out dataset/
     """
-    raise typer.Exit(make(input, out, preset, seed, workers, overrides or []))
+    from data.errors import UsageError
+
+    if (input is None) == (pairs is None):
+        raise UsageError(
+            "give either --input or --pairs", fix="--input forges, --pairs splices what others forged"
+        )
+    splits = tuple(dict.fromkeys(split)) if split else SPLITS
+    preset = preset or ("genuine" if pairs is not None else "lavdf")
+    source = pairs if pairs is not None else input
+    assert source is not None
+    raise typer.Exit(
+        make(source, out, preset, seed, workers, overrides or [], splits, paired=pairs is not None)
+    )
 
 
 def make(
@@ -51,9 +83,12 @@ def make(
     seed: int,
     workers: int,
     overrides: list[str],
-    splits: tuple[str, ...] = ("train", "dev", "test"),
+    splits: tuple[str, ...] = SPLITS,
+    paired: bool = False,
 ) -> int:
     """Make the data set that the settings called `name` describe, and say what it consists of.
+
+    `source` is a folder of authentic clips or, when `paired`, a table of pairs.
 
     Returns the exit code: 4 when something of the input was left out.
     """
@@ -64,7 +99,8 @@ def make(
     from data.files import check_folder
     from pipeline.datasets.describe import describe as look
     from pipeline.forging.files import LEFT_OUT
-    from pipeline.forging.plan import estimate, plan
+    from pipeline.forging.pairs import find_pairs
+    from pipeline.forging.plan import estimate, plan, plan_of
     from pipeline.forging.synthesize import synthesize as write
     from pipeline.progress import progress
 
@@ -72,12 +108,15 @@ def make(
         config = load_dataset(name, overrides).synthesize
     except ConfigError as error:
         raise UsageError(str(error)) from None
-    if out.resolve().is_relative_to(source.resolve()):
+    if not paired and out.resolve().is_relative_to(source.resolve()):
         raise UsageError("lies inside --input", out, "choose a folder elsewhere with --out")
     check_folder(out, "--out")
     with progress() as bar:
         bar.begin(str(out))
-        made = plan(source, config, seed, splits, bar)
+        if paired:
+            made = plan_of(find_pairs(source, config, bar), config, seed, splits)
+        else:
+            made = plan(source, config, seed, splits, bar)
     space = estimate(made, out)
     print(
         f"{out}: {space.clips} clips, {space.duration_s / 60:.0f} min, about {space.needed_bytes / 1e6:.0f} MB"

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from data.audio import FRAME_SAMPLES, Samples, apply_gain, mel_filters, speech_activity, stft
+from data.audio import FFT, FRAME_SAMPLES, Samples, apply_gain, mel_filters, speech_activity, stft
 from data.labels import RATE
 from pipeline.forging.manipulations.signal import (
     background,
@@ -63,7 +63,7 @@ def resynthesize_speech(samples: Samples, span: Span, rng: np.random.Generator, 
     usual = long_term(samples) + 1e-10
     power = usual[:, None] * (filters.T @ (mel / (filters @ usual)[:, None])) / filters.sum(axis=0)[:, None]
     spoken = griffin_lim(np.sqrt(power), len(context), int(rng.integers(8, 33)), rng)
-    return _say_again(samples, spoken[inner], span, rng)
+    return say_again(samples, spoken[inner], span, rng)
 
 
 def resynthesize_world(samples: Samples, span: Span, rng: np.random.Generator, voices: Voices) -> Samples:
@@ -80,7 +80,7 @@ def resynthesize_world(samples: Samples, span: Span, rng: np.random.Generator, v
     noisiness = world.d4c(heard, pitch, times, RATE)
     coded = world.code_spectral_envelope(envelope, RATE, int(rng.integers(24, 61)))
     envelope = world.decode_spectral_envelope(coded, RATE, 2 * (envelope.shape[1] - 1))
-    return _say_again(samples, world.synthesize(pitch, envelope, noisiness, RATE)[inner], span, rng)
+    return say_again(samples, world.synthesize(pitch, envelope, noisiness, RATE)[inner], span, rng)
 
 
 def splice_speaker(samples: Samples, span: Span, rng: np.random.Generator, voices: Voices) -> Samples:
@@ -114,7 +114,7 @@ def shift_voice(samples: Samples, span: Span, rng: np.random.Generator, voices: 
     length = span[1] - span[0]
     positions[inner] += tempo * length / (2 * np.pi) * np.sin(2 * np.pi * np.arange(length) / length)
     moved = revoice(context, positions, pitch, formant)
-    return _say_again(samples, apply_gain(moved, channel_gain(moved, context))[inner], span, rng)
+    return say_again(samples, apply_gain(moved, channel_gain(moved, context))[inner], span, rng)
 
 
 def recode_speech(samples: Samples, span: Span, rng: np.random.Generator, voices: Voices) -> Samples:
@@ -125,7 +125,7 @@ def recode_speech(samples: Samples, span: Span, rng: np.random.Generator, voices
     if voices.recode is None:
         raise ValueError("no codec at hand")
     context, inner = _context(samples, span)
-    return _say_again(samples, voices.recode(context, rng)[inner], span, rng)
+    return say_again(samples, voices.recode(context, rng)[inner], span, rng)
 
 
 def rearrange_speech(samples: Samples, span: Span, rng: np.random.Generator, voices: Voices) -> Samples:
@@ -140,7 +140,7 @@ def rearrange_speech(samples: Samples, span: Span, rng: np.random.Generator, voi
         samples, int(np.ceil(length * tempo)) + 1, "the rest of the recording", original, rng, span
     )
     retuned = read_at(words, np.arange(length) * tempo, min(1.0, 1 / tempo))
-    return _say_again(samples, apply_gain(retuned, channel_gain(retuned, words)), span, rng)
+    return say_again(samples, apply_gain(retuned, channel_gain(retuned, words)), span, rng)
 
 
 def touch_up_speech(samples: Samples, span: Span, rng: np.random.Generator, voices: Voices) -> Samples:
@@ -154,12 +154,40 @@ def touch_up_speech(samples: Samples, span: Span, rng: np.random.Generator, voic
     words = read_at(finer, np.arange(len(context)) * ratio)
     room = background(samples)
     words = quieten(words, room, room * rng.uniform(0.3, 0.9))
-    return _say_again(samples, words[inner], span, rng)
+    return say_again(samples, words[inner], span, rng)
 
 
-def _say_again(
-    samples: Samples, words: NDArray[np.floating], span: Span, rng: np.random.Generator
-) -> Samples:
+def denoise_speech(samples: Samples, span: Span, rng: np.random.Generator, voices: Voices) -> Samples:
+    """A sham: the same words with the room taken from under them, as a noise suppressor does. Raises ValueError on silence."""
+    context, inner = _context(samples, span)
+    room = background(samples)
+    words = quieten(context, room, room * rng.uniform(0.0, 0.2))
+    return _put_back(samples, words[inner], span, rng)
+
+
+def enhance_speech(samples: Samples, span: Span, rng: np.random.Generator, voices: Voices) -> Samples:
+    """A sham: the same words compressed and brightened, as a voice enhancer does. Raises ValueError on silence."""
+    context, inner = _context(samples, span)
+    hertz = np.linspace(0, RATE / 2, FFT // 2 + 1)
+    presence_db = rng.uniform(2, 6) * np.exp(
+        -np.square(np.log2(np.maximum(hertz, 1) / rng.uniform(2000, 4500)))
+    )
+    bright = apply_gain(context, 10 ** ((presence_db - rng.uniform(0, 9) * (hertz < 90)) / 20))
+    power = np.convolve(np.square(bright), np.full(RATE // 50, 50 / RATE), "same")
+    over = np.maximum(power / max(_level(samples, span) ** 2, 1e-12), 0.1)
+    return _put_back(samples, (bright * over ** -(0.5 - 0.5 / rng.uniform(1.5, 3.0)))[inner], span, rng)
+
+
+SHAMS: tuple[AudioForgery, ...] = (touch_up_speech, denoise_speech, enhance_speech)
+"""All edits of sound that forge nothing."""
+
+
+def _put_back(samples: Samples, words: NDArray[np.floating], span: Span, rng: np.random.Generator) -> Samples:
+    """Join words as loud as they were, with nothing laid under them."""
+    return join(samples, words * (_level(samples, span) / max(speech_level(words), 1e-9)), span, rng)
+
+
+def say_again(samples: Samples, words: NDArray[np.floating], span: Span, rng: np.random.Generator) -> Samples:
     """Join words made of the recording itself; the room tone that the process lost is laid under them."""
     level = _level(samples, span)
     words = words * (level / max(speech_level(words), 1e-9))
