@@ -230,6 +230,7 @@ class SynthesizeConfig(Settings):
     audio_kbps: tuple[Positive, Positive] = (32, 96)  # likewise
     train_share: Share = 0.6  # of the identities
     dev_share: Share = 0.15  # the rest is the test split
+    lyra: str = ""  # folder of Lyra's three models, for `recode_neural`; empty: without
     put_back: bool = False  # shams of the picture also put the span back after a codec, as splices do
     whole_share: Share = (
         0.0  # of the clips of a pair: generated from end to end; of authentic ones: nothing edited

@@ -86,7 +86,9 @@ def main() -> None:
     ]
     kept = [row for row in pairs if _in_one_split(row, config)]
     _write(out / "pairs.csv", kept)
-    print(f"{len(pairs) - len(kept)} forgeries left out: their person is in another split than their generator")
+    print(
+        f"{len(pairs) - len(kept)} forgeries left out: their person is in another split than their generator"
+    )
     print(f"{len(named)} authentic files of {len(split)} people", dict(Counter(split.values())))
     print(
         f"{sum(bool(row.fake) for row in kept)} forgeries of {len({row.generator for row in kept}) - 1} generators"

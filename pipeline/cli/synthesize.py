@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from data.labels import SPLITS
 from pipeline.cli.options import EXIT_PARTIAL, Debug, Overrides
+
+SPLITS = ("train", "dev", "test")
 
 Authentic = Annotated[
     Path,
@@ -20,7 +21,7 @@ Workers = Annotated[int, typer.Option(min=1, help="Processes that work side by s
 
 
 Pairs = Annotated[
-    Path,
+    Path | None,
     typer.Option(
         "--pairs",
         help="A table of what generators made: columns fake, authentic, generator, kind, tracks (docs/forgeries.md).",
@@ -30,18 +31,22 @@ Pairs = Annotated[
 
 def synthesize(
     out: Out,
-    input: Authentic | None = None,
-    pairs: Pairs | None = None,
+    input: Annotated[
+        Path | None,
+        typer.Option(
+            "--input", "-i", help="A folder of authentic clips, and of speech that lends its words."
+        ),
+    ] = None,
+    pairs: Pairs = None,
     preset: Annotated[
-        Literal["lavdf", "avdeepfake1m", "pretext", "genuine"] | None,
+        Literal["lavdf", "avdeepfake1m", "pretext", "extractors", "genuine"] | None,
         typer.Option(
             help="Whose classes, forged share and segment lengths are imitated; pretext: for pre-training; genuine:"
             " generators by split, the default with --pairs. [default: lavdf]"
         ),
     ] = None,
     split: Annotated[
-        list[Literal["train", "dev", "test"]] | None,
-        typer.Option(help="Make this split alone. Repeatable."),
+        Literal["train", "dev", "test"] | None, typer.Option(help="Make this split alone. [default: all]")
     ] = None,
     seed: Seed = 0,
     workers: Workers = 2,
@@ -67,7 +72,7 @@ def synthesize(
         raise UsageError(
             "give either --input or --pairs", fix="--input forges, --pairs splices what others forged"
         )
-    splits = tuple(dict.fromkeys(split)) if split else SPLITS
+    splits = (split,) if split is not None else SPLITS
     preset = preset or ("genuine" if pairs is not None else "lavdf")
     source = pairs if pairs is not None else input
     assert source is not None

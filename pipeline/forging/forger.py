@@ -21,6 +21,7 @@ from data.audio import FRAME_SAMPLES, speech_activity
 from data.errors import InputError
 from data.labels import FPS, RATE
 from data.manifest.sidecar import EditedSegment
+from pipeline.forging.lyra import neural_codec
 from pipeline.forging.manipulations import (
     AUDIO,
     FROM_OTHERS,
@@ -271,7 +272,9 @@ class _Edit:
         synthetic = (
             synthetic_speech(self._rng, max(2 * length, 4 * RATE)) if forgery is speak_text else nothing
         )
-        return Voices(other if other is not None else nothing, synthetic, recode)
+        return Voices(
+            other if other is not None else nothing, synthetic, recode, neural_codec(self._config.lyra)
+        )
 
     def whole(self) -> EditedClip:
         """The clip from end to end: what the generator made where it made something, else what was there."""

@@ -16,7 +16,7 @@ from data.text import printable
 from pipeline.forging.fitting import fit_picture, fit_sound, moved_frames, moved_sound
 from pipeline.forging.forger import EditedClip, Forger, Output, Piece
 from pipeline.forging.sources import Fake, Source
-from pipeline.media.whole import read_frames, read_sound
+from pipeline.media.whole import read_frames, read_pieces, read_sound
 
 _DECODE = DecodeConfig()
 _LOG = logging.getLogger(__name__)
@@ -58,8 +58,8 @@ def read_outputs(source: Source, config: SynthesizeConfig) -> Outputs:
     assert source.fakes is not None
     if all(fake.path == source.path for fake in source.fakes):
         return Outputs({})
-    frames = read_frames(source.path, _DECODE, config.short_side if source.pixels else None)
-    samples = read_sound(source.path, _DECODE)
+    # As the pieces are read, but in one.
+    frames, samples = next(read_pieces(source.path, _DECODE, source.duration_s + 1, config.short_side))
     for k, fake in enumerate(source.fakes):
         try:
             made[k] = _fitted(fake, frames, samples)

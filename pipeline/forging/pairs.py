@@ -1,4 +1,4 @@
-"""The table of `pipeline synthesize --pairs`: what generators made, beside the authentic recordings it was made from."""
+"""The table of `pipeline synthesize --pairs`: what generators made, beside the recordings that it was made from."""
 
 from __future__ import annotations
 
@@ -129,6 +129,8 @@ class _Checks:
     def info(self, path: Path) -> MediaInfo:
         """What is known of the file at `path`. Raises InputError when it cannot be opened."""
         if path not in self._infos:
+            if not path.is_file():
+                raise InputError("is not there", path, "paths count from the folder of the table")
             decode = DecodeConfig()
             self._infos[path] = inspect(path, decode.max_pixels, decode.max_duration_s)
         return self._infos[path]

@@ -25,7 +25,7 @@ def leaves(settings: Settings, prefix: tuple[str, ...] = ()) -> Iterator[tuple[t
             yield (*prefix, name), value, field.annotation
 
 
-def another(value: Any, annotation: Any) -> Any:
+def another(value: Any, annotation: Any, path: tuple[str, ...] = ()) -> Any:
     """A different value that is allowed where `value` is."""
     if typing.get_origin(annotation) is typing.Literal:
         return next(choice for choice in typing.get_args(annotation) if choice != value)
@@ -37,6 +37,8 @@ def another(value: Any, annotation: Any) -> Any:
         return value + 1
     if isinstance(value, float):
         return value * 0.99 if value else 0.01
+    if isinstance(value, dict):
+        return {"dev": {"kind": {"family": ("another",)}} if "families" in path else ("another",)}
     if isinstance(value, tuple):
         if not value:
             return ("another",)
@@ -60,7 +62,7 @@ LEAVES = list(leaves(PipelineConfig()))
     ("path", "value", "annotation"), LEAVES, ids=[".".join(path) for path, _, _ in LEAVES]
 )
 def test_digest_changes_with_every_setting(path: tuple[str, ...], value: Any, annotation: Any) -> None:
-    changed = replaced(PipelineConfig(), path, another(value, annotation))
+    changed = replaced(PipelineConfig(), path, another(value, annotation, path))
     assert changed.digest() != PipelineConfig().digest()
     # and only in the digests of the groups that hold it
     for name in PipelineConfig.model_fields:

@@ -36,11 +36,12 @@ CONTEXT = RATE // 4
 
 @dataclass(frozen=True)
 class Voices:
-    """What a forger has at hand: speech of somebody else, machine speech, and a codec; empty or None where lacking."""
+    """What a forger has at hand: speech of somebody else, machine speech, and codecs; empty or None where lacking."""
 
     other: Samples
     synthetic: Samples
     recode: Recode | None
+    neural: Recode | None = None
 
 
 class AudioForgery(Protocol):
@@ -56,7 +57,7 @@ def resynthesize_speech(samples: Samples, span: Span, rng: np.random.Generator, 
 
     Imitates speech synthesis conditioned on mel spectrograms (Tacotron, 2017). Raises ValueError on silence.
     """
-    context, inner = _context(samples, span)
+    context, inner = context_of(samples, span)
     filters = mel_filters(80)
     mel = filters @ np.square(np.abs(stft(context)))
     # Within a band the energy lies as it does in the recording on average; a trained vocoder knows that as well.
@@ -73,7 +74,7 @@ def resynthesize_world(samples: Samples, span: Span, rng: np.random.Generator, v
     ValueError without the package `pyworld`, and on silence.
     """
     world = _pyworld()
-    context, inner = _context(samples, span)
+    context, inner = context_of(samples, span)
     heard = context.astype(np.float64)
     pitch, times = world.harvest(heard, RATE)
     envelope = world.cheaptrick(heard, pitch, times, RATE)
@@ -106,7 +107,7 @@ def shift_voice(samples: Samples, span: Span, rng: np.random.Generator, voices: 
 
     Imitates voice changers and crude voice conversion. Raises ValueError on silence.
     """
-    context, inner = _context(samples, span)
+    context, inner = context_of(samples, span)
     pitch = 2.0 ** (float(rng.choice([-1, 1]) * rng.uniform(1.5, 4.0)) / 12)
     formant = 2.0 ** (float(rng.uniform(-2.0, 2.0)) / 12)
     tempo = float(rng.choice([-1, 1]) * rng.uniform(0.05, 0.15))
@@ -124,7 +125,7 @@ def recode_speech(samples: Samples, span: Span, rng: np.random.Generator, voices
     """
     if voices.recode is None:
         raise ValueError("no codec at hand")
-    context, inner = _context(samples, span)
+    context, inner = context_of(samples, span)
     return say_again(samples, voices.recode(context, rng)[inner], span, rng)
 
 
@@ -148,7 +149,7 @@ def touch_up_speech(samples: Samples, span: Span, rng: np.random.Generator, voic
 
     Leaves every trace of editing that the forgeries leave, and no forged content. Raises ValueError on silence.
     """
-    context, inner = _context(samples, span)
+    context, inner = context_of(samples, span)
     ratio = float(rng.uniform(1.02, 1.12))
     finer = read_at(context, np.arange(int(len(context) * ratio)) / ratio)
     words = read_at(finer, np.arange(len(context)) * ratio)
@@ -158,16 +159,22 @@ def touch_up_speech(samples: Samples, span: Span, rng: np.random.Generator, voic
 
 
 def denoise_speech(samples: Samples, span: Span, rng: np.random.Generator, voices: Voices) -> Samples:
-    """A sham: the same words with the room taken from under them, as a noise suppressor does. Raises ValueError on silence."""
-    context, inner = _context(samples, span)
+    """A sham: the same words with the room taken from under them, as a noise suppressor does.
+
+    Raises ValueError on silence.
+    """
+    context, inner = context_of(samples, span)
     room = background(samples)
     words = quieten(context, room, room * rng.uniform(0.0, 0.2))
     return _put_back(samples, words[inner], span, rng)
 
 
 def enhance_speech(samples: Samples, span: Span, rng: np.random.Generator, voices: Voices) -> Samples:
-    """A sham: the same words compressed and brightened, as a voice enhancer does. Raises ValueError on silence."""
-    context, inner = _context(samples, span)
+    """A sham: the same words compressed and brightened, as a voice enhancer does.
+
+    Raises ValueError on silence.
+    """
+    context, inner = context_of(samples, span)
     hertz = np.linspace(0, RATE / 2, FFT // 2 + 1)
     presence_db = rng.uniform(2, 6) * np.exp(
         -np.square(np.log2(np.maximum(hertz, 1) / rng.uniform(2000, 4500)))
@@ -216,7 +223,8 @@ def _say_instead(
     return join(samples, mixed * (level / max(speech_level(mixed), 1e-9)), span, rng)
 
 
-def _context(samples: Samples, span: Span) -> tuple[Samples, slice]:
+def context_of(samples: Samples, span: Span) -> tuple[Samples, slice]:
+    """The samples of `span` with up to `CONTEXT` on either side, and where the span lies in them."""
     first, stop = span
     start = max(0, first - CONTEXT)
     return samples[start : stop + CONTEXT], slice(first - start, stop - start)

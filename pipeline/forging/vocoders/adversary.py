@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -21,9 +23,7 @@ class _PeriodJudge(nn.Module):
         super().__init__()
         self.period = period
         widths = (1, 16, 32, 64)
-        self.layers = nn.ModuleList(
-            nn.Conv2d(a, b, (5, 1), (3, 1), (2, 0)) for a, b in zip(widths, widths[1:], strict=False)
-        )
+        self.layers = nn.ModuleList(nn.Conv2d(a, b, (5, 1), (3, 1), (2, 0)) for a, b in pairwise(widths))
         self.leave = nn.Conv2d(widths[-1], 1, (3, 1), padding=(1, 0))
 
     def forward(self, samples: Tensor) -> Verdict:
