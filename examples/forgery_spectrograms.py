@@ -15,7 +15,9 @@ from matplotlib.axes import Axes
 
 from data.audio import FFT, FRAME_SAMPLES, HOP, Samples, speech_activity, stft
 from data.labels import RATE
-from pipeline.forging.manipulations import AUDIO, AudioForgery, Voices, touch_up_speech
+from pipeline.forging.lyra import neural_codec
+from pipeline.forging.manipulations import AUDIO, AudioForgery, Voices
+from pipeline.forging.manipulations.audio import SHAMS
 from pipeline.forging.manipulations.placement import place_spans
 from pipeline.forging.manipulations.signal import noise_like
 from pipeline.forging.voices import recode, synthetic_speech
@@ -54,6 +56,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--lyra", default="", help="folder of Lyra's models, for recode_neural")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     mpl.use("Agg")
@@ -61,14 +64,18 @@ def main() -> None:
 
     seed = arguments.seed
     speech, other = recording(seed), recording(seed + 1)
-    voices = Voices(other, synthetic_speech(np.random.default_rng(seed + 2), 6 * RATE), recode)
+    voices = Voices(other, synthetic_speech(np.random.default_rng(seed + 2), 6 * RATE), recode, neural_codec(arguments.lyra))
     shown = int(SHOWN_S * RATE)
     activity = speech_activity(speech)[: shown // FRAME_SAMPLES]
     ((first, stop),) = place_spans(activity, [SPAN_FRAMES], np.random.default_rng(seed), margin=15)
-    manipulations: tuple[AudioForgery, ...] = (*AUDIO, touch_up_speech)
+    manipulations: tuple[AudioForgery, ...] = (*AUDIO, *SHAMS)
     for forgery in manipulations:
         span = first * FRAME_SAMPLES, stop * FRAME_SAMPLES
-        forged = forgery(speech, span, np.random.default_rng(DRAW), voices)
+        try:
+            forged = forgery(speech, span, np.random.default_rng(DRAW), voices)
+        except ValueError as error:
+            print(f"{forgery.__name__} is not shown: {error}")
+            continue
         figure, (above, below) = pyplot.subplots(2, 1, figsize=(8, 4.4), sharex=True, layout="constrained")
         borders_s = span[0] / RATE, span[1] / RATE
         draw(above, speech[:shown], "authentic", borders_s)
