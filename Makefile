@@ -4,12 +4,14 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 PARITY := .venv-parity
 BIN := $(VENV)/bin
+# Strict: a link, an anchor or a page of the navigation that leads nowhere is an error.
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 BENCH ?=  # options of benchmarks/run.py
 BENCHMARK ?= benchmark
 RESULTS ?=  # options of benchmarks/shipped.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint parity bench results clean
+.PHONY: help demo test lint docs parity bench results clean
 
 help:  ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -24,10 +26,15 @@ test: $(VENV)/.installed-dev  ## Run the tests, those in a browser where Chromiu
 	@sh tests/browser/install.sh
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
 
-lint: $(VENV)/.installed-dev  ## Check style and types
+lint: $(VENV)/.installed-dev  ## Check style, types and documentation
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(MKDOCS) --site-dir build/site
+
+docs: $(VENV)/.installed-dev  ## Build the documentation into site/
+	$(MKDOCS)
+	@echo "open site/index.html"
 
 parity: $(PARITY)/.installed  ## Compare TSN with mmaction2's own recognizer, in an environment of its own
 	$(PARITY)/bin/python -m pytest tests/parity --confcutdir=tests/parity -m mmaction
@@ -39,7 +46,7 @@ results: $(VENV)/.installed  ## Measure the shipped weights on the sets below BE
 	$(BIN)/python benchmarks/shipped.py --benchmark $(BENCHMARK) $(RESULTS)
 
 clean:  ## Remove environments, caches and outputs
-	rm -rf $(VENV) $(PARITY) demo-out pipeline-out build dist *.egg-info
+	rm -rf $(VENV) $(PARITY) demo-out pipeline-out site build dist *.egg-info
 	rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -57,7 +64,7 @@ $(VENV)/.installed: $(VENV)/.made setup.cfg pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.made setup.cfg pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,docs]'
 	@touch $@
 
 $(PARITY)/.installed: tests/parity/requirements.txt constraints.txt

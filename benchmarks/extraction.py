@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
-from networks import listen, look
+from networks import compute
 from rows import Row
 
 from data.errors import InputError
@@ -232,9 +232,9 @@ def networks_alone(weights: Path, media_s: float, clip: Path) -> float:
 
     def run(media_s: float) -> None:
         for _ in range(max(1, round(media_s * decode.fps / len(frames)))):
-            look(setup.extractors.visual, frames)
+            compute(setup.extractors.visual, frames, decode.fps)
         for _ in range(max(1, round(media_s * decode.sample_rate / len(sound)))):
-            listen(setup.extractors.audio, sound)
+            compute(setup.extractors.audio, sound, decode.fps)
 
     run(1.0)
     started_s = time.perf_counter()

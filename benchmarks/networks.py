@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,8 +21,7 @@ from rows import Row
 
 from configs.schema import AudioConfig, VisualConfig
 from data.errors import InputError
-from extractors.compact.face_traces import FaceTraces
-from extractors.compact.voice_traces import VoiceTraces
+from extractors.base import Extractor
 from extractors.paper.resnet import build_trunk
 from extractors.paper.tsn import TSN
 from extractors.paper.wav2vec2 import SAMPLE_RATE, Wav2Vec2
@@ -104,9 +104,12 @@ def compact(folder: Path, clip: Path, threads: int = 1) -> list[Row]:
         raise InputError("lacks a track", clip, "measure on clips with picture and sound")
     with _threads(threads):
         extractors, _ = load_extractors(config, folder, "cpu")
-        visual, audio = extractors.visual, extractors.audio
+        fps = config.decode.fps
         found = _medians(
-            {"visual": _timed(lambda: look(visual, frames)), "audio": _timed(lambda: listen(audio, sound))}
+            {
+                "visual": _timed(lambda: compute(extractors.visual, frames, fps)),
+                "audio": _timed(lambda: compute(extractors.audio, sound, fps)),
+            }
         )
     visual_s = found["visual"] / (len(frames) / config.decode.fps)
     audio_s = found["audio"] / (len(sound) / SAMPLE_RATE)
@@ -118,21 +121,21 @@ def compact(folder: Path, clip: Path, threads: int = 1) -> list[Row]:
     ]
 
 
-def look(visual: TSN | FaceTraces, frames: NDArray[np.uint8]) -> None:
-    """Features of `frames` (N, H, W, 3), for nobody."""
-    if isinstance(visual, TSN):
-        visual(frames)
-        return
-    for _ in visual.stream([(frames, np.ones(len(frames), np.bool_))]):
-        pass
+class _Nobody:
+    """A sink that keeps nothing."""
+
+    def append(self, values: NDArray[np.floating], valid: NDArray[np.bool_]) -> None:
+        """See `extractors.base.Sink`."""
+
+    def end(self) -> None:
+        """See `extractors.base.Sink`."""
 
 
-def listen(audio: Wav2Vec2 | VoiceTraces, sound: NDArray[np.float32]) -> None:
-    """Features of `sound` (L,), for nobody."""
-    batcher = audio.batcher()
-    for window in audio.windows([(sound, np.ones(len(sound), np.bool_))]):
-        batcher.push(None, window)
-    batcher.flush()
+def compute(extractor: Extractor, media: NDArray[Any], fps: int) -> None:
+    """Features of all frames (N, H, W, 3) or samples (N,), for nobody."""
+    session = extractor.session(fps)
+    session.push([(media, np.ones(len(media), np.bool_))], _Nobody())
+    session.finish()
 
 
 def _medians(parts: dict[str, Callable[[], float]]) -> dict[str, float]:

@@ -1,1 +1,1 @@
-"""Every number once: frozen, validated settings and the presets that ship with the project."""
+"""Settings: frozen and validated, with the presets that ship with the project."""

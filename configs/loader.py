@@ -92,14 +92,17 @@ def apply_overrides(values: dict[str, Any], overrides: Iterable[str]) -> dict[st
             if not isinstance(node, dict):
                 raise ConfigError(f"--set {override!r}: '{parent}' is a single value, not a group")
         try:
-            node[leaf] = yaml.safe_load(text)
+            value = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise ConfigError(f"--set {override!r}: the value is not valid YAML: {error}") from None
+        # YAML 1.1 takes the bare words no, off, yes and on for booleans; as text they fit fields of either kind.
+        bare_word = isinstance(value, bool) and text.strip().lower() not in ("true", "false")
+        node[leaf] = text.strip() if bare_word else value
     return merged
 
 
 def dump(config: PipelineConfig) -> str:
-    """The effective settings as YAML, but for those of making data sets, which say nothing of a model."""
+    """The effective settings as YAML, without those for making data sets, which do not concern a model."""
     return yaml.safe_dump(config.model_dump(mode="json", exclude={"synthesize"}), sort_keys=False)
 
 

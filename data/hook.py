@@ -1,4 +1,4 @@
-"""What long steps report, and to whom."""
+"""Progress of long steps."""
 
 from __future__ import annotations
 
@@ -13,4 +13,4 @@ class Hook(Protocol):
 
 
 def silent(step: str, completed: int | None = None, total: int | None = None) -> None:
-    """A hook that shows nothing."""
+    """A hook that does nothing."""

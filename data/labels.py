@@ -17,7 +17,7 @@ Modality = Literal["visual", "audio"]
 MODALITIES: tuple[Modality, ...] = ("visual", "audio")
 
 NAMES: dict[str, str] = {"visual": "picture", "audio": "sound"}
-"""What people call the two tracks."""
+"""Names of the two tracks in text for users."""
 
 SPLITS = ("train", "dev", "test")
 """The three parts; the middle one has LAV-DF's name. AV-Deepfake1M's `val` is `dev` here."""
@@ -26,4 +26,4 @@ FPS = 25
 """Steps a second of the clock that all features lie on, and frames a second of what the forger makes."""
 
 RATE = 16_000
-"""Samples a second of all sound that is looked at."""
+"""Sample rate of all sound that is analysed, in Hz."""

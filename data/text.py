@@ -1,4 +1,4 @@
-"""Strangers' text, such as file names, made safe to show."""
+"""Untrusted text, such as file names, made safe to show."""
 
 from __future__ import annotations
 
@@ -30,5 +30,5 @@ def timecode(time_s: float) -> str:
 
 
 def percent(share: float) -> str:
-    """A share as per cent with one digit, rounded down: 100 % is said only of all."""
+    """A share in per cent with one digit, rounded down, so that only a whole shows as 100 %."""
     return f"{math.floor(1000 * share) / 10:.1f} %"

@@ -64,7 +64,12 @@ def main() -> None:
 
     seed = arguments.seed
     speech, other = recording(seed), recording(seed + 1)
-    voices = Voices(other, synthetic_speech(np.random.default_rng(seed + 2), 6 * RATE), recode, neural_codec(arguments.lyra))
+    voices = Voices(
+        other,
+        synthetic_speech(np.random.default_rng(seed + 2), 6 * RATE),
+        recode,
+        neural_codec(arguments.lyra),
+    )
     shown = int(SHOWN_S * RATE)
     activity = speech_activity(speech)[: shown // FRAME_SAMPLES]
     ((first, stop),) = place_spans(activity, [SPAN_FRAMES], np.random.default_rng(seed), margin=15)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from extractors.align import GridPooler
+from extractors.base import Piece, Sink
 from extractors.windows import AudioSteps, Window
 
 Tag = TypeVar("Tag")
@@ -154,3 +157,92 @@ class Batcher(Generic[Owner]):
                 found.append((job.tag, job.steps))
         self._open = kept
         return found
+
+
+@dataclass(eq=False)
+class _Clip:
+    """One clip of a session: how many pieces of it are on their way, and whether more may come."""
+
+    sink: Sink
+    waiting: int = 0
+    pushed: bool = False
+
+    @property
+    def ended(self) -> bool:
+        return self.pushed and self.waiting == 0
+
+
+class FrameSession:
+    """Frames of many clips through one `Packer`: a frame is a step. See `extractors.base.Session`."""
+
+    def __init__(self, packer: Packer[tuple[_Clip, NDArray[np.bool_]]], dim: int) -> None:
+        self._packer, self._dim = packer, dim
+
+    def push(self, pieces: Iterable[Piece], sink: Sink) -> None:
+        """See `Session.push`."""
+        clip = _Clip(sink)
+        for images, valid in pieces:
+            clip.waiting += 1
+            # Only pictures that exist: an empty stretch costs nothing.
+            self._hand_on(self._packer.push((clip, valid), images[valid]))
+        clip.pushed = True
+        if clip.ended:
+            sink.end()
+
+    def finish(self) -> None:
+        """See `Session.finish`."""
+        self._hand_on(self._packer.flush())
+
+    def _hand_on(
+        self, computed: Iterable[tuple[tuple[_Clip, NDArray[np.bool_]], NDArray[np.float16]]]
+    ) -> None:
+        for (clip, valid), vectors in computed:
+            values = np.zeros((len(valid), self._dim), np.float16)
+            values[valid] = vectors
+            clip.sink.append(values, valid)
+            clip.waiting -= 1
+            if clip.ended:
+                clip.sink.end()
+
+
+class WindowSession:
+    """Sound of many clips through one `Batcher`, averaged onto the grid. See `extractors.base.Session`.
+
+    `cut` makes windows of one clip's pieces.
+    """
+
+    def __init__(
+        self,
+        cut: Callable[[Iterable[Piece]], Iterator[Window]],
+        batcher: Batcher[_Clip],
+        fps: Fraction | int,
+    ) -> None:
+        self._cut, self._batcher, self._fps = cut, batcher, fps
+        self._poolers: dict[_Clip, GridPooler] = {}
+
+    def push(self, pieces: Iterable[Piece], sink: Sink) -> None:
+        """See `Session.push`."""
+        clip = _Clip(sink)
+        self._poolers[clip] = GridPooler(self._fps)
+        for window in self._cut(pieces):
+            clip.waiting += 1
+            self._hand_on(self._batcher.push(clip, window))
+        clip.pushed = True
+        self._end(clip)
+
+    def finish(self) -> None:
+        """See `Session.finish`."""
+        self._hand_on(self._batcher.flush())
+
+    def _hand_on(self, computed: Iterable[tuple[_Clip, AudioSteps]]) -> None:
+        for clip, steps in computed:
+            for pooled in self._poolers[clip].push(steps):
+                clip.sink.append(pooled.values, pooled.valid)
+            clip.waiting -= 1
+            self._end(clip)
+
+    def _end(self, clip: _Clip) -> None:
+        if clip.ended:
+            for pooled in self._poolers.pop(clip).finish():
+                clip.sink.append(pooled.values, pooled.valid)
+            clip.sink.end()

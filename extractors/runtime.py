@@ -81,7 +81,7 @@ def extractor_digest(
     exclude: set[str] | None = None,
     **more: str,
 ) -> str:
-    """Name of everything that shapes a vector of `extractor`: its `schema`, settings, bytes of `weights`, and `more`.
+    """Digest of everything that shapes a vector of `extractor`: its `schema`, settings, bytes of `weights`, and `more`.
 
     `include` and `exclude` say which fields of `config` shape a value. Raises WeightsError when there are no weights.
     """

@@ -60,7 +60,7 @@ def resolve(
 
     `cache` defaults to the environment variable RT_DEEPLOC_CACHE, then to the user's cache folder. Servers can be
     replaced through RT_DEEPLOC_OPENMMLAB_URL and HF_ENDPOINT. Downloads resume, and
-    `hook(step, bytes, total)` hears of them.
+    `hook(step, bytes, total)` reports them.
 
     Raises WeightsError, saying what to do, when the weights are missing, cannot be fetched or fail verification.
     """

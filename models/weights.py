@@ -11,8 +11,8 @@ from torch import nn
 
 from configs.schema import ModelConfig
 from data.errors import WeightsError
-from models.baselines.cola import CoLA
-from models.baselines.mdp import MDP
+from models.cola import CoLA
+from models.mdp import MDP
 from models.method import Method
 from models.rt_deeploc import RTDeepLoc
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from configs.loader import ConfigError, load_config, preset_names
 from configs.schema import Calibration, PipelineConfig
@@ -13,6 +13,9 @@ from data.hook import Hook, silent
 from data.store.store import StoreKey
 from pipeline.extraction.keys import Extractors, setup_digest, store_keys
 from pipeline.runtime import choose_device
+
+if TYPE_CHECKING:
+    from models.method import Method
 
 SHIPPED = Path(__file__).parent / "weights"
 """Folder of the weights that come with the package, one folder per preset."""
@@ -46,7 +49,7 @@ def weights_folder(source: str | Path) -> Path:
 
 
 def bundle_config(folder: Path, overrides: Iterable[str] = ()) -> PipelineConfig:
-    """Settings that lie beside weights, with `overrides` applied.
+    """Settings stored beside weights, with `overrides` applied.
 
     Raises WeightsError when the folder has none, UsageError when a setting is not valid.
     """
@@ -71,24 +74,64 @@ def load_extractors(
 
     Raises WeightsError when weights are missing or do not fit.
     """
-    from extractors.compact.face_traces import FaceTraces
-    from extractors.compact.voice_traces import VoiceTraces
-    from extractors.paper.tsn import TSN
-    from extractors.paper.wav2vec2 import Wav2Vec2
+    from extractors.registry import extractor_class
     from extractors.weights import resolve, weights_sha256
 
-    visual = resolve(config.visual.weights, bundle, hook=hook)
-    audio = resolve(config.audio.weights, bundle, hook=hook)
-    extractors = Extractors(
-        TSN(config.visual, visual, device)
-        if config.visual.network == "tsn"
-        else FaceTraces(config.visual, visual),
-        Wav2Vec2(config.audio, audio, device)
-        if config.audio.network == "wav2vec2"
-        else VoiceTraces(config.audio, audio),
-    )
-    found = ((config.visual.network, visual), (config.audio.network, audio))
-    return extractors, {network: weights_sha256(path) for network, path in found}
+    made = []
+    digests: dict[str, str] = {}
+    for part in (config.visual, config.audio):
+        weights = resolve(part.weights, bundle, hook=hook)
+        made.append(extractor_class(part.network)(part, weights, device))
+        digests[part.network] = weights_sha256(weights)
+    return Extractors(*made), digests
+
+
+class Bundle(NamedTuple):
+    """All that a weights folder holds, loaded. `weights` maps each network to the SHA-256 of its weights."""
+
+    config: PipelineConfig
+    extractors: Extractors
+    model: Method[Any]
+    device: str
+    weights: dict[str, str]
+
+
+def load_bundle(
+    source: str | Path,
+    preset: str | None = None,
+    device: str = "auto",
+    overrides: Iterable[str] = (),
+    hook: Hook = silent,
+) -> Bundle:
+    """A preset that ships with weights, or a folder that `pipeline train` wrote, with `overrides` of its settings.
+
+    With `preset`, the folder must have been made with that preset. Raises WeightsError when weights are missing,
+    damaged or do not fit the settings, UsageError for a setting or device that cannot be used.
+    """
+    from extractors.weights import weights_sha256
+    from models.weights import load_weights
+
+    folder = weights_folder(source)
+    config = bundle_config(folder, overrides)
+    if preset is not None and config.preset != preset:
+        fix = f"leave --preset out, or use --preset {config.preset}"
+        raise UsageError(f"holds weights of preset '{config.preset}', not '{preset}'", folder, fix)
+    weights = folder / model_file(config)
+    if not weights.is_file():
+        raise WeightsError("the model's weights are missing", weights, _TRAIN.format(preset=config.preset))
+    chosen = choose_device(device)
+    extractors, digests = load_extractors(config, folder, chosen, hook)
+    for name, dim, wanted in (
+        ("visual", extractors.visual.dim, config.model.visual_dim),
+        ("audio", extractors.audio.dim, config.model.audio_dim),
+    ):
+        if dim != wanted:
+            what = f"the {name} extractor gives {dim} numbers a step, not {wanted}"
+            fix = f"set model.{name}_dim={dim} and train, or name the extractor weights it was trained with"
+            raise WeightsError(what, folder, fix)
+    model = load_weights(config.model, weights).to(chosen)
+    digests[config.model.method] = weights_sha256(weights)
+    return Bundle(config, extractors, model, chosen, digests)
 
 
 class Extraction(NamedTuple):
@@ -131,25 +174,14 @@ def describe(
 
     Raises WeightsError when the extractors' weights are missing, UsageError for bad settings.
     """
-    from extractors.compact.face_traces import face_traces_digest
-    from extractors.compact.voice_traces import voice_traces_digest
-    from extractors.paper.tsn import tsn_digest
-    from extractors.paper.wav2vec2 import wav2vec2_digest
+    from extractors.registry import extractor_class
     from extractors.weights import resolve
 
     config, bundle = _settings_of(source, overrides)
     chosen = choose_device(device)
-    pictures = resolve(config.visual.weights, bundle, hook=hook)
-    sound = resolve(config.audio.weights, bundle, hook=hook)
-    visual = (
-        tsn_digest(config.visual, pictures, chosen)
-        if config.visual.network == "tsn"
-        else face_traces_digest(config.visual, pictures)
-    )
-    audio = (
-        wav2vec2_digest(config.audio, sound, chosen)
-        if config.audio.network == "wav2vec2"
-        else voice_traces_digest(config.audio, sound)
+    visual, audio = (
+        extractor_class(part.network).digest_of(part, resolve(part.weights, bundle, hook=hook), chosen)
+        for part in (config.visual, config.audio)
     )
     return Description(config, setup_digest(visual, audio, config))
 

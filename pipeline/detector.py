@@ -3,43 +3,35 @@
 from __future__ import annotations
 
 import datetime
-import tempfile
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from configs.schema import PipelineConfig
-from data.errors import ForensicError, UsageError, WeightsError
+from data.errors import ForensicError
 from data.hook import Hook, silent
 from data.store.store import FeatureStore
-from pipeline.bundle import (
-    _TRAIN,
-    bundle_config,
-    load_extractors,
-    model_file,
-    weights_folder,
-)
-from pipeline.extraction.extract import ClipFeatures, extract_clip
+from pipeline.bundle import load_bundle
+from pipeline.extraction.extract import extract_clip
 from pipeline.extraction.keys import Extractors
-from pipeline.localization.assess import assess, caution
+from pipeline.localization.assess import assess
 from pipeline.localization.localize import localize
-from pipeline.localization.scores import MODALITY, Route
-from pipeline.report.model import InputFacts, Provenance, Report, RunClock, StepScores, Thresholds
-from pipeline.runtime import choose_device, versions
+from pipeline.localization.scores import Route
+from pipeline.report.build import build_report
+from pipeline.report.model import Provenance, Report, RunClock
+from pipeline.runtime import versions
 
 if TYPE_CHECKING:
     from models.method import Method
-    from pipeline.localization.scores import ClipScores
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A loaded detector; call it with a path. Make one with `from_pretrained`.
+    """A loaded detector: call it with a path. `from_pretrained` makes one.
 
     `weights` maps each network to the SHA-256 of its weights.
     """
@@ -66,34 +58,7 @@ class Pipeline:
         must have been made with that preset. Raises WeightsError when weights are missing, damaged or do not fit the
         settings, UsageError for a setting or device that cannot be used.
         """
-        from extractors.weights import weights_sha256
-        from models.weights import load_weights
-
-        folder = weights_folder(source)
-        config = bundle_config(folder, overrides)
-        if preset is not None and config.preset != preset:
-            fix = f"leave --preset out, or use --preset {config.preset}"
-            raise UsageError(f"holds weights of preset '{config.preset}', not '{preset}'", folder, fix)
-        weights = folder / model_file(config)
-        if not weights.is_file():
-            fix = _TRAIN.format(preset=config.preset)
-            raise WeightsError("the model's weights are missing", weights, fix)
-        chosen = choose_device(device)
-        extractors, digests = load_extractors(config, folder, chosen, hook)
-        for name, dim, wanted in (
-            ("visual", extractors.visual.dim, config.model.visual_dim),
-            ("audio", extractors.audio.dim, config.model.audio_dim),
-        ):
-            if dim != wanted:
-                fix = (
-                    f"set model.{name}_dim={dim} and train, or name the extractor weights it was trained with"
-                )
-                raise WeightsError(
-                    f"the {name} extractor gives {dim} numbers a step, not {wanted}", folder, fix
-                )
-        model = load_weights(config.model, weights).to(chosen)
-        digests[config.model.method] = weights_sha256(weights)
-        return cls(config, extractors, model, chosen, digests)
+        return cls(*load_bundle(source, preset, device, overrides, hook))
 
     def __call__(
         self,
@@ -103,97 +68,65 @@ class Pipeline:
         store: FeatureStore | None = None,
         hook: Hook = silent,
     ) -> Report:
-        """Analyse one file.
+        """Analyse one file: extract, score, assess, localize, report.
 
         Features are kept in `store`, or in a temporary folder for the length of the call. Raises InputError,
         MemoryLimitError, StoreError or UsageError, each naming the file.
         """
-        started_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        started_s = time.perf_counter()
-        path = Path(path)
-        try:
-            if store is not None:
-                scores, clip = self._analyse(
-                    extract_clip(path, self.extractors, store, self.config, hook), hook
-                )
-            else:
-                with tempfile.TemporaryDirectory(prefix="rt-deeploc-") as folder:
-                    kept = FeatureStore(Path(folder))
-                    scores, clip = self._analyse(
-                        extract_clip(path, self.extractors, kept, self.config, hook), hook
-                    )
-        except ForensicError as error:
-            if error.path is None:
-                error.path = path
-            raise
-        elapsed_s = time.perf_counter() - started_s
-        clock = RunClock(
-            started_at, elapsed_s, elapsed_s / clip.info.duration_s if clip.info.duration_s else None
+        from pipeline.localization.score import score_clip
+
+        started_at, started_s = datetime.datetime.now(datetime.UTC), time.perf_counter()
+        path, settings = Path(path), self.config.localize
+        with _naming(path), _kept(store) as features:
+            clip = extract_clip(path, self.extractors, features, self.config, hook)
+            scores = score_clip(self.model, clip.visual, clip.audio, settings, self.device, hook)
+        assessment = assess(scores.valid, scores.usable_s, scores.grid, clip.info, clip.coverage)
+        return build_report(
+            clip.info,
+            clip.coverage,
+            clip.warnings,
+            clip.complete,
+            scores,
+            assessment,
+            localize(scores, settings, route),
+            route,
+            settings,
+            self._provenance(),
+            RunClock.since(started_at, time.perf_counter() - started_s, clip.info.duration_s),
         )
-        return self._report(clip, scores, route, clock)
 
     def map(
         self, paths: Iterable[Path | str], *, route: Route = "auto", store: FeatureStore | None = None
     ) -> Iterator[tuple[Path, Report | ForensicError]]:
-        """Analyse files one after the other; one that fails yields its error and never stops the others."""
+        """Analyse files one after the other; a file that fails yields its error, and the next ones follow."""
         for path in paths:
             try:
                 yield Path(path), self(path, route=route, store=store)
             except ForensicError as error:
                 yield Path(path), error
 
-    def _analyse(self, clip: ClipFeatures, hook: Hook) -> tuple[ClipScores, ClipFeatures]:
-        from pipeline.localization.score import score_clip
+    def _provenance(self) -> Provenance:
+        dtype = str(self.extractors.visual.dtype).removeprefix("torch.")
+        digest = self.config.digest()
+        return Provenance(versions(), self.weights, self.config.preset, digest, self.device, dtype, seed=0)
 
-        scores = score_clip(self.model, clip.visual, clip.audio, self.config.localize, self.device, hook)
-        return scores, clip
 
-    def _report(self, clip: ClipFeatures, scores: ClipScores, route: Route, clock: RunClock) -> Report:
-        from data.labels import CLASSES
+@contextmanager
+def _kept(store: FeatureStore | None) -> Iterator[FeatureStore]:
+    """`store`, or one in a folder that goes away afterwards."""
+    if store is not None:
+        yield store
+    else:
+        with TemporaryDirectory(prefix="rt-deeploc-") as folder:
+            yield FeatureStore(Path(folder))
 
-        predicted = {window.predicted for window in scores.windows}
-        probabilities = scores.video_probabilities
-        assessment = assess(scores.valid, scores.usable_s, scores.grid, clip.info, clip.coverage)
-        if probabilities is None:
-            branches: tuple[str, ...] = ()
-        elif route == "auto":
-            branches = tuple(branch for branch, label in MODALITY.items() if label in predicted)
-        else:
-            branches = tuple(MODALITY) if route == "all" else (route,)
 
-        def shown(curve: NDArray[np.float32] | None, branch: str) -> NDArray[np.float32] | None:
-            return np.where(scores.valid[branch], curve, np.float32(np.nan)) if curve is not None else None
-
-        return Report(
-            input=InputFacts.of(clip.info),
-            label=scores.predicted,
-            route=route,
-            branches=branches,
-            probabilities=dict(zip(CLASSES, probabilities, strict=True))
-            if probabilities is not None
-            else None,
-            intervals=localize(scores, self.config.localize, route),
-            coverage=clip.coverage,
-            warnings=(*clip.warnings, *caution(assessment, clip.coverage, self.config.localize)),
-            complete=clip.complete and all(one is None or one.reason is None for one in assessment.values()),
-            scores=StepScores(
-                grid=scores.grid,
-                visual=shown(scores.visual, "visual"),
-                audio=shown(scores.audio, "audio"),
-                joint=np.where(scores.valid["joint"], scores.joint, np.float32(np.nan)),
-                visual_error=shown(scores.visual_error, "visual"),
-                audio_error=shown(scores.audio_error, "audio"),
-            ),
-            thresholds=Thresholds(self.config.localize.onset, self.config.localize.offset),
-            provenance=Provenance(
-                versions=versions(),
-                weights=self.weights,
-                preset=self.config.preset,
-                config_digest=self.config.digest(),
-                device=self.device,
-                dtype=str(self.extractors.visual.dtype).removeprefix("torch."),
-                seed=0,
-            ),
-            clock=clock,
-            assessment=assessment,
-        )
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Errors that name no file name this one."""
+    try:
+        yield
+    except ForensicError as error:
+        if error.path is None:
+            error.path = path
+        raise

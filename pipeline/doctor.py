@@ -21,7 +21,7 @@ _REINSTALL = "install the package again, with `pip install -c constraints.txt -e
 
 @dataclass(frozen=True)
 class Check:
-    """One finding: what was looked at, what is there, and what to do when it will not do."""
+    """One check: what was examined, what was found, and how to fix it."""
 
     name: str
     found: str
@@ -30,7 +30,7 @@ class Check:
 
 
 def examine() -> tuple[Check, ...]:
-    """All checks, in the order in which a user would mend them. One that fails never hides the others."""
+    """All checks, in the order in which a user would fix them. One that fails never hides the others."""
     checks = [
         Check("Python", f"{platform.python_version()} on {platform.platform()}", sys.version_info >= (3, 11))
     ]

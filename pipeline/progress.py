@@ -1,4 +1,4 @@
-"""What long steps report and how a user sees it: a bar on a terminal, a line now and then elsewhere."""
+"""Progress of long steps, as users see it: a bar on a terminal, occasional lines elsewhere."""
 
 from __future__ import annotations
 

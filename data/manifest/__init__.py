@@ -68,7 +68,7 @@ class Manifest:
     def load(cls, dataset: DatasetName, root: Path) -> Manifest:
         """The data set `dataset` at `root`, enumerated from its own metadata and compared with its files.
 
-        Clips that are absent and files without metadata are told as warnings and in `missing` and `unlisted`.
+        Missing clips and files without metadata are logged as warnings, and listed in `missing` and `unlisted`.
 
         Raises InputError when the metadata is absent or damaged, or none of the clips of a folder that it names
         is there.

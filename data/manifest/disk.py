@@ -1,4 +1,4 @@
-"""What lies on the disk, held against what the metadata lists."""
+"""Files on disk compared with those that the metadata lists."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def media_below(root: Path, top: str = "", links: bool = True) -> Iterator[str]:
 
 
 def way_out(root: Path, wanted: Iterable[str]) -> str | None:
-    """Where a root that lacks all the files `wanted` may have been meant instead, as advice; None for no idea."""
+    """Advice on which folder may have been meant instead of a root that lacks all of `wanted`; None without a guess."""
     wanted = tuple(wanted)
     if (root / RECIPE).is_file():
         return "it is a data set in the making: let the same `pipeline synthesize` command finish it"

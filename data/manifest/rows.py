@@ -24,7 +24,7 @@ def read_rows(path: Path) -> Iterator[Any]:
 
     AV-Deepfake1M++'s training list has 557 MB; as a whole it would become several GB of dictionaries.
 
-    Raises InputError when the file cannot be read, is no JSON list, is empty or is cut off.
+    Raises InputError when the file cannot be read, is not a JSON list, is empty or is cut off.
     """
     try:
         text = path.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What is known of one clip, and the names that data sets give to their parts and their metadata."""
+"""One clip of a data set, and the names that data sets give to their parts and metadata."""
 
 from __future__ import annotations
 
@@ -69,5 +69,5 @@ class Sample:
 
 
 def is_media(name: str) -> bool:
-    """Whether a file of this name is taken for media; hidden files never are."""
+    """Whether a file name has the ending of a media file; hidden files never count."""
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in MEDIA_SUFFIXES

@@ -1,6 +1,6 @@
 """What became of every file: append-only JSON lines below ``ledger/`` of a store, one file per writing run.
 
-Runs and hosts never write to the same file, hence need no locks. A line that a kill or a full disk cut short is no
+Runs and hosts never write to the same file, hence need no locks. A line that a kill or a full disk cut short is not a
 row; the rest stays readable.
 """
 
@@ -184,7 +184,7 @@ class Rows:
         return self._row(path, packed, setup) if (row[1], row[2]) == (size, mtime_ns) else None
 
     def add_lines(self, lines: Sequence[str]) -> None:
-        """Take in rows as they lie in a file; what is none is passed over."""
+        """Take in rows as they lie in a file; anything else is skipped."""
         try:
             rows = json.loads(f"[{','.join(lines)}]")  # one call for thousands of lines is what makes it fast
             if len(rows) != len(lines):
@@ -199,7 +199,7 @@ class Rows:
             self.add(row)
 
     def add(self, row: Any) -> None:
-        """Take in one row as a JSON object; a garbled one is passed over."""
+        """Take in one row as a JSON object; a damaged one is skipped."""
         try:
             file, size, mtime, sha256, setup, status, kind, reason, fix, duration, elapsed, at = _FIELDS(row)
             finished = datetime.fromisoformat(at).timestamp()

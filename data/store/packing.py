@@ -126,7 +126,7 @@ def rebuild(store: FeatureStore) -> None:
     """Make the index again from the headers of the packs; of entries packed twice the later one counts.
 
     An entry that was dropped for being damaged comes back if its header is whole: verify afterwards. What cannot be
-    read is told as a warning. Raises what `exclusive` raises.
+    read is logged as a warning. Raises what `exclusive` raises.
     """
     with exclusive(store):
         _rebuild(store)

@@ -141,7 +141,7 @@ class Roll:
 
 
 def members(store: FeatureStore, name: str, number: int) -> Iterator[Packed]:
-    """The entries of the pack with this name and number whose headers are whole; of the others a warning tells."""
+    """The entries of the pack with this name and number whose headers are whole; the others are logged as warnings."""
     with store.place.open(name) as file:
         try:
             with tarfile.open(fileobj=io.BufferedReader(_Tape(file), file.chunk), mode="r:") as tar:

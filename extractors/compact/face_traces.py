@@ -15,6 +15,7 @@ from torch import Tensor
 from configs.schema import VisualConfig
 from data.errors import WeightsError
 from data.timeline import runs
+from extractors.base import PerClip, Piece, Steps
 from extractors.compact.energies import CHANNELS, SIDE, face_energies
 from extractors.compact.faces import follow_faces
 from extractors.compact.trace_net import load_trace_net
@@ -31,29 +32,27 @@ _CHUNK = 125  # frames in which faces are looked for at once; 44 MB of 16:9 pict
 _LONGEST = 4  # times the shorter side; of longer pictures the middle is looked at, so that memory is bounded
 _CORE, _CONTEXT = 250, 125  # steps that a pass of the network keeps, and that it sees on either side
 
-Piece = tuple[NDArray[np.uint8], NDArray[np.bool_]]
-Steps = tuple[NDArray[np.float16], NDArray[np.bool_]]
 
-
-def face_traces_digest(config: VisualConfig, weights: Path) -> str:
-    """Name of everything that shapes a vector of `FaceTraces`, without loading the network."""
-    shaping = {"network", "short_side", "crop"}
-    return extractor_digest("face_traces", SCHEMA_VERSION, config, weights, include=shaping)
-
-
-class FaceTraces:
+class FaceTraces(PerClip):
     """Frames of the clock to feature vectors (C,) of the face in them; a frame without a face is an invalid step.
 
-    `dim` is C and `digest` names everything that shapes a value. Runs on the processor, in float32.
+    `dim` is C and `digest` names everything that shapes a value. Runs on the processor, whatever `device` is, in
+    float32.
 
     Raises WeightsError when `weights` are damaged or were made for other measures.
     """
 
-    def __init__(self, config: VisualConfig, weights: Path) -> None:
+    def __init__(self, config: VisualConfig, weights: Path, device: str = "cpu") -> None:
         self.config, self.dtype = config, torch.float32
         self._net, self._weights = load_trace_net(weights, 2 * MEASURES), weights
         self.dim = self._net.dim
-        self.digest = face_traces_digest(config, weights)
+        self.digest = self.digest_of(config, weights)
+
+    @staticmethod
+    def digest_of(config: VisualConfig, weights: Path, device: str = "cpu") -> str:
+        """Name of everything that shapes a vector, without loading the network."""
+        shaping = {"network", "short_side", "crop"}
+        return extractor_digest("face_traces", SCHEMA_VERSION, config, weights, include=shaping)
 
     def stream(self, pieces: Iterable[Piece]) -> Iterator[Steps]:
         """Vectors (N, C) float16 and their validity (N,) of one clip that arrives in consecutive pieces.

@@ -18,7 +18,7 @@ from data.errors import WeightsError
 from extractors.compact.sound_traces import SoundTraces
 from extractors.compact.speech import speech_steps
 from extractors.compact.trace_net import load_trace_net
-from extractors.packing import Batcher
+from extractors.packing import Batcher, WindowSession
 from extractors.runtime import extractor_digest, inference
 from extractors.windows import HOP, SAMPLE_RATE, Window, cut_windows
 
@@ -45,28 +45,32 @@ class VoiceMeasures(nn.Module):
         return F.avg_pool1d(measures, SMOOTH, 1, SMOOTH // 2, count_include_pad=False).transpose(1, 2)
 
 
-def voice_traces_digest(config: AudioConfig, weights: Path) -> str:
-    """Name of everything that shapes a vector of `VoiceTraces`, without loading the network."""
-    return extractor_digest("voice_traces", SCHEMA_VERSION, config, weights, exclude={"weights"})
-
-
 class VoiceTraces:
     """Waveforms to feature vectors (C,) of 20 ms steps; steps farther than 1.3 s from speech are invalid.
 
     Time, windows and their order are those of `extractors.paper.wav2vec2`. `dim` is C and `digest` names everything
-    that shapes a value. Runs on the processor, in float32.
+    that shapes a value. Runs on the processor, whatever `device` is, in float32.
 
     Raises WeightsError when `weights` are damaged or were made for other measures.
     """
 
-    def __init__(self, config: AudioConfig, weights: Path) -> None:
-        self.config = config
+    def __init__(self, config: AudioConfig, weights: Path, device: str = "cpu") -> None:
+        self.config, self.dtype = config, torch.float32
         self._front = VoiceMeasures().eval()
         self._net, self._weights = load_trace_net(weights, self._front.dim), weights
         self.dim = self._net.dim
-        self.digest = voice_traces_digest(config, weights)
+        self.digest = self.digest_of(config, weights)
         self._core = max(1, round(config.chunk_s * SAMPLE_RATE / HOP))
         self._context = round(config.context_s * SAMPLE_RATE / HOP)
+
+    @staticmethod
+    def digest_of(config: AudioConfig, weights: Path, device: str = "cpu") -> str:
+        """Name of everything that shapes a vector, without loading the network."""
+        return extractor_digest("voice_traces", SCHEMA_VERSION, config, weights, exclude={"weights"})
+
+    def session(self, fps: int) -> WindowSession:
+        """See `extractors.base.Extractor`."""
+        return WindowSession(self.windows, self.batcher(), fps)
 
     def windows(self, batches: Iterable[tuple[NDArray[np.float32], NDArray[np.bool_]]]) -> Iterator[Window]:
         """Windows of one clip's waveform, for a `batcher`; steps of theirs without speech nearby are invalid."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from configs.schema import VisualConfig
 from data.errors import MemoryLimitError, WeightsError
-from extractors.packing import Packer
+from extractors.packing import FrameSession, Packer
 from extractors.paper.fused_resnet import FusedTrunk
 from extractors.paper.replay import Network, Replay
 from extractors.paper.resnet import load_trunk, trunk_dim
@@ -24,15 +24,6 @@ _CPU_BATCH = 8
 _CUDA_BATCH = 64
 
 log = logging.getLogger(__name__)
-
-
-def tsn_digest(config: VisualConfig, weights: Path, device: str = "cpu", dtype: Precision = "auto") -> str:
-    """Name of everything that shapes a vector of `TSN`, without loading the network. Raises as `TSN` does."""
-    number = str(choose_dtype(torch.device(device), dtype))
-    # Without the name of the network, which is said already: so keys are those from before there was a choice.
-    return extractor_digest(
-        "tsn", SCHEMA_VERSION, config, weights, exclude={"network", "weights"}, dtype=number
-    )
 
 
 class TSN:
@@ -52,11 +43,24 @@ class TSN:
         self.device = torch.device(device)
         self.dtype = choose_dtype(self.device, dtype)
         self.dim = trunk_dim(config.arch)
-        self.digest = tsn_digest(config, weights, device, dtype)
+        self.digest = self.digest_of(config, weights, device, dtype)
         self._weights = weights
         trunk = FusedTrunk(load_trunk(config.arch, weights), config.mean, config.std, self.device, self.dtype)
         self._trunk: Network = Replay(trunk) if self.device.type == "cuda" else trunk
         self._batch = _CUDA_BATCH if self.device.type == "cuda" else _CPU_BATCH
+
+    @staticmethod
+    def digest_of(config: VisualConfig, weights: Path, device: str = "cpu", dtype: Precision = "auto") -> str:
+        """Name of everything that shapes a vector, without loading the network. Raises as the class does."""
+        number = str(choose_dtype(torch.device(device), dtype))
+        # Without the name of the network, which is said already: so keys are those from before there was a choice.
+        return extractor_digest(
+            "tsn", SCHEMA_VERSION, config, weights, exclude={"network", "weights"}, dtype=number
+        )
+
+    def session(self, fps: int) -> FrameSession:
+        """See `extractors.base.Extractor`."""
+        return FrameSession(self.packer(), self.dim)
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float16]:
         """Feature vectors (N, C) float16 of RGB frames (N, H, W, 3) uint8, resized and cropped by the decoder.

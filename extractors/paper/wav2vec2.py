@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from configs.schema import AudioConfig
 from data.errors import MemoryLimitError, WeightsError
-from extractors.packing import Batcher
+from extractors.packing import Batcher, WindowSession
 from extractors.paper.fused_wav2vec2 import fuse_model
 from extractors.paper.replay import Replay
 from extractors.runtime import Precision, choose_dtype, extractor_digest, inference, is_out_of_memory
@@ -25,17 +25,6 @@ SCHEMA_VERSION = 2  # raise it whenever the same settings and weights begin to g
 _CUDA_BATCH = 4  # windows of a full chunk in one pass; not measured, no such device was at hand
 
 log = logging.getLogger(__name__)
-
-
-def wav2vec2_digest(
-    config: AudioConfig, weights: Path, device: str = "cpu", dtype: Precision = "auto"
-) -> str:
-    """Name of everything that shapes a vector of `Wav2Vec2`, without loading the network. Raises as that does."""
-    number = str(choose_dtype(torch.device(device), dtype))
-    # Without the name of the network, which is said already: so keys are those from before there was a choice.
-    return extractor_digest(
-        "wav2vec2", SCHEMA_VERSION, config, weights, exclude={"network", "weights"}, dtype=number
-    )
 
 
 class Wav2Vec2:
@@ -68,11 +57,24 @@ class Wav2Vec2:
         model = model.to(self.device)
         self._model = model if self.dtype == torch.float32 else fuse_model(model, self.dtype)
         self._replay = Replay(self._states) if self.device.type == "cuda" else None
-        self.digest = wav2vec2_digest(config, weights, device, dtype)
+        self.digest = self.digest_of(config, weights, device, dtype)
         self._together = self.device.type == "cuda"
         self._batch = _CUDA_BATCH
         self._core = max(1, round(config.chunk_s * SAMPLE_RATE / HOP))
         self._context = round(config.context_s * SAMPLE_RATE / HOP)
+
+    @staticmethod
+    def digest_of(config: AudioConfig, weights: Path, device: str = "cpu", dtype: Precision = "auto") -> str:
+        """Name of everything that shapes a vector, without loading the network. Raises as the class does."""
+        number = str(choose_dtype(torch.device(device), dtype))
+        # Without the name of the network, which is said already: so keys are those from before there was a choice.
+        return extractor_digest(
+            "wav2vec2", SCHEMA_VERSION, config, weights, exclude={"network", "weights"}, dtype=number
+        )
+
+    def session(self, fps: int) -> WindowSession:
+        """See `extractors.base.Extractor`."""
+        return WindowSession(self.windows, self.batcher(), fps)
 
     def windows(self, batches: Iterable[tuple[NDArray[np.float32], NDArray[np.bool_]]]) -> Iterator[Window]:
         """Windows of one clip's waveform, for a `batcher`. See `cut_windows`."""

@@ -40,7 +40,7 @@ def execute(
 ) -> None:
     """Do what `plan` says with `workers` workers under `order`; without a number, as many as `engine` has room for.
 
-    `tally` hears of every answer. Raises what `Driver.run` raises.
+    `tally` is told every result. Raises what `Driver.run` raises.
     """
     try:
         if plan.todo:

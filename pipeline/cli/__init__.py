@@ -11,6 +11,7 @@ import typer
 
 from data.errors import ForensicError
 from pipeline.cli import (
+    config,
     data,
     doctor,
     evaluate,
@@ -53,7 +54,7 @@ def _version(asked: bool) -> None:
 @app.callback()
 def root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """Options that stand before the command."""
@@ -70,6 +71,7 @@ for _command in (
     synthesize.synthesize,
     pretrain.pretrain,
     vocoder.vocoder,
+    config.config,
     doctor.doctor,
 ):
     app.command()(_command)

@@ -1,4 +1,4 @@
-"""`pipeline data`: what data sets consist of, whether they are whole and honest, and the benchmark's own."""
+"""`pipeline data`: check, describe and test data sets, and make those of the benchmark."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def check(
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Say whether a data set is complete. Exit code 0: it is; 4: usable, but incomplete; 3: unusable.
+    """Check whether a data set is complete. Exit code 0: complete; 4: usable, but incomplete; 3: unusable.
 
     \b
     Examples:

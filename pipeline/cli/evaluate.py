@@ -1,4 +1,4 @@
-"""`pipeline evaluate`, `tune` and `reproduce`: how good a detector is, and beside the paper."""
+"""`pipeline evaluate`: how good a detector is on a labelled data set."""
 
 from __future__ import annotations
 
@@ -64,9 +64,9 @@ def evaluate(
     overrides: Overrides = None,
     debug: Debug = False,
 ) -> None:
-    """Measure a detector, or anyone's predictions, on a labelled data set.
+    """Evaluate a detector, or predictions from a file, on a labelled data set.
 
-    Exit code 4 when some clips could not be analysed: they count as called authentic.
+    Exit code 4 when some clips could not be analysed: they count as classified authentic.
 
     \b
     Examples:

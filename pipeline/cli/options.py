@@ -1,4 +1,4 @@
-"""Options that several commands share, and how a command speaks to people: errors, exit codes."""
+"""Options that several commands share; errors and exit codes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from data.errors import ForensicError
 from data.text import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from data.store.store import FeatureStore
 
 Dataset = Annotated[Path, typer.Option(help="Root of the data set.")]
@@ -50,10 +52,27 @@ Store = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+
+
+def _settings_asked(overrides: list[str] | None) -> list[str] | None:
+    """`overrides` as they are; `--set help` lists all settings and exits instead."""
+    if "help" in (overrides or ()):
+        from configs.table import setting_rows
+
+        print_table(
+            ("setting", "default", "meaning"), ((r.name, r.default, r.meaning) for r in setting_rows())
+        )
+        raise typer.Exit
+    return overrides
+
+
 Overrides = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="A.B=C", help="Change a setting, for example localize.onset=0.6. Repeatable."
+        "--set",
+        metavar="A.B=C",
+        callback=_settings_asked,
+        help="Change a setting, for example localize.onset=0.6. Repeatable; `--set help` lists all settings.",
     ),
 ]
 Debug = Annotated[
@@ -79,22 +98,41 @@ def open_store(place: str) -> FeatureStore:
     return FeatureStore(place)
 
 
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table on standard output: fitted to a terminal, and one line per row where a program reads it."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    terminal = sys.stdout.isatty()
+    table = Table(*columns, box=SIMPLE_HEAD if terminal else None, pad_edge=False)
+    for column in table.columns:
+        column.overflow = "fold"
+    table.columns[0].no_wrap = True
+    for column in table.columns[1:-1]:
+        column.max_width = 20 if terminal else None
+    for row in rows:
+        table.add_row(*map(Text, row))
+    Console(file=sys.stdout, width=None if terminal else 10_000, highlight=False).print(table)
+
+
 def combine(codes: list[int]) -> int:
     """Exit code of several files: their common one, or 4 when they differ."""
     return codes[0] if len(set(codes)) == 1 else EXIT_PARTIAL
 
 
 def complain(error: ForensicError, debug: bool) -> None:
-    """One line on standard error for people, with the traceback when they debug."""
+    """Print `error` as one line on standard error, and its traceback when `debug` is set."""
     print(f"error: {printable(str(error))}", file=sys.stderr)
     trace(error, debug)
 
 
 class OneLine(logging.Formatter):
-    """Warnings as one line each, since the names of files in them are strangers' text."""
+    """Log messages as one line each, because file names in them are untrusted text."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        """The line of `record`, without what a terminal would obey."""
+        """The line of `record`, with control characters escaped."""
         return printable(super().formatMessage(record))
 
 

@@ -28,7 +28,7 @@ def pretrain(
     overrides: Overrides = None,
     debug: Debug = False,
 ) -> None:
-    """Train the compact extractors from scratch, on forgeries whose position is known because we made them.
+    """Train the compact extractors from scratch, on synthesized forgeries, whose positions are known.
 
     \b
     Example:

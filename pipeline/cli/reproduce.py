@@ -53,9 +53,9 @@ def reproduce(
     overrides: Overrides = None,
     debug: Debug = False,
 ) -> None:
-    """Make a table or figure of the paper from raw video: extract, train, evaluate; ours | paper | difference.
+    """Reproduce a table or figure of the paper from raw video: extract, train, evaluate, compare.
 
-    Whatever is done lies in --out and is not done again. Exit code 4 when a run diverged and is missing.
+    Finished runs are kept in --out and not repeated. Exit code 4 when a run diverged.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`pipeline run`, `report` and `doctor`: from media to reports."""
+"""`pipeline run`: from media to reports."""
 
 from __future__ import annotations
 

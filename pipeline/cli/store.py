@@ -99,7 +99,7 @@ def gc(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
     debug: Debug = False,
 ) -> None:
-    """Remove what dead runs left, what is there twice, and what no index names; living runs are not disturbed.
+    """Remove leftovers of dead processes, duplicates and unindexed packs; running processes are not disturbed.
 
     \b
     Examples:

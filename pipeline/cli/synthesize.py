@@ -53,10 +53,10 @@ def synthesize(
     overrides: Overrides = None,
     debug: Debug = False,
 ) -> None:
-    """Make a labelled data set out of authentic clips, by forging spans of their picture and sound.
+    """Make a labelled data set from authentic clips by forging spans of their picture and sound.
 
-    An interrupted run goes on with the same command. A CSV beside the clips may name the people in them (columns
-    clip, identity; optional group, split); else the folder that a clip lies in is the person.
+    The same command resumes an interrupted run. A CSV beside the clips may name the people in them (columns
+    clip, identity; optional group, split); without one, each folder is one person.
 
     With --pairs the forgeries are spans of a generator's output, put into the authentic recording that it was made
     from.

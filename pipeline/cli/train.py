@@ -1,4 +1,4 @@
-"""`pipeline train` and `pretrain`: from data sets to weights."""
+"""`pipeline train`: from a data set to weights."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def train(
     overrides: Overrides = None,
     debug: Debug = False,
 ) -> None:
-    """Train RT-DeepLoc with video-level labels; features that the store lacks are extracted first.
+    """Train RT-DeepLoc with video-level labels; missing features are extracted first.
 
-    Under `accelerate launch` or `torchrun` nothing is extracted: run `pipeline extract` before.
+    Under `accelerate launch` or `torchrun` nothing is extracted: run `pipeline extract` first.
 
     \b
     Examples:

@@ -35,10 +35,10 @@ def tune(
     device: Device = "auto",
     debug: Debug = False,
 ) -> None:
-    """Calibrate class probabilities, then choose thresholds, merge gap and shortest length, on a labelled split.
+    """Calibrate class probabilities, then choose thresholds, merge gap and minimum duration on a labelled split.
 
-    The calibration uses the classes of its clips. The other four numbers use its intervals, and are no longer weakly
-    supervised; tuning.json beside the weights says so.
+    The calibration uses the labels of the clips only. The other four settings use interval labels, so they are not weakly
+    supervised; tuning.json beside the weights records this.
 
     \b
     Example:

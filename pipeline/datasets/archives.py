@@ -1,4 +1,4 @@
-"""What a download leaves behind: archive volumes that are not unpacked, with gaps, or not whole."""
+"""Leftovers of a download: archive volumes that are not unpacked, missing or incomplete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a data set on the disk is whole: its metadata, its files, and the published figures, in about a minute."""
+"""Whether a data set on disk is complete: metadata, files and published counts, checked in about a minute."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _EXIT: Mapping[Level, int] = {"unusable": InputError.exit_code, "incomplete": 4,
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that was found, how much it matters, what to do about it, and the first of the files it is about."""
+    """One finding: how serious it is, what to do, and the first of the files that it concerns."""
 
     level: Level
     what: str
@@ -121,7 +121,7 @@ def check(dataset: DatasetName, root: Path, sample: int = SAMPLE, hook: Hook = s
     """Hold the metadata of `dataset` at `root` against its files and the published figures.
 
     `sample` files, drawn with a fixed seed, are looked into without decoding; all of them when it is 0 or there
-    are no more. What is wrong is found, not raised.
+    are no more. Problems are returned as findings, not raised.
     """
     hook("read metadata")
     try:

@@ -1,4 +1,4 @@
-"""What a data set consists of, as a table: clips, people, classes, forged share, lengths and manipulations."""
+"""The statistics of a data set as a table: clips, people, classes, forged share, lengths and manipulations."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Whether a data set gives itself away: trivial classifiers that look at everything but the forgery.
+"""Shortcuts in a data set: trivial classifiers that see everything but the forgery.
 
-A detector trained on a data set takes the cheapest way to the answer. Known sets had such ways: forged clips that
+A detector trained on a data set learns the easiest cue. Known data sets had such shortcuts: forged clips that
 begin with silence, another encoder, another bit rate. Here a linear classifier gets facts of the file and statistics of
 what lies outside the edited spans, and must find chance level.
 """
@@ -56,7 +56,7 @@ MARGIN = 2
 
 @dataclass(frozen=True)
 class Finding:
-    """How well one classifier tells forged from authentic clips: AUC, and where 95 % of chance lies."""
+    """How well one classifier separates forged from authentic clips: AUC, and the 95 % range of chance."""
 
     features: str
     auc: float
@@ -65,7 +65,7 @@ class Finding:
 
     @property
     def chance(self) -> bool:
-        """Whether the classifier found nothing; worse than chance is nothing either."""
+        """Whether the AUC is no better than chance."""
         return self.auc <= self.high
 
 

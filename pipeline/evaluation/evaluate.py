@@ -1,4 +1,4 @@
-"""Predictions against a data set: from stored features or from anyone's file to tables with confidence intervals."""
+"""Evaluation of predictions, from a detector or a file: tables with confidence intervals."""
 
 from __future__ import annotations
 

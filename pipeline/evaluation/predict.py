@@ -1,4 +1,4 @@
-"""What a detector says of every clip of a split: features from the store, step scores, ranked proposals."""
+"""Predictions of a detector for every clip of a split: stored features, step scores, ranked proposals."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def score_split(
 ) -> Iterator[tuple[Sample, ClipScores | None]]:
     """Step scores of every clip of `split`, in the manifest's order; None for one that cannot be analysed.
 
-    What the store lacks is extracted first; what fails there is told as a warning.
+    What the store lacks is extracted first; failures are logged as warnings.
 
     Raises UsageError when there is no clip, StoreError for damaged features.
     """
@@ -58,7 +58,7 @@ def score_split(
 def predict(
     detector: Pipeline, manifest: Manifest, split: str, store: FeatureStore, hook: Hook = silent
 ) -> tuple[VideoPrediction, ...]:
-    """What `detector` says of every clip of `split`, proposals best first; see `score_split`."""
+    """Predictions of `detector` for every clip of `split`, best proposals first; see `score_split`."""
     return tuple(
         prediction_of(sample, scores, detector.config.localize)
         for sample, scores in score_split(detector, manifest, split, store, hook)
@@ -66,7 +66,7 @@ def predict(
 
 
 def prediction_of(sample: Sample, scores: ClipScores | None, config: LocalizeConfig) -> VideoPrediction:
-    """What the step scores of a clip say of it; without any it is unread, and called authentic.
+    """The prediction that follows from the step scores of a clip; without any it is unread and classified authentic.
 
     A clip of which nothing is assessable has no proposal and the probabilities `NEUTRAL`.
     """

@@ -27,7 +27,7 @@ _SHOWN = 3
 
 @dataclass(frozen=True)
 class StepCurves:
-    """What a detector says of each step of `grid`: curves (T,) by branch, NaN where nothing was decoded."""
+    """Scores of each step of `grid`: curves (T,) by branch, NaN where nothing was decoded."""
 
     grid: TimeGrid
     curves: Mapping[str, NDArray[np.float32]]
@@ -35,11 +35,11 @@ class StepCurves:
 
 @dataclass(frozen=True)
 class VideoPrediction:
-    """What a detector says of one clip; None is what it does not say.
+    """The prediction for one clip; None for what the detector does not give.
 
     `file`: name relative to the data set's root; `proposals` (P, 3): score, start and end in seconds, in file order;
     `score`: how likely the clip is forged; `probabilities` of the four classes. `unread`: the clip could not be
-    analysed, and so counts as one that was called authentic. `abstained`: nothing of it was assessable.
+    analysed, and counts as classified authentic. `abstained`: nothing of it was assessable.
     """
 
     file: str

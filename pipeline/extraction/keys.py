@@ -5,16 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from configs.schema import PipelineConfig
 from data.store.store import StoreKey
-
-if TYPE_CHECKING:
-    from extractors.compact.face_traces import FaceTraces
-    from extractors.compact.voice_traces import VoiceTraces
-    from extractors.paper.tsn import TSN
-    from extractors.paper.wav2vec2 import Wav2Vec2
+from extractors.base import Extractor
 
 CLOCK_SCHEMA = "1"
 """Part of every key: raise it when the sampling or placing of media on the grid changes its meaning."""
@@ -24,8 +18,8 @@ CLOCK_SCHEMA = "1"
 class Extractors:
     """The two frozen networks that turn media into features."""
 
-    visual: TSN | FaceTraces
-    audio: Wav2Vec2 | VoiceTraces
+    visual: Extractor
+    audio: Extractor
 
 
 def store_keys(sha256: str, extractors: Extractors, config: PipelineConfig) -> dict[str, StoreKey]:

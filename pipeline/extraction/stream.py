@@ -1,8 +1,7 @@
 """The stream of clips through one pair of networks, from files to entries of the store.
 
-While the networks work on one clip the next are being decoded, and a pass of TSN is filled across their borders;
-FaceTraces takes one clip at a time. No value depends on the neighbours, so a clip alone gives the same bytes. Memory
-does not grow with duration.
+While the networks work on one clip the next are being decoded, and extractors may fill a pass across their borders.
+No value depends on the neighbours, so a clip alone gives the same bytes. Memory does not grow with duration.
 """
 
 from __future__ import annotations
@@ -15,10 +14,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
-
-import numpy as np
-from numpy.typing import NDArray
 
 from configs.schema import PipelineConfig
 from data.errors import ForensicError, InputError, StoreError
@@ -26,15 +21,12 @@ from data.hook import Hook, silent
 from data.labels import MODALITIES, Modality
 from data.media import MediaInfo, StreamCoverage
 from data.store.store import FeatureStore, StoreKey
+from extractors.base import Session
 from pipeline.extraction.keys import Extractors, store_keys
 from pipeline.extraction.track import Track, judge, stored_coverage
 from pipeline.media.base import AudioBatch, VideoBatch
 from pipeline.media.decoder import ClipStream, DecodePool
 from pipeline.media.probe import digest
-
-if TYPE_CHECKING:
-    from extractors.paper.wav2vec2 import AudioSteps
-
 
 _LOG = logging.getLogger(__name__)
 
@@ -65,7 +57,7 @@ class ClipExtraction:
     """The stream of clips through one pair of networks.
 
     `ahead` clips are handed to the decoders before the networks get to them. With `claim`, a clip is only worked on
-    by the process that owns its content in the store. `began` hears of every clip when the networks get to it.
+    by the process that owns its content in the store. `began` is called for every clip when the networks get to it.
     """
 
     def __init__(
@@ -82,13 +74,11 @@ class ClipExtraction:
     ) -> None:
         self._extractors, self._store, self._config, self._pool = extractors, store, config, pool
         self._ahead, self._claim, self._hook, self._began = ahead, claim, hook, began
-        from extractors.compact.face_traces import FaceTraces
-
-        visual = extractors.visual
-        # What a face shows is judged against its own clip, so that clips share no pass.
-        self._faces = visual if isinstance(visual, FaceTraces) else None
-        self._frames = None if isinstance(visual, FaceTraces) else visual.packer()
-        self._windows = extractors.audio.batcher()
+        fps = config.decode.fps
+        self._sessions: dict[Modality, Session] = {
+            "visual": extractors.visual.session(fps),
+            "audio": extractors.audio.session(fps),
+        }
         self._open: deque[_Clip] = deque()  # clips whose last features are still on their way
 
     def run(self, paths: Iterable[Path | None]) -> Iterator[Extracted]:
@@ -110,9 +100,8 @@ class ClipExtraction:
                     self._consume(ahead.popleft())
                     yield from self._finished()
                 if path is None:
-                    if self._frames is not None:
-                        self._receive(self._frames.flush())
-                    self._hear(self._windows.flush())
+                    for session in self._sessions.values():
+                        session.finish()
                     yield from self._finished()
         finally:
             for clip in (*ahead, *self._open):
@@ -171,56 +160,16 @@ class ClipExtraction:
             self._began(info)
         for kind, batches in itertools.groupby(_guarded(stream, clip), type):
             name: Modality = "visual" if kind is VideoBatch else "audio"
-            extractor = getattr(self._extractors, name)
-            track = Track(name, info, extractor.dim, self._store, clip.keys[name], self._config, self._hook)
+            dim = getattr(self._extractors, name).dim
+            track = Track(name, info, dim, self._store, clip.keys[name], self._config, self._hook)
             clip.tracks[name] = track
-            if name == "visual":
-                self._see(track, cast("Iterator[VideoBatch]", batches))
-            else:
-                self._listen(track, cast("Iterator[AudioBatch]", batches))
+            self._sessions[name].push((batch.media for batch in batches), track)
         if clip.error is None:
             for which, coverage in stream.coverage.items():
                 if which in clip.tracks:
                     clip.tracks[which].coverage = coverage
                 else:
                     clip.coverage.setdefault(which, coverage)
-
-    def _see(self, track: Track, batches: Iterator[VideoBatch]) -> None:
-        if self._faces is not None:
-            for values, valid in self._faces.stream((batch.images, batch.valid) for batch in batches):
-                track.append(values, valid)
-            return
-        assert self._frames is not None
-        for batch in batches:
-            track.waiting += 1
-            # Only pictures that exist: an empty stretch costs nothing.
-            self._receive(self._frames.push((track, batch.valid), batch.images[batch.valid]))
-
-    def _receive(
-        self, computed: Iterable[tuple[tuple[Track, NDArray[np.bool_]], NDArray[np.float16]]]
-    ) -> None:
-        for (track, valid), vectors in computed:
-            track.waiting -= 1
-            if not track.closed:
-                values = np.zeros((len(valid), track.dim), np.float16)
-                values[valid] = vectors
-                track.append(values, valid)
-
-    def _listen(self, track: Track, batches: Iterator[AudioBatch]) -> None:
-        from extractors.align import GridPooler
-
-        track.pooler = GridPooler(self._config.decode.fps)
-        pieces = ((batch.samples, batch.valid) for batch in batches)
-        for window in self._extractors.audio.windows(pieces):
-            track.waiting += 1
-            self._hear(self._windows.push(track, window))
-
-    def _hear(self, computed: Iterable[tuple[Track, AudioSteps]]) -> None:
-        for track, steps in computed:
-            track.waiting -= 1
-            if not track.closed and track.pooler is not None:
-                for pooled in track.pooler.push(steps):
-                    track.append(pooled.values, pooled.valid)
 
     def _finished(self) -> Iterator[Extracted]:
         """Clips of which nothing is on its way any more, in the order in which they came."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,18 +17,14 @@ from data.store.store import FeatureReader, FeatureStore, StoreKey
 from data.timeline import Interval
 from pipeline.extraction.keys import CLOCK_SCHEMA
 
-if TYPE_CHECKING:
-    from extractors.align import GridPooler
-
-
 _COVERAGE = "coverage"
 
 
 class Track:
     """One unfinished entry: its steps come in order and in pieces, and it appears whole when the last has come.
 
-    `waiting` pieces may still be on their way through a network when decoding has ended and `coverage` is known;
-    `finished` says that none is. `pooler` is what brings sound onto the grid of the pictures.
+    Steps may still be on their way through a network when decoding has ended and `coverage` is known; `finished` says
+    that none is. It is a sink of extractors (see `extractors.base`).
     """
 
     def __init__(
@@ -49,22 +44,30 @@ class Track:
         self._entry = store.writer(key, dim, fps, provenance)
         self._writer = self._entry.__enter__()
         self._done = self._valid = 0
-        self.dim, self.waiting = dim, 0
-        self.pooler: GridPooler | None = None
+        self._ended = False
         self.coverage: StreamCoverage | None = None
         self.closed = False
         hook(self._step, 0, self._total)
 
     def append(self, values: NDArray[np.floating], valid: NDArray[np.bool_]) -> None:
-        """Add steps: `values` (N, C), `valid` (N,). Raises StoreError when the disk is full."""
+        """Add steps: `values` (N, C), `valid` (N,); of a track that was discarded, nothing is kept.
+
+        Raises StoreError when the disk is full.
+        """
+        if self.closed:
+            return
         self._writer.append(values, valid)
         self._done, self._valid = self._done + len(valid), self._valid + int(valid.sum())
         self._hook(self._step, min(self._done, self._total or self._done), self._total)
 
+    def end(self) -> None:
+        """Take note that the last step has come."""
+        self._ended = True
+
     @property
     def finished(self) -> bool:
-        """Whether decoding has ended and no piece is on its way any more."""
-        return self.coverage is not None and self.waiting == 0
+        """Whether decoding has ended and the last step has come."""
+        return self.coverage is not None and self._ended
 
     def publish(self) -> StreamCoverage:
         """Finish the entry, unless nothing could be decoded: then nothing is kept. Returns what counts as decoded.
@@ -76,8 +79,6 @@ class Track:
         """
         assert self.coverage is not None
         coverage = self.coverage
-        for pooled in self.pooler.finish() if self.pooler is not None else ():
-            self.append(pooled.values, pooled.valid)
         if self._valid or round(coverage.decoded_s * self._fps) >= 1:
             self.closed = True
             self._writer.note(_COVERAGE, json.dumps(asdict(coverage)))

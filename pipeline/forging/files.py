@@ -1,4 +1,4 @@
-"""The files of a data set in the making: a row per finished clip, the recipe, and a lock."""
+"""The files of an unfinished data set: a row per finished clip, the recipe, and a lock."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def finished(out: Path, name: str) -> SynthesizedClip | None:
 
 
 def keep_row(out: Path, clip: SynthesizedClip) -> None:
-    """Write the row of `clip`, after its file: a clip without one is made again."""
+    """Write the row of `clip`, after its file; a clip without a row is made again."""
     with replacing(row_path(out, Path(clip.file).stem), durable=False) as path:
         path.write_text(json.dumps(asdict(clip)) + "\n", encoding="utf-8")
 
@@ -67,7 +67,7 @@ def below(plan: Plan, path: Path) -> str:
 
 @contextmanager
 def alone_in(out: Path) -> Iterator[None]:
-    """Keep a second run out of the same folder: it would clear away what this one is writing."""
+    """Lock the folder against a second run, which would delete the unfinished files of this one."""
     out.mkdir(parents=True, exist_ok=True)
     lock = FileLock(out / ".lock")
     try:

@@ -1,4 +1,4 @@
-"""One authentic piece in, one clip out, forged or not: every clip goes through the same hands.
+"""One authentic piece in, one clip out, forged or not: every clip goes through the same processing.
 
 Whatever its class, a clip is opened in the same editing program (working size, level and noise floor are drawn alike),
 cut at the same kind of places, blended and cross-faded in both tracks, and encoded by the same encoder. The class

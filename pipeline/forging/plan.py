@@ -1,4 +1,4 @@
-"""What is made of which authentic piece: decided first, so that names, splits and draws depend on the seed alone."""
+"""The plan of a data set, made first, so that names, splits and draws depend on the seed alone."""
 
 from __future__ import annotations
 

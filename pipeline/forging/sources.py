@@ -101,7 +101,7 @@ def find_material(
     `config.forge_voices`, they are forged too. One that holds the sound of a clip lends nothing: it is that person
     under another name.
 
-    Files of sets that were forged here are passed over.
+    Files of sets made by this forger are skipped.
 
     Raises InputError when there is no authentic media file, UsageError when a table cannot be read or puts a person
     into two splits.

@@ -22,10 +22,10 @@ from data.labels import RATE
 from pipeline.forging.manipulations.signal import read_at
 
 ENGINES = ("espeak-ng", "flite")
-"""Programs that speak, in the order in which they are asked."""
+"""Text-to-speech programs, in order of preference."""
 
 TIMEOUT_S = 20.0
-"""Longest time that a program may take for one sentence."""
+"""Longest time for one sentence, in seconds."""
 
 SENTENCES = (
     "The meeting has been moved to the second week of March.",

@@ -1,4 +1,4 @@
-"""What of a clip can be judged at all: where there is no face and no speech, the tool abstains."""
+"""What can be assessed of a clip: without a face or speech the tool abstains."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SUBJECT = {"visual": "face", "audio": "speech"}
 """What each track is judged by."""
 
 SLIVER_S = 0.2
-"""Shorter spans are not told of: the borders of steps and of decoding gaps do not meet exactly."""
+"""Shorter spans are not reported: the borders of steps and of decoding gaps do not meet exactly."""
 
 
 def assessable(valid: NDArray[np.bool_], step: Fraction, config: LocalizeConfig) -> bool:
@@ -35,7 +35,7 @@ def assess(
     info: MediaInfo,
     coverage: Mapping[str, StreamCoverage | None],
 ) -> dict[str, Assessment | None]:
-    """What could be judged of each track; None for one that is absent or of which nothing could be decoded.
+    """What could be assessed of each track; None for one that is absent or could not be decoded.
 
     `valid` has the steps (T,) of `grid` that were judged, none in a track that is not assessable; `usable_s` the
     seconds of each track in which there was something to judge, were they too few as well.
@@ -68,7 +68,7 @@ def caution(
     coverage: Mapping[str, StreamCoverage | None],
     config: LocalizeConfig,
 ) -> tuple[str, ...]:
-    """Warnings about what was decoded and yet not judged."""
+    """Warnings about what was decoded but not assessed."""
     warnings = []
     for name, track in assessment.items():
         decoded = coverage[name]

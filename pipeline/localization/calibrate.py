@@ -1,4 +1,4 @@
-"""Class probabilities that mean what they say: one temperature and a bias per class, fitted to video-level labels.
+"""Calibration of class probabilities: one temperature and a bias per class, fitted to video-level labels.
 
 Guo et al. (2017), 4.2, vector scaling with one temperature in place of a scale per class: five numbers, because a
 split may have seventy clips. A model's logits are the logarithms of its probabilities but for a constant, which the

@@ -46,7 +46,7 @@ def score_clip(
     """Scores a clip window by window, in the memory of one window plus a few floats per step.
 
     The shorter track counts as invalid beyond its end. A track too little of which is valid is not assessable and
-    counts as absent; when that holds for all that there is, the model is not asked. Raises InputError when there is
+    counts as absent; when that holds for all tracks, the model is not run. Raises InputError when there is
     no step at all, ValueError when the two grids differ in start or step.
     """
     readers = [reader for reader in (visual, audio) if reader is not None and reader.n > 0]

@@ -1,4 +1,4 @@
-"""What the model says about a clip, and the intervals made of it: the types."""
+"""The types of localization: windows, scores of a clip, forged intervals."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BRANCHES = ("visual", "audio", "joint")
 class Window:
     """Steps ``first .. stop - 1`` and the calibrated probabilities of their classes, in the order of CLASSES.
 
-    `said` are those of the model itself, where they differ.
+    `raw`: uncalibrated probabilities, where they differ.
     """
 
     first: int
@@ -38,7 +38,7 @@ class Window:
 
     @property
     def uncalibrated(self) -> tuple[float, ...]:
-        """The model's own probabilities."""
+        """The uncalibrated probabilities."""
         return self.said if self.said is not None else self.probabilities
 
     @property
@@ -49,7 +49,7 @@ class Window:
 
 @dataclass(frozen=True)
 class ClipScores:
-    """What the model says about every step of a clip.
+    """The scores of every step of a clip.
 
     Shapes: curves are (T,) float32 on `grid`. `visual`, `audio` and `joint` hold how likely a step is forged,
     by branch; `visual_error` and `audio_error` ‖F − F̂‖₂, None from a model that reconstructs nothing; what

@@ -1,4 +1,4 @@
-"""What a decoder must do, and the batches that leave the clock."""
+"""The interface of a decoder, and the batches that the clock gives."""
 
 from __future__ import annotations
 
@@ -82,6 +82,11 @@ class VideoBatch:
     images: NDArray[np.uint8]
     valid: NDArray[np.bool_]
 
+    @property
+    def media(self) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        """Images and validity, as extractors take them."""
+        return self.images, self.valid
+
 
 @dataclass(frozen=True)
 class AudioBatch:
@@ -90,6 +95,11 @@ class AudioBatch:
     first: int
     samples: NDArray[np.float32]
     valid: NDArray[np.bool_]
+
+    @property
+    def media(self) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Samples and validity, as extractors take them."""
+        return self.samples, self.valid
 
 
 def upright_size(video: VideoStream, short_side: int | None) -> tuple[int, int]:

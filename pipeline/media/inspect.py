@@ -1,4 +1,4 @@
-"""What a container says of its tracks; runs where the bytes are opened."""
+"""Reading the tracks of a container; runs in the decoding process."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What a decoding process and its parent say to each other: a header, JSON and raw arrays, never pickles.
+"""Messages between a decoding process and its parent: a header, JSON and raw arrays, never pickles.
 
-The process handles untrusted files, so what it says is checked for its form before it is believed.
+The process handles untrusted files, so the form of every message is checked.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What an MP4 file says of itself in its boxes, found out without decoding (ISO/IEC 14496-12).
+"""Facts of an MP4 file from its boxes, without decoding (ISO/IEC 14496-12).
 
-For telling whether a copy is whole: a few reads per file, so that thousands can be looked at in a minute.
+Tells whether a copy is complete in a few reads per file, so thousands can be checked in a minute.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a media file holds, found out before anything heavy is loaded; what cannot be analysed is refused here."""
+"""Facts of a media file, read before anything heavy is loaded; files that cannot be analysed are refused here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A whole trusted clip as arrays, decoded in this process: for making and training, not for strangers' files."""
+"""A whole trusted clip as arrays, decoded in this process: for making and training, not for untrusted files."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What is said about a clip: a typed report, its JSON, a page with pictures, a folder's index, exports and figures."""
+"""The report on a clip: its type, JSON, page, exports and figures, and the index of a folder."""

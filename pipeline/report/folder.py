@@ -17,7 +17,7 @@ FAILED = "failed"
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a folder says of one file; rounded as it is written, None where nothing is known.
+    """The row of one file in a folder's index; rounded as written, None where nothing is known.
 
     `score` is 1 - P(real): what clips are ranked by, since it exists for every clip that could be judged and does not
     depend on where the threshold of intervals lies. `interval_score` is the highest score of an interval. `page` is

@@ -1,4 +1,4 @@
-"""What the pages share: their templates and assets, and the policy under which a browser runs them."""
+"""What the pages share: templates, assets and the content security policy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ASSETS = Path(__file__).parent / "assets"
 def page(template: str, style: str, script: str, media: bool = False, **values: Any) -> str:
     """The page that `template` makes of `values`, with its style and script inside.
 
-    Nothing but these runs, whatever a name should smuggle in, and nothing is fetched from elsewhere; with `media` a
+    Only these run, whatever a file name contains, and nothing is fetched from elsewhere; with `media` a
     local clip or one inside the page may be played.
     """
     sources = "media-src 'self' data: file:; " if media else ""

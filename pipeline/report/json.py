@@ -53,12 +53,12 @@ _Branch = Literal["visual", "audio", "joint"]
 
 
 class ForeignError(InputError):
-    """A JSON document of somebody else: it does not claim to be a report or the entry of a failed file."""
+    """A JSON document that is neither an RT-DeepLoc report nor the entry of a failed file."""
 
 
 @dataclass(frozen=True)
 class ErrorEntry:
-    """What stands where the report of a file would be that could not be analysed."""
+    """The entry that replaces the report of a file that could not be analysed."""
 
     name: str
     what: str
@@ -110,7 +110,7 @@ def dumps(report: Report) -> str:
 def loads(text: str) -> Report:
     """The report that `dumps` wrote, with the rounded numbers.
 
-    Fields that it does not know are passed over. Raises InputError when the text is not a report of a version that
+    Unknown fields are skipped. Raises InputError when the text is not a report of a version that
     it knows, or names no possible file.
     """
     return _report(_document(text))

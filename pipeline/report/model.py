@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePath
@@ -112,6 +113,12 @@ class RunClock:
     started_at: str
     elapsed_s: float
     real_time_factor: float | None
+
+    @classmethod
+    def since(cls, started_at: datetime.datetime, elapsed_s: float, duration_s: float | None) -> RunClock:
+        """The clock of a run of `elapsed_s` over a clip of `duration_s`."""
+        factor = elapsed_s / duration_s if duration_s else None
+        return cls(started_at.isoformat(timespec="seconds"), elapsed_s, factor)
 
 
 @dataclass(frozen=True, eq=False)

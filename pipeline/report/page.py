@@ -1,4 +1,4 @@
-"""The report on one clip as one HTML file that needs nothing else: no network, no script to be read."""
+"""The report on one clip as one self-contained HTML file: no network, readable without scripts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pipeline.report.provenance import provenance
 from pipeline.report.rows import Row, rows, statement
 
 WORDS = {"visual": "picture", "audio": "sound", "both": "picture and sound"}
-"""What people call a modality."""
+"""Names of the modalities in text for users."""
 CLASSES = {"real": "real", "visual": "picture forged", "audio": "sound forged", "both": "both forged"}
 
 WIDTH, HEIGHT = 1000, 100
@@ -100,7 +100,7 @@ def page_html(report: Report, pictures: Pictures | None, media: str | None, inde
 
 
 def finding(report: Report) -> str:
-    """The verdict as a sentence with the number of spans; `NOTE` belongs beside it."""
+    """The verdict as a sentence with the number of intervals; show `NOTE` beside it."""
     said, n = statement(report), len(report.intervals)
     verdict = said[0].upper() + said[1:]
     spans = f"{n} span{'s' if n != 1 else ''}"

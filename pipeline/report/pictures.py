@@ -1,4 +1,4 @@
-"""What a page shows of the clip itself: stills, spectrogram and preview. Nothing here can fail a report."""
+"""Pictures of the clip for its page: stills, spectrogram and preview. Failures here never fail a report."""
 
 from __future__ import annotations
 

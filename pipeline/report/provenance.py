@@ -7,7 +7,7 @@ from pipeline.report.model import SCHEMA, Report
 
 
 def provenance(report: Report) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Titles, and below each the name and value of every fact; strangers' text is `printable`."""
+    """Titles, and below each the name and value of every fact; untrusted text is `printable`."""
     facts, made, clock = report.input, report.provenance, report.clock
     duration = f"{facts.duration_s:.3f} s" if facts.duration_s is not None else "not announced"
     groups = [

@@ -76,7 +76,7 @@ def _unanswered(report: Report) -> list[str]:
 
 
 def caveats(report: Report) -> list[str]:
-    """What an export without intervals must not hide: a line for each track that is not assessable."""
+    """A line for each track that is not assessable, for exports without intervals."""
     return [f"Not assessable: {printable(reason)}." for reason in report.doubts.values()]
 
 

@@ -61,7 +61,7 @@ METHODS = (
     Variant("MDP", "mdp", ("model.method=mdp",)),
     _OURS,
 )
-"""Tables 1 and 2; another compared method is one line here and one file in models/baselines."""
+"""Tables 1 and 2; another compared method is one line here and one file in models."""
 
 _PARTS = (
     ("no_fdn", ("model.fdn.enabled=false",)),

@@ -23,7 +23,6 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from configs.schema import PipelineConfig, TrainConfig
-from data.dataset import BatchPlan, Entry, FeatureDataset, collate
 from data.errors import ForensicError, UsageError
 from data.hook import Hook, silent
 from data.labels import REAL
@@ -35,6 +34,7 @@ from models.method import Method
 from models.weights import build
 from pipeline.evaluation.metrics import auc
 from pipeline.runtime import choose_device
+from pipeline.training.dataset import BatchPlan, Entry, FeatureDataset, collate
 from pipeline.training.run_folder import Metrics, RunFolder
 
 _LOG = logging.getLogger(__name__)

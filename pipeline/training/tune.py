@@ -54,7 +54,7 @@ Scored = list[tuple[Sample, ClipScores | None]]
 
 @dataclass(frozen=True)
 class Trial:
-    """Values of the four settings and what the metric says of them."""
+    """Values of the four settings, and the metric that they reach."""
 
     values: Values
     score: float
@@ -62,7 +62,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Sureness:
-    """How well the class probabilities of `clips` fit their classes: mean -ln p, and expected calibration error.
+    """Calibration quality of the class probabilities of `clips`: mean -ln p, and expected calibration error.
 
     Authentic and forged clips weigh the same. The error is that of P(forged), see `calibration_error`. NaN without any.
     """
@@ -74,9 +74,9 @@ class Sureness:
 
 @dataclass(frozen=True)
 class Tuning:
-    """The best settings, and all that was tried, the thresholds from before first.
+    """The best settings, and all that were tried, the former thresholds first.
 
-    `before` is what the metric says of the settings from before, calibration included; every trial has the new one.
+    `before` is the metric of the former settings, calibration included; every trial has the new calibration.
     `sureness` is that of the clips that the calibration was fitted to, with the one from before and with the new one.
     """
 
@@ -92,11 +92,11 @@ class Tuning:
 
     @property
     def best(self) -> float:
-        """What the metric says of the settings found."""
+        """The metric of the best settings."""
         return max(trial.score for trial in self.trials)
 
     def to_json(self) -> str:
-        """The record that is kept with the model."""
+        """The record that is stored with the model."""
         old, new = self.sureness
         document = {
             "supervision": f"interval labels of the split '{self.split}' were used to choose these settings",
@@ -159,7 +159,7 @@ def tune(
 def save_tuning(tuning: Tuning, folder: Path) -> None:
     """Put the chosen settings into the weights folder's config.yaml, and ``tuning.json`` beside it.
 
-    Raises WeightsError when `folder` is no weights folder, UsageError when it cannot be written.
+    Raises WeightsError when `folder` is not a weights folder, UsageError when it cannot be written.
     """
     config = bundle_config(folder)
     chosen = {name: getattr(tuning.config, name) for name in (*_TUNED, "calibration")}
@@ -279,7 +279,7 @@ def _search(judge: Callable[[LocalizeConfig], float], start: Values) -> Iterator
     def trial(values: Mapping[str, float]) -> Iterator[Trial]:
         key = tuple(values[name] for name in _TUNED)
         if key not in known:
-            known[key] = Trial(dict(values), judge(LocalizeConfig(**values)))  # type: ignore[arg-type]
+            known[key] = Trial(dict(values), judge(LocalizeConfig(**values)))
             yield known[key]
 
     yield from trial(start)

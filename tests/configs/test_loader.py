@@ -39,6 +39,8 @@ def test_paper_preset_is_the_paper_s_setting() -> None:
         ("train.learning_rate=1e-4", "train.learning_rate", 1e-4),  # YAML 1.1 reads 1e-4 as text
         ("train.learning_rate=0.001", "train.learning_rate", 0.001),
         ("train.balance_classes=false", "train.balance_classes", False),
+        ("train.balance_classes=no", "train.balance_classes", False),
+        ("train.mixed_precision=no", "train.mixed_precision", "no"),  # YAML 1.1 reads no as false
         ("train.clip_norm=null", "train.clip_norm", None),
         ("visual.mean=[1, 2, 3]", "visual.mean", (1.0, 2.0, 3.0)),
         ("audio.weights=hub:facebook/wav2vec2-base", "audio.weights", "hub:facebook/wav2vec2-base"),

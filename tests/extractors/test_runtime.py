@@ -108,8 +108,8 @@ def test_features_of_the_paper_keep_the_names_they_had_before_there_were_other_e
     weights = tmp_path / "w"
     weights.write_bytes(b"abc")
     for digest, config, name, schema in (
-        (tsn.tsn_digest, VisualConfig(), "tsn", tsn.SCHEMA_VERSION),
-        (wav2vec2.wav2vec2_digest, AudioConfig(), "wav2vec2", wav2vec2.SCHEMA_VERSION),
+        (tsn.TSN.digest_of, VisualConfig(), "tsn", tsn.SCHEMA_VERSION),
+        (wav2vec2.Wav2Vec2.digest_of, AudioConfig(), "wav2vec2", wav2vec2.SCHEMA_VERSION),
     ):
         settings = config.model_dump(mode="json", exclude={"weights", "network"})
         sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

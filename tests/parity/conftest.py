@@ -6,7 +6,7 @@ import importlib.util
 from typing import Any
 
 import pytest
-from parity.openmmlab import registry
+from openmmlab import registry
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from parity.openmmlab import features, normalised, random_recognizer, save
+from openmmlab import features, normalised, random_recognizer, save
 
 from configs.schema import VisualConfig
 from extractors.paper.resnet import load_trunk

@@ -1,4 +1,4 @@
-"""How well forgeries were found: localization under named protocols, video-level and step-level scores; numpy only."""
+"""Metrics: localization under named protocols, video-level and step-level scores; numpy only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scores of videos or steps against what is true of them: AUC, EER, accuracy, confusion, calibration."""
+"""Classification metrics of videos or steps: AUC, EER, accuracy, confusion, calibration."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def auc(scores: Scores, forged: NDArray[np.bool_], weights: Scores | None = None
 
 
 def eer(scores: Scores, forged: NDArray[np.bool_]) -> float:
-    """Where the share of missed forgeries equals that of false alarms, on the line between the two nearest thresholds.
+    """Equal error rate: where the miss rate equals the false alarm rate, interpolated between thresholds.
 
     Shapes: (N,), (N,); NaN without both kinds. Raises ValueError when a score is not a number.
     """

@@ -1,4 +1,4 @@
-"""The ways in which proposals have been judged, as one set of switches and named presets of it."""
+"""Evaluation protocols for proposals: one set of switches, and named presets."""
 
 from __future__ import annotations
 

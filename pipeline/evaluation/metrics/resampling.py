@@ -1,4 +1,4 @@
-"""Bootstrap over videos, or over the people in them: how far a number would move with other material."""
+"""Bootstrap over videos, or over the people in them: the uncertainty of a number."""
 
 from __future__ import annotations
 

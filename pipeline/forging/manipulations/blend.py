@@ -1,4 +1,4 @@
-"""How a careful forger lays new pixels over a face: soft masks that follow the box, matched colours, ramps in time."""
+"""Blending new pixels over a face: soft masks that follow the box, matched colours, ramps in time."""
 
 from __future__ import annotations
 

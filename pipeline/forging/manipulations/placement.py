@@ -1,4 +1,4 @@
-"""Where a forger would strike: short spans on speech, away from each other and from the clip's borders."""
+"""Placement of forged spans: short, on speech, away from each other and from the clip's borders."""
 
 from __future__ import annotations
 

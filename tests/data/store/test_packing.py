@@ -19,12 +19,12 @@ from store_factory import KEY, content, fill, filled, keys, objects, sample
 
 import data.store.packing
 import data.store.packs
-from data.dataset import Draw, Entry, FeatureDataset, collate
 from data.errors import StoreError, UsageError
 from data.store.entry import StoreKey, entry_name
 from data.store.packing import drop, pack, rebuild, tidy
 from data.store.packs import INDEX
 from data.store.store import FeatureStore
+from pipeline.training.dataset import Draw, Entry, FeatureDataset, collate
 
 LONG = "x" * 128
 

@@ -22,7 +22,6 @@ from extractors.compact.face_traces import (
     BLOCKS,
     MEASURES,
     FaceTraces,
-    face_traces_digest,
     measure,
     relative,
 )
@@ -314,12 +313,12 @@ def test_weights_that_give_no_numbers_are_named(tmp_path: Path) -> None:
 
 
 def test_the_digest_names_weights_and_what_shapes_a_picture(weights: Path, tmp_path: Path) -> None:
-    plain = face_traces_digest(CONFIG, weights)
+    plain = FaceTraces.digest_of(CONFIG, weights)
     assert FaceTraces(CONFIG, weights).digest == plain
     other = write_random_net(tmp_path / "faces.safetensors", 2 * MEASURES, seed=1)
-    assert face_traces_digest(CONFIG, other) != plain
+    assert FaceTraces.digest_of(CONFIG, other) != plain
     for setting in ({"short_side": 72}, {"crop": 64}):
-        assert face_traces_digest(CONFIG.model_copy(update=setting), weights) != plain
+        assert FaceTraces.digest_of(CONFIG.model_copy(update=setting), weights) != plain
     # Settings of TSN, and where the weights were named, change nothing.
     for setting in ({"arch": "resnet18"}, {"mean": (0.0, 0.0, 0.0)}, {"weights": "shipped:elsewhere"}):
-        assert face_traces_digest(CONFIG.model_copy(update=setting), weights) == plain
+        assert FaceTraces.digest_of(CONFIG.model_copy(update=setting), weights) == plain

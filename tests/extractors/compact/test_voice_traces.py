@@ -20,7 +20,6 @@ from extractors.compact.voice_traces import (
     VoiceMeasures,
     VoiceTraces,
     near_speech,
-    voice_traces_digest,
 )
 from extractors.windows import HOP, RECEPTIVE, AudioSteps, step_count
 
@@ -185,10 +184,10 @@ def test_weights_that_give_no_numbers_are_named(tmp_path: Path) -> None:
 
 
 def test_the_digest_names_weights_and_the_windows(weights: Path, tmp_path: Path) -> None:
-    plain = voice_traces_digest(CONFIG, weights)
+    plain = VoiceTraces.digest_of(CONFIG, weights)
     assert VoiceTraces(CONFIG, weights).digest == plain
     other = write_random_net(tmp_path / "voices.safetensors", MEASURES, seed=1)
-    assert voice_traces_digest(CONFIG, other) != plain
+    assert VoiceTraces.digest_of(CONFIG, other) != plain
     for setting in ({"chunk_s": 3.0}, {"context_s": 0.5}):
-        assert voice_traces_digest(CONFIG.model_copy(update=setting), weights) != plain
-    assert voice_traces_digest(CONFIG.model_copy(update={"weights": "shipped:x"}), weights) == plain
+        assert VoiceTraces.digest_of(CONFIG.model_copy(update=setting), weights) != plain
+    assert VoiceTraces.digest_of(CONFIG.model_copy(update={"weights": "shipped:x"}), weights) == plain

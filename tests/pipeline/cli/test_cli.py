@@ -22,7 +22,7 @@ from data.timeline import Interval
 from pipeline.cli.options import OneLine
 from pipeline.report.json import loads
 
-COMMANDS = ("run", "report", "extract", "train", "synthesize", "pretrain", "doctor")
+COMMANDS = ("run", "report", "extract", "train", "synthesize", "pretrain", "config", "doctor")
 PATIENCE_S = 600  # only against a command that hangs
 PIPELINE = Path(sys.executable).parent / "pipeline"
 

@@ -19,7 +19,7 @@ from report_readers import Markup, edl_events, read_vtt
 
 from data.errors import InputError
 from data.files import file_sha256
-from pipeline.cli import run as analyse
+from pipeline.cli import report
 from pipeline.report.exports import Form
 from pipeline.report.json import dumps, error_text, loads
 from pipeline.report.model import Report
@@ -113,7 +113,7 @@ def test_pictures_that_are_interrupted_do_not_cost_the_analysis(
 
 
 def test_an_unknown_export_is_wrong_usage(run: Callable[..., Any]) -> None:
-    assert {"csv", *analyse._FORMS} == set(get_args(Form))
+    assert {"csv", *report._FORMS} == set(get_args(Form))
     answer = run("--export", "pdf")
     assert answer.code == 2
     assert "vtt, audacity, edl, otio" in answer.err

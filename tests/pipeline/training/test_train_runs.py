@@ -156,7 +156,7 @@ import os, sys
 from pathlib import Path
 import torch
 from configs.loader import load_config
-from data.dataset import BatchPlan
+from pipeline.training.dataset import BatchPlan
 from data.manifest import Manifest
 from data.store.store import FeatureStore, StoreKey
 import pipeline.training.train as t

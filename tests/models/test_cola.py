@@ -19,8 +19,8 @@ from model_factory import AUDIO_DIM, DIM, VISUAL_DIM, one_of, random_batch, tiny
 from torch.nn import functional as F
 
 from configs.schema import ColaConfig
-from models.baselines import cas as family
-from models.baselines.cola import CoLA, Outputs, dilate, erode, info_nce, snippet_contrast, snippets
+from models import cas as family
+from models.cola import CoLA, Outputs, dilate, erode, info_nce, snippet_contrast, snippets
 from models.weights import build, load_weights, save_weights
 
 

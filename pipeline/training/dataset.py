@@ -1,4 +1,4 @@
-"""Stored features as training batches: the only module of this layer that knows torch.
+"""Stored features as training batches.
 
 Every draw (which clip, which crop) is a function of the seed and the draw's number alone. Hence neither the number
 of workers nor an interruption changes what the model sees.

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from data.dataset import BatchPlan, Draw, Entry, FeatureDataset, collate
 from data.errors import StoreError, UsageError
 from data.store.store import FeatureStore, StoreKey
+from pipeline.training.dataset import BatchPlan, Draw, Entry, FeatureDataset, collate
 
 VISUAL, AUDIO = 3, 2
 

@@ -19,7 +19,7 @@ from model_factory import AUDIO_DIM, DIM, VISUAL_DIM, one_of, random_batch, tiny
 from torch.nn import functional as F
 
 from configs.schema import HeadsConfig, MDPConfig
-from models.baselines.mdp import MDP, Outputs, TemporalAttention, largest_jumps
+from models.mdp import MDP, Outputs, TemporalAttention, largest_jumps
 from models.weights import build, load_weights, save_weights
 
 

@@ -1,0 +1,36 @@
+"""All settings as rows of text: name, value, default and meaning."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from configs.schema import PipelineConfig, Settings
+
+
+class SettingRow(NamedTuple):
+    """One setting; `value` and `default` are written as `--set NAME=VALUE` takes them."""
+
+    name: str
+    value: str
+    default: str
+    meaning: str
+
+
+def setting_rows(config: PipelineConfig | None = None) -> list[SettingRow]:
+    """Every setting of `config` (the defaults without one), in the order of the schema."""
+    return list(_rows(config or PipelineConfig(), PipelineConfig(), ""))
+
+
+def _rows(config: Settings, default: Settings, prefix: str) -> Iterator[SettingRow]:
+    for name, field in type(config).model_fields.items():
+        value, usual = getattr(config, name), getattr(default, name)
+        if isinstance(value, Settings):
+            yield from _rows(value, usual, f"{prefix}{name}.")
+        else:
+            yield SettingRow(prefix + name, _text(value), _text(usual), field.description or "")
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,81 @@
+"""From what was found in a clip to the report on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.schema import LocalizeConfig
+from data.labels import CLASSES
+from data.media import Assessment, MediaInfo, StreamCoverage
+from pipeline.localization.assess import caution
+from pipeline.localization.scores import MODALITY, ClipScores, ForgedInterval, Route
+from pipeline.report.model import InputFacts, Provenance, Report, RunClock, StepScores, Thresholds
+
+
+def build_report(
+    info: MediaInfo,
+    coverage: Mapping[str, StreamCoverage | None],
+    warnings: tuple[str, ...],
+    complete: bool,
+    scores: ClipScores,
+    assessment: Mapping[str, Assessment | None],
+    intervals: tuple[ForgedInterval, ...],
+    route: Route,
+    config: LocalizeConfig,
+    provenance: Provenance,
+    clock: RunClock,
+) -> Report:
+    """The report on one clip.
+
+    `coverage`, `warnings` and `complete` are those of the extraction; to these come the warnings about what was
+    decoded and yet not judged, and a clip of which a track could not be judged is not complete.
+    """
+    probabilities = scores.video_probabilities
+    return Report(
+        input=InputFacts.of(info),
+        label=scores.predicted,
+        route=route,
+        branches=_branches(scores, route),
+        probabilities=dict(zip(CLASSES, probabilities, strict=True)) if probabilities is not None else None,
+        intervals=intervals,
+        coverage=coverage,
+        warnings=(*warnings, *caution(assessment, coverage, config)),
+        complete=complete and all(track is None or track.reason is None for track in assessment.values()),
+        scores=_step_scores(scores),
+        thresholds=Thresholds(config.onset, config.offset),
+        provenance=provenance,
+        clock=clock,
+        assessment=assessment,
+    )
+
+
+def _branches(scores: ClipScores, route: Route) -> tuple[str, ...]:
+    """The branches that the intervals come from."""
+    if not scores.windows:
+        return ()
+    if route == "auto":
+        predicted = {window.predicted for window in scores.windows}
+        return tuple(branch for branch, label in MODALITY.items() if label in predicted)
+    return tuple(MODALITY) if route == "all" else (route,)
+
+
+def _step_scores(scores: ClipScores) -> StepScores:
+    """The curves, NaN where nothing was judged."""
+
+    def judged(curve: NDArray[np.float32], branch: str) -> NDArray[np.float32]:
+        return np.where(scores.valid[branch], curve, np.float32(np.nan))
+
+    def optional(curve: NDArray[np.float32] | None, branch: str) -> NDArray[np.float32] | None:
+        return judged(curve, branch) if curve is not None else None
+
+    return StepScores(
+        grid=scores.grid,
+        visual=optional(scores.visual, "visual"),
+        audio=optional(scores.audio, "audio"),
+        joint=judged(scores.joint, "joint"),
+        visual_error=optional(scores.visual_error, "visual"),
+        audio_error=optional(scores.audio_error, "audio"),
+    )
