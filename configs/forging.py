@@ -73,17 +73,15 @@ class SynthesizeConfig(Settings):
     dev_share: Share = Field(
         0.15, description="Share of the identities in the dev split; the rest is the test split."
     )
-    lyra: str = Field(
-        "",
-        description="Folder of Lyra's three models, for the manipulation recode_neural; empty: without it.",
+    lyra: str | None = Field(
+        None, description="Folder of Lyra's three models, for the manipulation recode_neural."
     )
     put_back: bool = Field(
         False, description="Whether shams of the picture also put a span back after a codec, as splices do."
     )
     whole_share: Share = Field(
         0.0,
-        description="Share of the clips of a pair that are generated from end to end; as many authentic ones have no"
-        " edited span.",
+        description="Share of a pair's forged clips that are generated from end to end.",
     )
     presented: Share = Field(
         0.0, description="Share of the clips that go through codecs, rooms and sizes, whatever their class."

@@ -56,7 +56,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--out", type=Path, default=OUT)
-    parser.add_argument("--lyra", default="", help="folder of Lyra's models, for recode_neural")
+    parser.add_argument("--lyra", help="folder of Lyra's models, for recode_neural")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     mpl.use("Agg")

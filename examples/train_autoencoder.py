@@ -1,4 +1,4 @@
-"""Train the face autoencoder of the forger: `python examples/train_autoencoder.py --clips DIR [--minutes 10]`.
+"""Train the face autoencoder of the forger: `python examples/train_autoencoder.py --clips DIR [--steps 1650]`.
 
 Takes the faces of the first half of the people in DIR (named by its clips.csv), in the order of the SHA-256 of
 "0:IDENTITY", and writes the weights as float16 to where the forger looks for them.
@@ -10,7 +10,6 @@ import argparse
 import csv
 import hashlib
 import sys
-import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -117,25 +116,23 @@ def stills(folder: Path) -> NDArray[np.uint8]:
     return np.stack(found).astype(np.uint8)
 
 
-def train(pictures: Tensor, seconds: float, decoder: str) -> Autoencoder:
-    """Mean absolute error of the colours and of their gradients, which keeps edges, until the time is over."""
+def train(pictures: Tensor, steps: int, decoder: str) -> Autoencoder:
+    """Mean absolute error of the colours and of their gradients, which keeps edges, for `steps` batches."""
     torch.manual_seed(0)
     chance = torch.Generator().manual_seed(0)
     network = Autoencoder(decoder).to(memory_format=torch.channels_last)
     optimiser = torch.optim.Adam(network.parameters())
-    start, step = time.monotonic(), 0
-    while (spent := (time.monotonic() - start) / seconds) < 1:
+    for step in range(steps):
         for group in optimiser.param_groups:
-            group["lr"] = 2e-3 * min(1.0, (step + 1) / 100) * 0.5 * (1 + np.cos(np.pi * spent))
+            group["lr"] = 2e-3 * min(1.0, (step + 1) / 100) * 0.5 * (1 + np.cos(np.pi * step / steps))
         x = batch(pictures, chance).contiguous(memory_format=torch.channels_last)
         error = network(x) - x
         loss = error.abs().mean() + error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
-        step += 1
-        if step % 200 == 0:
-            print(f"{step}: {255 * error.detach().abs().mean().item():.2f} of 255", flush=True)
+        if step % 200 == 199:
+            print(f"{step + 1}: {255 * error.detach().abs().mean().item():.2f} of 255", flush=True)
     return network
 
 
@@ -146,12 +143,12 @@ def main(arguments: list[str] | None = None) -> None:
     source.add_argument("--clips", type=Path, help="folder of authentic clips with its clips.csv")
     source.add_argument("--stills", type=Path, help="folder of pictures, 1.8 times the box of a face each")
     parser.add_argument("--decoder", choices=DECODERS, default=DECODERS[0])
-    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--steps", type=int, default=1650)
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(1)
     pictures = faces(first_half(chosen.clips)) if chosen.clips else stills(chosen.stills)
     print(f"{len(pictures)} faces")
-    network = train(torch.from_numpy(pictures), 60 * chosen.minutes, chosen.decoder)
+    network = train(torch.from_numpy(pictures), chosen.steps, chosen.decoder)
     weights = {
         name: value.detach().numpy().astype(np.float16) for name, value in network.state_dict().items()
     }

@@ -40,8 +40,8 @@ def vocoder(
     from configs.loader import load_dataset
     from configs.schema import DecodeConfig
     from data.files import check_folder
-    from pipeline.forging.sources import find_material
-    from pipeline.forging.vocoders.train import Schedule, speech_of, train
+    from pipeline.forging.sources import find_material, spoken
+    from pipeline.forging.vocoders.train import Schedule, read_speech, train
     from pipeline.progress import progress
 
     check_folder(out, "--out")
@@ -49,7 +49,7 @@ def vocoder(
     with progress() as bar:
         bar.begin(str(input))
         material = find_material(input, load_dataset("genuine").synthesize, seed, DecodeConfig(), bar)
-        speech = speech_of(material, "train", bar)
+        speech = read_speech(spoken(material, "train"), bar)
         print(f"{len(speech)} recordings, {sum(map(len, speech)) / 16_000 / 60:.1f} min")
         bar.begin(str(out))
         path = train(make, speech, out, Schedule(steps, alone), seed, bar)

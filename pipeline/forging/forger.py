@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from configs.schema import SynthesizeConfig
 from data.audio import FRAME_SAMPLES, speech_activity
 from data.errors import InputError
-from data.labels import FPS, RATE
+from data.labels import FPS, MODALITIES, RATE
 from data.manifest.sidecar import EditedSegment
 from pipeline.forging.lyra import neural_codec
 from pipeline.forging.manipulations import (
@@ -273,17 +273,26 @@ class _Edit:
             synthetic_speech(self._rng, max(2 * length, 4 * RATE)) if forgery is speak_text else nothing
         )
         return Voices(
-            other if other is not None else nothing, synthetic, recode, neural_codec(self._config.lyra)
+            other if other is not None else nothing,
+            synthetic,
+            recode,
+            neural_codec(self._config.lyra),
+            _vocode,
         )
 
     def whole(self) -> EditedClip:
         """The clip from end to end: what the generator made where it made something, else what was there."""
         frames, samples = self._made
-        if self._output is not None and frames is not None:
-            self._segments.append(_segment((0, len(frames)), "visual", self._output.generator))
-        if self._output is not None and samples is not None:
-            length = len(samples) // FRAME_SAMPLES
-            self._segments.append(_segment((0, length), "audio", self._output.generator))
+        lengths = {
+            "visual": len(frames) if frames is not None else 0,
+            "audio": len(samples) // FRAME_SAMPLES if samples is not None else 0,
+        }
+        if self._output is not None:
+            # One interval for both tracks, although one may end a little later.
+            whole = 0, max(lengths.values())
+            self._segments += [
+                _segment(whole, track, self._output.generator) for track in MODALITIES if lengths[track]
+            ]
         self._frames = frames if frames is not None else self._frames
         self._samples = samples if samples is not None else self._samples
         return self.finish()
@@ -291,6 +300,13 @@ class _Edit:
     def finish(self) -> EditedClip:
         """What has become of the piece."""
         return EditedClip(self._frames, self._samples, tuple(self._segments), tuple(self._shams))
+
+
+def _vocode(samples: Samples, make: str) -> Samples:
+    # Torch takes seconds to import, and most sets need no vocoder.
+    from pipeline.forging.vocoders.speak import copy_speech
+
+    return copy_speech(samples, make)
 
 
 def _segment(span: Span, modality: Literal["visual", "audio"], manipulation: str) -> EditedSegment:

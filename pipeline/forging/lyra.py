@@ -25,8 +25,8 @@ QUANTISERS = (16, 30, 46)
 
 
 @cache
-def neural_codec(folder: str) -> Recode | None:
-    """The codec whose models lie in `folder`; None where the name is empty.
+def neural_codec(folder: str | None) -> Recode | None:
+    """The codec whose models lie in `folder`; None without one.
 
     Raises UsageError when the models or the package are not there.
     """

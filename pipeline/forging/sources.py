@@ -139,6 +139,13 @@ def find_material(
     return Material(root, tuple(clips), voices, left_out)
 
 
+def spoken(material: Material, split: str) -> list[Path]:
+    """Files of `split` that may hold speech: voices, then clips."""
+    return [one.path for one in material.voices if one.split == split] + [
+        one.path for one in material.clips if one.split == split
+    ]
+
+
 def _repeats(
     root: Path, voices: Sequence[Path], clips: Sequence[Path], decode: DecodeConfig, hook: Hook
 ) -> dict[str, str]:

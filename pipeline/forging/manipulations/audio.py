@@ -36,12 +36,13 @@ CONTEXT = RATE // 4
 
 @dataclass(frozen=True)
 class Voices:
-    """What a forger has at hand: speech of somebody else, machine speech, and codecs; empty or None where lacking."""
+    """What a forger has at hand: speech of somebody else, machine speech, codecs, vocoders; empty or None if not."""
 
     other: Samples
     synthetic: Samples
     recode: Recode | None
     neural: Recode | None = None
+    vocode: Callable[[Samples, str], Samples] | None = None
 
 
 class AudioForgery(Protocol):

@@ -13,17 +13,17 @@ def vocode_transposed(samples: Samples, span: Span, rng: np.random.Generator, vo
 
     Imitates copy-synthesis and the last stage of text to speech. Raises ValueError without its weights, and on silence.
     """
-    return _vocode("transposed", samples, span, rng)
+    return _vocode("transposed", samples, span, rng, voices)
 
 
 def vocode_istft(samples: Samples, span: Span, rng: np.random.Generator, voices: Voices) -> Samples:
     """The same words out of a vocoder that ends in an inverse STFT; else as `vocode_transposed`."""
-    return _vocode("istft", samples, span, rng)
+    return _vocode("istft", samples, span, rng, voices)
 
 
 def vocode_subband(samples: Samples, span: Span, rng: np.random.Generator, voices: Voices) -> Samples:
     """The same words out of a vocoder that joins four bands; else as `vocode_transposed`."""
-    return _vocode("subband", samples, span, rng)
+    return _vocode("subband", samples, span, rng, voices)
 
 
 def recode_neural(samples: Samples, span: Span, rng: np.random.Generator, voices: Voices) -> Samples:
@@ -37,9 +37,8 @@ def recode_neural(samples: Samples, span: Span, rng: np.random.Generator, voices
     return say_again(samples, voices.neural(context, rng)[inner], span, rng)
 
 
-def _vocode(make: str, samples: Samples, span: Span, rng: np.random.Generator) -> Samples:
-    # Torch takes seconds to import, and most sets need no vocoder.
-    from pipeline.forging.vocoders.speak import copy_speech
-
+def _vocode(make: str, samples: Samples, span: Span, rng: np.random.Generator, voices: Voices) -> Samples:
+    if voices.vocode is None:
+        raise ValueError("no vocoder at hand")
     context, inner = context_of(samples, span)
-    return say_again(samples, copy_speech(context, make)[inner], span, rng)
+    return say_again(samples, voices.vocode(context, make)[inner], span, rng)

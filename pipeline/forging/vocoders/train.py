@@ -20,7 +20,6 @@ from data.errors import ForensicError, InputError, UsageError
 from data.files import replacing
 from data.hook import Hook, silent
 from data.text import printable
-from pipeline.forging.sources import Material
 from pipeline.forging.vocoders.adversary import Judges, SpectralDistance, fooling_loss, judging_loss
 from pipeline.forging.vocoders.networks import MAKES, Vocoder
 from pipeline.media.whole import read_sound
@@ -47,13 +46,11 @@ class Schedule:
     save_every: int = 100
 
 
-def speech_of(material: Material, split: str = "train", hook: Hook = silent) -> list[NDArray[np.float32]]:
-    """The spoken recordings of `split`, mono 16 kHz.
+def read_speech(paths: Sequence[Path], hook: Hook = silent) -> list[NDArray[np.float32]]:
+    """Those of the recordings at `paths` in which somebody speaks, mono 16 kHz; one that cannot be read is left out.
 
     Raises InputError when there are none.
     """
-    voices = [voice.path for voice in material.voices if voice.split == split]
-    paths = voices + [clip.path for clip in material.clips if clip.split == split]
     found = []
     for done, path in enumerate(paths, start=1):
         try:
@@ -65,7 +62,9 @@ def speech_of(material: Material, split: str = "train", hook: Hook = silent) -> 
             found.append(samples)
         hook("listen", done, len(paths))
     if not found:
-        raise InputError(f"holds no speech in the split '{split}'", material.root)
+        raise InputError(
+            f"none of {len(paths)} recordings holds speech", fix="give speech of the train split"
+        )
     return found
 
 

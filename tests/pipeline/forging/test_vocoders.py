@@ -12,11 +12,11 @@ from speech_factory import voice
 from torch.nn import functional
 
 from data.errors import InputError, UsageError
-from pipeline.forging.sources import Material, Source, Voice
+from pipeline.forging.sources import Material, Source, Voice, spoken
 from pipeline.forging.vocoders import speak
 from pipeline.forging.vocoders.adversary import SpectralDistance, fooling_loss, judging_loss
 from pipeline.forging.vocoders.networks import MAKES, SubbandVocoder
-from pipeline.forging.vocoders.train import Schedule, save_weights, speech_of, train
+from pipeline.forging.vocoders.train import Schedule, read_speech, save_weights, train
 from pipeline.media.encode import write_clip
 
 SPEECH = [voice(1.5, seed) for seed in range(3)]
@@ -91,10 +91,13 @@ def test_only_speech_of_the_split_is_trained_on(tmp_path: Path) -> None:
     for name, seed in (("a", 1), ("b", 2)):
         write_clip(tmp_path / f"{name}.mp4", None, voice(1.0, seed))
     clips = (Source(tmp_path / "a.mp4", "a", "", "train", 1, 1.0, 0, 4),)
-    voices = (Voice(tmp_path / "b.mp4", "b", "test"),)
-    assert len(speech_of(Material(tmp_path, clips, voices, {}))) == 1
-    with pytest.raises(InputError, match="no speech in the split 'dev'"):
-        speech_of(Material(tmp_path, clips, voices, {}), "dev")
+    voices = (Voice(tmp_path / "b.mp4", "b", "test"), Voice(tmp_path / "gone.mp4", "c", "train"))
+    material = Material(tmp_path, clips, voices, {})
+    assert spoken(material, "train") == [tmp_path / "gone.mp4", tmp_path / "a.mp4"]
+    assert len(read_speech([tmp_path / "a.mp4", tmp_path / "b.mp4"])) == 2
+    write_clip(tmp_path / "silence.mp4", None, np.zeros(16_000, np.float32))
+    with pytest.raises(InputError, match="none of 1 recordings holds speech"):
+        read_speech([tmp_path / "silence.mp4"])
 
 
 def test_judges_are_content_when_they_tell_the_two_apart_and_fooled_when_they_do_not() -> None:
