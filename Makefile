@@ -8,10 +8,11 @@ BIN := $(VENV)/bin
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 BENCH ?=  # options of benchmarks/run.py
 BENCHMARK ?= benchmark
+FILES ?= 2000
 RESULTS ?=  # options of benchmarks/shipped.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs parity bench results clean
+.PHONY: help demo test lint docs fuzz parity bench results clean
 
 help:  ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -35,6 +36,9 @@ lint: $(VENV)/.installed-dev  ## Check style, types and documentation
 docs: $(VENV)/.installed-dev  ## Build the documentation into site/
 	$(MKDOCS)
 	@echo "open site/index.html"
+
+fuzz: $(VENV)/.installed-dev  ## Decode FILES=2000 mutated media files: nothing may crash, hang or go unsaid
+	PYTHONPATH=.:tests/support $(BIN)/python tests/support/fuzz.py --files $(FILES)
 
 parity: $(PARITY)/.installed  ## Compare TSN with mmaction2's own recognizer, in an environment of its own
 	$(PARITY)/bin/python -m pytest tests/parity --confcutdir=tests/parity -m mmaction

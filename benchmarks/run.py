@@ -23,7 +23,7 @@ import torch
 from rows import Row, markdown
 
 from data.errors import ForensicError
-from extractors.runtime import cpu_has_bf16
+from extractors.paper.precision import cpu_has_fast_bf16
 from pipeline.bundle import weights_folder
 from pipeline.runtime import machine
 
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--long-s", type=float, default=1200.0, help="length of the long clip for memory")
     parser.add_argument("--only", nargs="*", choices=sorted(SECTIONS), help="these sections")
     options = parser.parse_args()
-    features = "bfloat16 units" if cpu_has_bf16() else "no bfloat16 units"
+    features = "bfloat16 units" if cpu_has_fast_bf16() else "no bfloat16 units"
     print(f"{machine('cpu')}, {features}, PyTorch {torch.__version__}, {platform.system()}")
     print(f"load before: {os.getloadavg()[0]:.2f}\n", flush=True)
     rows: list[Row] = []

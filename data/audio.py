@@ -1,4 +1,4 @@
-"""Signal code that the extractors and the forger share: spectra, mel bands, where somebody speaks."""
+"""Signal code that the extractors and the forger share: spectra, mel bands, speech activity."""
 
 from __future__ import annotations
 

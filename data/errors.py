@@ -1,4 +1,4 @@
-"""Errors that users meet: what happened, to which file, what to do next, and the exit code of their kind."""
+"""Errors for users: what happened, to which file, what to do, and the exit code of their kind."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class UsageError(ForensicError):
 
 
 class InputError(ForensicError):
-    """The input is missing, unreadable, refused or holds nothing to analyse."""
+    """The input is missing, unreadable, refused or has nothing to analyse."""
 
     exit_code = 3
 
@@ -44,6 +44,6 @@ class MemoryLimitError(ForensicError):
 
 
 class StoreError(ForensicError):
-    """A stored feature file is absent, damaged or foreign, or the store cannot take another one."""
+    """A stored feature file is missing, damaged or foreign, or the store cannot be written."""
 
     exit_code = 1

@@ -1,4 +1,4 @@
-"""Who a process is, so that its leftovers are told from those of a dead one, and small chores beside the main work."""
+"""Names of processes, which tell leftovers of dead processes from the work of running ones, and background chores."""
 
 from __future__ import annotations
 

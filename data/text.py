@@ -9,9 +9,9 @@ _JOINERS = "\u200c\u200d"
 
 
 def printable(text: str) -> str:
-    """`text` on one line, with what cannot be seen or turns the reading order as escapes like ``\\u202e``.
+    """`text` on one line, with invisible and direction characters as escapes like ``\\u202e``.
 
-    Those are control and format characters, line separators, and bytes of a file name that are no Unicode. The two
+    Those are control and format characters, line separators, and bytes of a file name that are not Unicode. The two
     joiners stay, because emoji and several scripts need them. JSON keeps names as they are.
     """
     return "".join(char.encode("unicode_escape").decode() if _unseen(char) else char for char in text)

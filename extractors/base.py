@@ -83,7 +83,12 @@ class Extractor(Protocol):
 
 
 class ExtractorClass(Protocol):
-    """How an extractor is made from its part of the settings, its weights and a torch device."""
+    """How an extractor is made from its part of the settings, its weights and a torch device.
+
+    `uses_device` says whether its network runs on that device; if not, it runs on the processor whatever the device.
+    """
+
+    uses_device: bool
 
     def __call__(self, config: Any, weights: Path, device: str) -> Extractor:
         """Load it. Raises WeightsError when the weights do not fit."""
@@ -95,7 +100,9 @@ class ExtractorClass(Protocol):
 
 
 class PerClip:
-    """An extractor that computes each clip alone; it is its own session."""
+    """An extractor that computes each clip alone, on the processor; it is its own session."""
+
+    uses_device = False
 
     def stream(self, pieces: Iterable[Piece]) -> Iterator[Steps]:
         """Steps of one clip, in order from step 0, as its pieces arrive."""

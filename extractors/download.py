@@ -14,8 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from data.errors import WeightsError
 
 Hook = Callable[[str, int | None, int | None], None]
@@ -71,6 +69,8 @@ def exclusive(path: Path) -> Iterator[None]:
 
     Raises WeightsError when the folder of `path` cannot be written.
     """
+    from filelock import FileLock  # most runs fetch nothing
+
     lock = FileLock(path.with_name(path.name + ".lock"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""How extractors run a network: number format, gradient-free context, memory errors and cache keys."""
+"""How extractors run a network: gradient-free context, memory errors and cache keys."""
 
 from __future__ import annotations
 
@@ -7,45 +7,12 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from configs.schema import Settings
-from data.errors import UsageError
 from extractors.weights import weights_sha256
-
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
-
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-def cpu_has_bf16() -> bool:
-    """Whether the processor multiplies bfloat16 in hardware (AMX or AVX512_BF16).
-
-    Without it PyTorch emulates the format and runs at half the speed of float32.
-    """
-    capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
-
-
-def choose_dtype(device: torch.device, precision: Precision) -> torch.dtype:
-    """The number format of matrix products and convolutions on `device`.
-
-    `auto` is float16 on CUDA (its 10-bit mantissa stays closer to float32 than bfloat16's 7 bits), bfloat16 on
-    processors that have it in hardware, else float32.
-
-    Raises UsageError for an unknown name, and for float16 on the processor.
-    """
-    if precision == "auto":
-        if device.type == "cuda":
-            return torch.float16
-        return torch.bfloat16 if device.type == "cpu" and cpu_has_bf16() else torch.float32
-    if precision not in _DTYPES:
-        raise UsageError(f"unknown precision {precision!r}", fix=f"use auto, {', '.join(_DTYPES)}")
-    if precision == "fp16" and device.type == "cpu":
-        raise UsageError("fp16 is for CUDA devices", fix="use fp32, bf16 or auto on the processor")
-    return _DTYPES[precision]
 
 
 @contextmanager

@@ -79,7 +79,7 @@ def resolve(
             f"unknown kind of weights {source!r}",
             fix="use shipped:FILE, openmmlab:FILE.pth, hub:ORG/NAME@COMMIT or a local path",
         )
-    raise WeightsError("no such weights", path, "name an existing file or folder")
+    raise WeightsError("weights not found", path, "name an existing file or folder")
 
 
 def weights_sha256(path: Path) -> str:
@@ -97,7 +97,7 @@ def weights_sha256(path: Path) -> str:
         and not any(part.startswith(".") for part in file.relative_to(path).parts)
     )
     if not files:
-        raise WeightsError("no weights there", path, "name an existing file or folder")
+        raise WeightsError("no weights found", path, "name an existing file or folder")
     lines = (f"{file.as_posix()}\0{_file_sha256(path / file)}\n" for file in files)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
@@ -134,7 +134,7 @@ def _openmmlab(name: str, root: Path, offline: bool, hook: Hook | None) -> Path:
     parts = re.fullmatch(r"([\w.-]+)_\d{8}-([0-9a-f]{8})\.pth", name)
     if parts is None:
         raise WeightsError(
-            f"openmmlab:{name} is no name of OpenMMLab's form",
+            f"openmmlab:{name} is not the name of an OpenMMLab checkpoint",
             fix="it must be NAME_YYYYMMDD-HASH.pth, as in their model zoo",
         )
     model, prefix = parts.groups()
@@ -162,7 +162,7 @@ def _hub(name: str, root: Path, offline: bool, hook: Hook | None) -> Path:
     revision = revision or _HUB_REVISIONS.get(repository, "")
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository) or not re.fullmatch(r"[0-9a-f]{40}", revision):
         raise WeightsError(
-            f"hub:{name} names no pinned model",
+            f"hub:{name} does not name a pinned model",
             fix="use hub:ORG/NAME@COMMIT with the 40 hex digits of a commit, so that the weights cannot change",
         )
     folder = root / "hub" / f"{repository.replace('/', '--')}@{revision}"

@@ -1,7 +1,5 @@
 """`python -m pipeline` is the command `pipeline`."""
 
-from __future__ import annotations
-
 from pipeline.cli import main
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def bundle_config(folder: Path, overrides: Iterable[str] = ()) -> PipelineConfig
     """
     if not (folder / CONFIG_FILE).is_file():
         fix = "give a folder that `pipeline train` wrote"
-        raise WeightsError(f"holds no {CONFIG_FILE}, so it is no weights folder", folder, fix)
+        raise WeightsError(f"holds no {CONFIG_FILE}, so it is not a weights folder", folder, fix)
     return settings(folder / CONFIG_FILE, overrides)
 
 
@@ -161,10 +161,14 @@ def extraction(
 
 
 class Description(NamedTuple):
-    """What names the features of an extraction without loading its networks: settings, and the two digests as one."""
+    """What names the features of an extraction without loading its networks: settings, and the two digests as one.
+
+    `device` is where the networks run: the processor, if neither extractor has a use for another device.
+    """
 
     config: PipelineConfig
     setup: str
+    device: str
 
 
 def describe(
@@ -172,18 +176,22 @@ def describe(
 ) -> Description:
     """What `extraction` would load; weights that have to be fetched are fetched here, once for all workers.
 
+    A `device` other than "auto" need not exist on this machine: the workers may be on others.
+
     Raises WeightsError when the extractors' weights are missing, UsageError for bad settings.
     """
     from extractors.registry import extractor_class
     from extractors.weights import resolve
 
     config, bundle = _settings_of(source, overrides)
-    chosen = choose_device(device)
+    chosen = choose_device(device) if device == "auto" else device
+    parts = (config.visual, config.audio)
     visual, audio = (
         extractor_class(part.network).digest_of(part, resolve(part.weights, bundle, hook=hook), chosen)
-        for part in (config.visual, config.audio)
+        for part in parts
     )
-    return Description(config, setup_digest(visual, audio, config))
+    used = any(extractor_class(part.network).uses_device for part in parts)
+    return Description(config, setup_digest(visual, audio, config), chosen if used else "cpu")
 
 
 def _settings_of(source: str | Path, overrides: Iterable[str]) -> tuple[PipelineConfig, Path | None]:

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 from configs.schema import PipelineConfig
 from data.errors import ForensicError
 from data.hook import Hook, silent
+from data.media import TrackChoice
 from data.store.store import FeatureStore
 from pipeline.bundle import load_bundle
 from pipeline.extraction.extract import extract_clip
-from pipeline.extraction.keys import Extractors
+from pipeline.extraction.keys import ANY, Extractors
 from pipeline.localization.assess import assess
 from pipeline.localization.localize import localize
 from pipeline.localization.scores import Route
@@ -67,8 +68,11 @@ class Pipeline:
         route: Route = "auto",
         store: FeatureStore | None = None,
         hook: Hook = silent,
+        tracks: TrackChoice = ANY,
     ) -> Report:
         """Analyse one file: extract, score, assess, localize, report.
+
+        `tracks` are the tracks to analyse, where not those of the rule (see `pipeline.media.choose`).
 
         Features are kept in `store`, or in a temporary folder for the length of the call. Raises InputError,
         MemoryLimitError, StoreError or UsageError, each naming the file.
@@ -78,7 +82,7 @@ class Pipeline:
         started_at, started_s = datetime.datetime.now(datetime.UTC), time.perf_counter()
         path, settings = Path(path), self.config.localize
         with _naming(path), _kept(store) as features:
-            clip = extract_clip(path, self.extractors, features, self.config, hook)
+            clip = extract_clip(path, self.extractors, features, self.config, hook, tracks)
             scores = score_clip(self.model, clip.visual, clip.audio, settings, self.device, hook)
         assessment = assess(scores.valid, scores.usable_s, scores.grid, clip.info, clip.coverage)
         return build_report(

@@ -85,9 +85,9 @@ def _decoder(name: str) -> str:
 def _processor() -> str:
     import torch
 
-    from extractors.runtime import cpu_has_bf16
+    from extractors.paper.precision import cpu_has_fast_bf16
 
-    return f"{torch.get_num_threads()} threads, {'bfloat16' if cpu_has_bf16() else 'float32 (no bfloat16 units)'}"
+    return f"{torch.get_num_threads()} threads, {'bfloat16' if cpu_has_fast_bf16() else 'float32 (no bfloat16 units)'}"
 
 
 def _cuda() -> str:

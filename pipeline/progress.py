@@ -1,7 +1,8 @@
-"""Progress of long steps, as users see it: a bar on a terminal, occasional lines elsewhere."""
+"""Progress of long steps, as users see it: a bar on a terminal, a line a minute elsewhere."""
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -10,15 +11,14 @@ from typing import Self, TextIO
 
 
 class PlainProgress:
-    """One line when a step begins, then at most one every `every_s` seconds."""
+    """A line once a minute, for logs: nothing of what is done sooner."""
 
     def __init__(
-        self, stream: TextIO, every_s: float = 30.0, clock: Callable[[], float] = time.monotonic
+        self, stream: TextIO, every_s: float = 60.0, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._stream, self._every_s, self._clock = stream, every_s, clock
         self._label = ""
-        self._step: str | None = None
-        self._last_s = 0.0
+        self._last_s = clock()
 
     def __enter__(self) -> Self:
         return self
@@ -26,25 +26,25 @@ class PlainProgress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._step = None
+        pass
 
     def begin(self, label: str) -> None:
         """Name the file that the following steps work on."""
-        self._label, self._step = label, None
+        self._label = label
 
     def __call__(self, step: str, completed: int | None = None, total: int | None = None) -> None:
         """Write a line where one is due."""
         now_s = self._clock()
-        if step == self._step and now_s - self._last_s < self._every_s:
+        if now_s - self._last_s < self._every_s:
             return
-        self._step, self._last_s = step, now_s
+        self._last_s = now_s
         amount = "" if not completed else f" {completed}" + (f"/{total}" if total is not None else "")
         self._stream.write(f"{self._label}: {step}{amount}\n" if self._label else f"{step}{amount}\n")
         self._stream.flush()
 
 
 class BarProgress:
-    """A bar per file on a terminal, removed when the work is done."""
+    """A bar per file on a terminal, removed at the end of its `with` block, of which there may be several."""
 
     def __init__(self, stream: TextIO) -> None:
         from rich.console import Console
@@ -71,6 +71,7 @@ class BarProgress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._progress.stop()
+        self._drop()
 
     def begin(self, label: str) -> None:
         """Name the file that the following steps work on."""
@@ -79,15 +80,21 @@ class BarProgress:
     def __call__(self, step: str, completed: int | None = None, total: int | None = None) -> None:
         """Move the bar; a new step starts from zero."""
         if step != self._step:
-            if self._task is not None:
-                self._progress.remove_task(self._task)
+            self._drop()
             self._task = self._progress.add_task(step, total=total, label=self._label)
             self._step = step
         if self._task is not None:
             self._progress.update(self._task, completed=completed, total=total)
 
+    def _drop(self) -> None:
+        if self._task is not None:
+            self._progress.remove_task(self._task)
+        self._task = self._step = None
 
-def progress(stream: TextIO | None = None) -> PlainProgress | BarProgress:
-    """The bar where `stream` (standard error by default) is a terminal, plain lines where it is not."""
+
+def progress(stream: TextIO | None = None, quiet: bool = False) -> PlainProgress | BarProgress:
+    """The bar where `stream` (standard error by default) is a terminal, else plain lines; with `quiet`, nothing."""
     target = stream if stream is not None else sys.stderr
+    if quiet:
+        return PlainProgress(target, every_s=math.inf)
     return BarProgress(target) if target.isatty() else PlainProgress(target)

@@ -33,6 +33,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             )
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests of bfloat16 kernels are skipped where these cannot run; raised here, they are one line of the summary."""
+    if item.get_closest_marker("bf16"):
+        from extractors.paper.precision import cpu_runs_bf16
+
+        if not cpu_runs_bf16():
+            pytest.skip("needs bfloat16 kernels, which this processor does not run")
+
+
 class Answer(NamedTuple):
     """What a command said: exit code, standard output, standard error."""
 

@@ -1,4 +1,4 @@
-"""The house keeps its order: imports point down only, and a few rules that a reader relies on."""
+"""The code keeps its order: imports point down only, and a few rules that a reader relies on."""
 
 from __future__ import annotations
 

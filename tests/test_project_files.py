@@ -119,3 +119,21 @@ def test_settings_that_the_guides_name_exist() -> None:
     }
     assert len(named) > 10
     assert not {(path, name) for path, name in named if name not in known}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "examples/README.md",
+        "docs/architecture.md",
+        "docs/metrics.md",
+        "docs/benchmark.md",
+        "docs/decisions.md",
+    ],
+)
+def test_files_that_the_guides_name_exist(name: str) -> None:
+    top = "pipeline|extractors|models|data|configs|tests|tools|examples|benchmarks|docs"
+    named = set(re.findall(rf"\b((?:{top})/[\w./-]*\w(?:\.\w+|/))", read(name)))
+    assert not {path for path in named if not (ROOT / path).exists()}

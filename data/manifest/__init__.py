@@ -81,7 +81,9 @@ class Manifest:
         refuse_half_unpacked(root, rows, listing)
         missing, unlisted = tuple(map(Path, listing.missing)), tuple(map(Path, listing.unlisted))
         if missing:
-            _LOG.warning("%s: %d of %d clips are absent, first %s", root, len(missing), len(rows), missing[0])
+            _LOG.warning(
+                "%s: %d of %d clips are missing, first %s", root, len(missing), len(rows), missing[0]
+            )
         if unlisted:
             _LOG.warning("%s: %d files have no metadata and are ignored", root, len(unlisted))
         return cls(root, listing.samples, missing, unlisted)
@@ -140,7 +142,7 @@ def _read_folder(root: Path) -> dict[str, Sample]:
     files = [Path(name) for name in sorted(media_below(root, links=False), key=lambda name: name.split("/"))]
     if not files:
         endings = ", ".join(sorted(MEDIA_SUFFIXES))
-        raise InputError("holds no media file", root, f"known endings are {endings}")
+        raise InputError("contains no media file", root, f"known endings are {endings}")
     return {file.as_posix(): Sample(file, label=None, split="") for file in files}
 
 

@@ -55,7 +55,7 @@ def read_avdeepfake1m(root: Path, plus: bool = False) -> dict[str, Sample]:
     Parts without a list and without clips are left out, so that the validation part alone can be used. Where a
     part has no list but one JSON file per clip, these are read.
 
-    Raises InputError when there is no list, a list is damaged, or a part has a list or clips but not both.
+    Raises InputError when there is not a list, a list is damaged, or a part has a list or clips but not both.
     """
     if not root.is_dir():
         raise InputError("no such folder", root, "give the root of AV-Deepfake1M")
@@ -85,7 +85,7 @@ def _read_part(root: Path, part: _Part) -> dict[str, Sample]:
             return read_samples(path, _lines(path), partial(_unlabelled, part))
         return read_samples(path, read_rows(path), partial(_sample, part))
     if part.sidecars is not None and (sidecars := sorted((root / part.sidecars).rglob("*.json"))):
-        _LOG.warning("%s is absent: reading %d small files instead, slowly", path, len(sidecars))
+        _LOG.warning("%s is missing: reading %d small files instead, which is slower", path, len(sidecars))
         return _read_sidecars(sidecars, part)
     if next(media_below(root, part.folder), None) is not None:
         what = f"holds clips, but {part.listing} is not beside it"
@@ -127,7 +127,7 @@ def _unlabelled(part: _Part, line: str) -> Sample:
 def _sample(part: _Part, row: Any) -> Sample:
     kind = row["modify_type"]
     if kind not in _LABELS:
-        raise ValueError(f"modify_type {kind!r} is none of {', '.join(_LABELS)}")
+        raise ValueError(f"modify_type {kind!r} is not one of {', '.join(_LABELS)}")
     label = _LABELS[kind]
     frames = count(row["video_frames"], "video_frames")
     return Sample(

@@ -44,8 +44,8 @@ def refuse_half_unpacked(root: Path, rows: Mapping[str, Sample], listing: Listin
         folder = root / top
         first = next(name for name in rows if _top(name) == top)
         strange = any(_top(name) == top for name in listing.unlisted)
-        what = "holds none of the clips that the metadata names" if strange else (
-            "is named by the metadata but absent or empty"
+        what = "contains none of the clips that the metadata lists" if strange else (
+            "is listed in the metadata but missing or empty"
         )  # fmt: skip
         raise InputError(what, folder, _misplaced(root, top, first))
 
@@ -78,11 +78,23 @@ def media_below(root: Path, top: str = "", links: bool = True) -> Iterator[str]:
             continue  # its clips count as missing
 
 
+def other_files(root: Path) -> list[str]:
+    """Names, relative to `root` and sorted, of the files below it whose endings are none of media; not hidden ones."""
+    found = []
+    for folder, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        inner = Path(folder).relative_to(root)
+        found += [
+            (inner / name).as_posix() for name in files if not name.startswith(".") and not is_media(name)
+        ]
+    return sorted(found)
+
+
 def way_out(root: Path, wanted: Iterable[str]) -> str | None:
     """Advice on which folder may have been meant instead of a root that lacks all of `wanted`; None without a guess."""
     wanted = tuple(wanted)
     if (root / RECIPE).is_file():
-        return "it is a data set in the making: let the same `pipeline synthesize` command finish it"
+        return "the data set is unfinished: run the same `pipeline synthesize` command again"
     parent = Path(os.path.abspath(root)).parent
     if _holds(parent, wanted):
         return f"its parent has one: give {parent}"

@@ -89,7 +89,7 @@ def _metadata_path(root: Path) -> Path:
 def _sample(row: Any) -> Sample:
     split = row["split"]
     if split not in SPLITS:
-        raise ValueError(f"split {split!r} is none of {', '.join(SPLITS)}")
+        raise ValueError(f"split {split!r} is not one of {', '.join(SPLITS)}")
     if type(row["modify_video"]) is not bool or type(row["modify_audio"]) is not bool:
         raise ValueError("modify_video and modify_audio must be true or false")
     original = row.get("original")

@@ -27,7 +27,7 @@ def read_rows(path: Path) -> Iterator[Any]:
     Raises InputError when the file cannot be read, is not a JSON list, is empty or is cut off.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         raise InputError(f"not readable as JSON ({error})", path, _AGAIN) from None
     decode = json.JSONDecoder().raw_decode
@@ -63,16 +63,21 @@ def read_samples(path: Path, rows: Iterable[Any], build: Callable[[Any], Sample]
                 sample = build(row)
             except KeyError as error:
                 fix = "see the data set's README"
-                raise InputError(f"entry {index} has no field {error}", path, fix) from None
+                raise InputError(f"entry {index}{_named(row)} has no field {error}", path, fix) from None
             except (ValueError, TypeError, AttributeError) as error:
-                what = f"entry {index} cannot be read ({error})"
-                raise InputError(what, path, "mend or remove it") from None
+                what = f"entry {index}{_named(row)} cannot be read ({error})"
+                raise InputError(what, path, "correct or remove it") from None
             name = sample.file.as_posix()
             if name in samples:
                 what = f"entry {index} lists {name} more than once"
                 raise InputError(what, path, "remove the repeated entry")
             samples[name] = sample
     return samples
+
+
+def _named(row: Any) -> str:
+    name = row.get("file") if isinstance(row, dict) else None
+    return f" ({name[:200]})" if isinstance(name, str) else ""
 
 
 @contextlib.contextmanager
@@ -90,30 +95,30 @@ def _uncollected() -> Iterator[None]:
 def inside(name: Any) -> str:
     """`name`, a path with slashes that stays inside the data set.
 
-    Raises ValueError when it does not, TypeError when it is no text.
+    Raises ValueError when it does not, TypeError when it is not text.
     """
     if not isinstance(name, str):
-        raise TypeError(f"file name {name!r} is no text")
+        raise TypeError(f"file name {name!r} is not text")
     if not name or name.startswith("/") or ".." in name.split("/"):
         raise ValueError(f"file name {name!r} leaves the data set")
     return name
 
 
 def seconds(value: Any, what: str) -> float:
-    """`value` as finite seconds >= 0. Raises ValueError or TypeError when it is none."""
+    """`value` as finite seconds >= 0. Raises ValueError or TypeError when it is not."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{what} {value!r} is no number")
+        raise TypeError(f"{what} {value!r} is not a number")
     if not math.isfinite(value) or value < 0:
-        raise ValueError(f"{what} {value} is no time")
+        raise ValueError(f"{what} {value} is not a time")
     return float(value)
 
 
 def count(value: Any, what: str) -> int:
-    """`value` as a whole number >= 0, 0 for null. Raises ValueError when it is none."""
+    """`value` as a whole number >= 0, 0 for null. Raises ValueError when it is not."""
     if value is None:
         return 0
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ValueError(f"{what} {value!r} is no count")
+        raise ValueError(f"{what} {value!r} is not a count")
     return value
 
 
@@ -125,7 +130,7 @@ def periods(value: Any, what: str) -> tuple[Interval, ...]:
     if value is None:
         return ()
     if not isinstance(value, list):
-        raise TypeError(f"{what} {value!r} is no list")
+        raise TypeError(f"{what} {value!r} is not a list")
     return tuple(Interval(seconds(start, what), seconds(end, what)) for start, end in value)
 
 

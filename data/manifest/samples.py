@@ -8,8 +8,8 @@ from pathlib import Path
 
 from data.timeline import Interval
 
-_VIDEO = "mp4 m4v mov mkv webm avi wmv flv ts mts m2ts mpg mpeg 3gp ogv mxf"
-_AUDIO = "wav mp3 m4a aac flac ogg opus wma"
+_VIDEO = "mp4 m4v mov mkv webm avi wmv flv ts mts m2ts mpg mpeg 3gp ogv mxf vob f4v 3g2 asf ogm dv gif"
+_AUDIO = "wav mp3 m4a aac flac ogg opus wma mka m4b oga mp2 aif aiff w64 amr"
 
 AUDIO_SUFFIXES = frozenset(f".{name}" for name in _AUDIO.split())
 """Those of files that hold sound only."""

@@ -1,4 +1,4 @@
-"""Who works on what: small objects below ``.claims/`` that one process at a time can have.
+"""Claims: small objects below ``.claims/`` that say which process works on what.
 
 Claims save work and never guard features, which are whole without them: two owners of one claim repeat work.
 """
@@ -42,9 +42,9 @@ class Claims:
 
     @contextlib.contextmanager
     def claim(self, name: str) -> Iterator[bool]:
-        """Whether this process has `name` until the block ends; False while a living owner, maybe itself, has it.
+        """Whether this process owns `name` until the block ends; False while a running process, maybe itself, owns it.
 
-        Where the place knows no exclusive creation everybody has everything.
+        Where the place lacks exclusive creation, every process gets every claim.
 
         Raises ValueError when `name` is no file name, StoreError or UsageError when the store cannot be written.
         """
@@ -62,14 +62,14 @@ class Claims:
                 self._release(name)
 
     def refresh(self) -> None:
-        """Say that the claims of this process are in use; one that somebody has taken over is let go."""
+        """Refresh the claims of this process; a claim that another process took over is given up."""
         for name, token in list(self._held.items()):
             try:
                 with self._lock:
                     if self._held.get(name) == token == self._owner(name):
                         self._place.write(_at(name), token.encode())
             except ForensicError as error:
-                _LOG.warning("a claim is not refreshed: %s", error)
+                _LOG.warning("a claim could not be refreshed: %s", error)
 
     def _forget(self) -> None:
         self._held, self._pid, self._lock = dict[str, str](), os.getpid(), threading.Lock()

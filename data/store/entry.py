@@ -209,7 +209,7 @@ class FeatureReader:
 
     @property
     def notes(self) -> dict[str, str]:
-        """Texts kept with the entry, read anew each time.
+        """Texts stored with the entry, read again each time.
 
         Raises StoreError when the file has become unreadable.
         """
@@ -220,7 +220,7 @@ class FeatureReader:
         except (ValueError, RecursionError):
             notes = None
         if not isinstance(notes, dict) or not all(isinstance(note, str) for note in notes.values()):
-            raise StoreError("its notes are garbled", self.path, self._mend)
+            raise StoreError("its notes are damaged", self.path, self._mend)
         return notes
 
     def read(self, first: int, stop: int) -> Features:

@@ -281,7 +281,7 @@ def known_sha256(root: Path, files: Iterable[Path], ledger: Ledger) -> dict[Path
                     ledger.append(LedgerRow(*stamp, digest))
             except ForensicError as error:
                 remembers = False
-                _LOG.warning("hashes are not remembered: %s", error)
+                _LOG.warning("file hashes could not be saved: %s", error)
         found[file] = digest
     return found
 
@@ -342,7 +342,7 @@ def _unreadable(path: Path) -> InputError:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         return InputError(f"cannot be read ({reason})", path, "check the file")
-    return InputError("was not there a moment ago", path, "run again")
+    return InputError("disappeared and came back while it was read", path, "run again")
 
 
 def _files(place: Place) -> dict[str, float]:

@@ -43,12 +43,14 @@ def exclusive(store: FeatureStore) -> Iterator[None]:
     Raises UsageError while another one does, and where the store knows no exclusive creation.
     """
     if not store.place.exclusive:
-        what = "its packs cannot be changed, because this kind of store knows no exclusive creation"
-        raise UsageError(what, store.root, "keep its entries loose, or use S3 or a folder")
+        what = "its entries cannot be packed: this kind of store lacks exclusive creation of files"
+        raise UsageError(what, store.root, "leave them unpacked, or use S3 or a folder")
     with store.claim("packs") as mine:
         if not mine:
             raise UsageError(
-                "another process changes the packs of this store", store.root, "wait until it has ended"
+                "another process is changing the packs of this store",
+                store.root,
+                "try again when it has finished",
             )
         yield
 
@@ -56,7 +58,7 @@ def exclusive(store: FeatureStore) -> Iterator[None]:
 def pack(store: FeatureStore, pack_bytes: int = PACK_BYTES, progress: Progress = lambda _: None) -> Outcome:
     """Roll all loose entries into packs of about `pack_bytes`.
 
-    Each is verified as it lies in its pack; a damaged one stays loose and is told. An entry that is written while this
+    Each is verified inside its pack; a damaged one stays loose and is reported. An entry that is written while this
     runs stays loose. Raises what `exclusive` raises, StoreError when the disk is full.
     """
     outcome = Outcome()

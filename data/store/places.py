@@ -1,4 +1,4 @@
-"""Where the bytes of a store lie: a local folder, or an object store behind an fsspec URL.
+"""Storage of a store: a local folder, or an object store behind an fsspec URL.
 
 Both are a flat set of named objects (names with slashes) that appear whole or not at all. What differs, and how it
 fails, ends here: nothing above knows file systems, buckets or their errors.
@@ -97,13 +97,13 @@ class Place(Protocol):
         """Give a finished local file from `scratch` its name, durably; it is gone from `scratch` afterwards."""
 
     def list(self, folder: str = "") -> Iterator[Found]:
-        """All objects below `folder`, as they are found; those of `scratch` are none."""
+        """All objects below `folder`, as they are found; files of `scratch` do not count."""
 
     def log(self, name: str) -> Log:
         """Lines that become objects whose names begin with `name` and end in ``.jsonl``."""
 
     def remove(self, names: Iterable[str]) -> None:
-        """Remove objects; absent ones are none."""
+        """Remove objects; missing ones are ignored."""
 
     def scratch(self) -> Path:
         """A path of its own for an unfinished local file, in a folder that exists."""

@@ -46,7 +46,7 @@ class RemotePlace:
             raise UsageError(f"a package is missing ({error})", self.root, fix) from error
         except ValueError as error:
             fix = "give a folder or a URL such as s3://bucket/folder"
-            raise UsageError(f"no kind of store is called {parts.scheme}", self.root, fix) from error
+            raise UsageError(f"unknown kind of store '{parts.scheme}'", self.root, fix) from error
 
     def at(self, name: str) -> Path | str:
         """The URL of `name`."""

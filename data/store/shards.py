@@ -160,7 +160,7 @@ def members(store: FeatureStore, name: str, number: int) -> Iterator[Packed]:
         except tarfile.TarError:
             whole = False
         if not whole:
-            _LOG.warning("%s: is damaged; what lies behind the damage is not found", store.place.at(name))
+            _LOG.warning("%s: is damaged; entries after the damage are lost", store.place.at(name))
 
 
 class _Tape(io.RawIOBase):

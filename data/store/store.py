@@ -47,7 +47,7 @@ class FeatureStore:
     def reader(self, key: tuple[str, str]) -> FeatureReader:
         """The entry of `key`.
 
-        Raises StoreError when it is absent, cut short, garbled or not an entry of this key.
+        Raises StoreError when it is missing, cut short, damaged or not an entry of this key.
         """
         return FeatureReader(self.place, self._locate, StoreKey(*key))
 
@@ -70,7 +70,7 @@ class FeatureStore:
             writer.discard()
 
     def loose(self) -> Iterator[tuple[StoreKey, Found]]:
-        """Entries with a file of their own, by media; those in packs are told by `packs`."""
+        """Entries with a file of their own, by media; those in packs are listed by `packs`."""
         for found in self.place.list():
             key = entry_key(found.name)
             if key is not None:

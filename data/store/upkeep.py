@@ -1,4 +1,4 @@
-"""Keeping a store in order: what is in it, whether it is intact, and what nobody needs any more."""
+"""Upkeep of a store: its contents, its integrity, and what can be removed."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def remove_damaged(store: FeatureStore, damages: Sequence[Damage]) -> int:
 def collect(
     store: FeatureStore, dry: bool = False, extractor: str | None = None, hook: Hook = silent
 ) -> Iterator[Removed]:
-    """Remove what nobody needs: unfinished files and claims of dead processes, loose copies of packed entries, packs
+    """Remove leftovers: unfinished files and claims of dead processes, loose copies of packed entries, packs
     and tables that no index names, packs that are more than half dead, empty folders, ledger files of runs that have
     ended but for one. With `extractor`, its entries as well. With `dry` only tell.
 

@@ -54,6 +54,8 @@ class VoiceTraces:
     Raises WeightsError when `weights` are damaged or were made for other measures.
     """
 
+    uses_device = False
+
     def __init__(self, config: AudioConfig, weights: Path, device: str = "cpu") -> None:
         self.config, self.dtype = config, torch.float32
         self._front = VoiceMeasures().eval()

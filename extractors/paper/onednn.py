@@ -2,11 +2,13 @@
 
 On a processor they are the operators that PyTorch's own compiler puts in the place of a layer and its activation
 (`torch.ops.mkldnn`, in PyTorch since 2.0), so nothing has to be compiled. Sums are float32 and are rounded once. On
-other devices, and in builds without oneDNN, the same steps run one after the other.
+other devices, and where oneDNN cannot run them, the same steps run one after the other.
 """
 
 from __future__ import annotations
 
+import functools
+import os
 from typing import Literal, Protocol
 
 import torch
@@ -14,6 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 After = Literal["none", "relu", "gelu"]
+
+NO_BF16 = "RT_DEEPLOC_NO_BF16"
+"""Environment variable: with 1 the processor's bfloat16 kernels are not used, so that features equal those of a
+machine without them."""
 
 
 class Convolution(Protocol):
@@ -36,13 +42,35 @@ def convolution(
     groups: int = 1,
 ) -> Convolution:
     """The convolution with `weight` (O, C / groups, KH, KW), in its number format and on its device."""
-    make = _Fused if weight.device.type == "cpu" and has_onednn() else _Separate
+    make = _Fused if weight.device.type == "cpu" and has_onednn(weight.dtype) else _Separate
     return make(weight.detach().contiguous(memory_format=torch.channels_last), bias, stride, padding, groups)
 
 
-def has_onednn() -> bool:
-    """Whether this build of PyTorch has the operators of oneDNN."""
-    return torch.backends.mkldnn.is_available()
+def has_onednn(dtype: torch.dtype) -> bool:
+    """Whether the operators of oneDNN run on this processor in `dtype`.
+
+    Each was run once to find out: flags of the processor do not tell, since builds of PyTorch and settings of oneDNN
+    differ. No for bfloat16 where the environment variable RT_DEEPLOC_NO_BF16 is set.
+    """
+    if dtype == torch.bfloat16 and os.environ.get(NO_BF16, "0") not in ("", "0"):
+        return False
+    return torch.backends.mkldnn.is_available() and _operators_run(dtype)
+
+
+@functools.cache
+def _operators_run(dtype: torch.dtype) -> bool:
+    maps = torch.ones(1, 16, 4, 4, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    layer = nn.Linear(16, 16).requires_grad_(False).to(dtype)
+    try:
+        with torch.inference_mode():
+            conv = _Fused(maps.new_ones(16, 16, 1, 1), None, (1, 1), (0, 0), 1)
+            # 16 channels of ones, and the map itself: small whole numbers, exact in every format.
+            sums = conv.onto(maps.clone(), maps)
+            conv(maps, "gelu")
+            _fused_linear(maps.new_ones(1, 16), _ordered(layer.weight), layer.bias, "gelu")
+    except (RuntimeError, AttributeError):  # not for this processor, or not in this build of PyTorch
+        return False
+    return bool((sums == 17).all())
 
 
 class Linear(nn.Module):
@@ -52,17 +80,27 @@ class Linear(nn.Module):
         super().__init__()
         self._dtype, self._after = dtype, after
         weight = layer.weight.detach().to(dtype)
-        self._fused = weight.device.type == "cpu" and has_onednn()
-        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight) if self._fused else weight
+        self._fused = weight.device.type == "cpu" and has_onednn(dtype)
+        self._weight = _ordered(weight) if self._fused else weight
         self._bias = None if layer.bias is None else layer.bias.detach().to(dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.to(self._dtype)
         if self._fused:
-            kind = "none" if self._after == "gelu" else ""  # of GELU: the exact one
-            return torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, self._after, [], kind)
+            return _fused_linear(x, self._weight, self._bias, self._after)
         out = functional.linear(x, self._weight, self._bias)
         return functional.gelu(out) if self._after == "gelu" else out
+
+
+def _ordered(weight: Tensor) -> Tensor:
+    reordered: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight)
+    return reordered
+
+
+def _fused_linear(x: Tensor, weight: Tensor, bias: Tensor | None, after: Literal["none", "gelu"]) -> Tensor:
+    kind = "none" if after == "gelu" else ""  # of GELU: the exact one
+    out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, after, [], kind)
+    return out
 
 
 class _Separate:

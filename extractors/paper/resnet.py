@@ -152,7 +152,7 @@ def _trunk_names(state: dict[str, Any], path: Path) -> dict[str, Tensor]:
     renamed: dict[str, Tensor] = {}
     for name, tensor in state.items():
         if not isinstance(tensor, Tensor):
-            raise WeightsError(f"entry {name!r} is no tensor", path, "use a checkpoint of a TSN or ResNet")
+            raise WeightsError(f"entry {name!r} is not a tensor", path, "use a checkpoint of a TSN or ResNet")
         for pattern, replacement in _OPENMMLAB_NAMES:
             name = pattern.sub(replacement, name)
         if not name.startswith("fc."):

@@ -14,9 +14,10 @@ from configs.schema import VisualConfig
 from data.errors import MemoryLimitError, WeightsError
 from extractors.packing import FrameSession, Packer
 from extractors.paper.fused_resnet import FusedTrunk
+from extractors.paper.precision import Precision, choose_dtype
 from extractors.paper.replay import Network, Replay
 from extractors.paper.resnet import load_trunk, trunk_dim
-from extractors.runtime import Precision, choose_dtype, extractor_digest, inference, is_out_of_memory
+from extractors.runtime import extractor_digest, inference, is_out_of_memory
 
 SCHEMA_VERSION = 2  # raise it whenever the same settings and weights begin to give other features
 
@@ -35,6 +36,8 @@ class TSN:
 
     Raises WeightsError when `weights` do not fit `config.arch`, UsageError for an impossible precision.
     """
+
+    uses_device = True
 
     def __init__(
         self, config: VisualConfig, weights: Path, device: str = "cpu", dtype: Precision = "auto"

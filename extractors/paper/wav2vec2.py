@@ -15,8 +15,9 @@ from configs.schema import AudioConfig
 from data.errors import MemoryLimitError, WeightsError
 from extractors.packing import Batcher, WindowSession
 from extractors.paper.fused_wav2vec2 import fuse_model
+from extractors.paper.precision import Precision, choose_dtype
 from extractors.paper.replay import Replay
-from extractors.runtime import Precision, choose_dtype, extractor_digest, inference, is_out_of_memory
+from extractors.runtime import extractor_digest, inference, is_out_of_memory
 from extractors.windows import HOP, RECEPTIVE, SAMPLE_RATE, AudioSteps, Window, cut_windows, samples_through
 from extractors.windows import step_count as step_count  # part of this module's interface
 
@@ -40,11 +41,12 @@ class Wav2Vec2:
 
     `dim` is the length C of a vector; `digest` names settings, weights and number format.
 
-    Raises WeightsError when the folder holds no wav2vec 2.0 model with a 320-sample hop.
+    Raises WeightsError when the folder contains no wav2vec 2.0 model with a 320-sample hop.
     """
 
     hop = HOP
     receptive = RECEPTIVE
+    uses_device = True
 
     def __init__(
         self, config: AudioConfig, weights: Path, device: str = "cpu", dtype: Precision = "auto"
@@ -174,14 +176,14 @@ class Wav2Vec2:
 def load_model(folder: Path) -> tuple[torch.nn.Module, int]:
     """The pretrained encoder of a Hugging Face model folder, in evaluation mode, and its vector length C.
 
-    Raises WeightsError when the folder is damaged or holds no wav2vec 2.0 model with a 320-sample hop.
+    Raises WeightsError when the folder is damaged or contains no wav2vec 2.0 model with a 320-sample hop.
     """
     from transformers import Wav2Vec2Config, Wav2Vec2Model
     from transformers.utils import logging as transformers_logging
 
     if not (folder / "config.json").is_file():
         raise WeightsError(
-            "no wav2vec 2.0 folder: it has no config.json", folder, "name a Hugging Face model folder"
+            "not a wav2vec 2.0 folder: it has no config.json", folder, "name a Hugging Face model folder"
         )
     bar_wanted = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()

@@ -1,4 +1,4 @@
-"""What a worker tells the driver: plain values, so that a line of JSON or Ray's own wire carries them."""
+"""Messages of a worker to the driver: plain values, which JSON lines and Ray can both carry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What there is to do: the files of a data set, less what the ledger says is done."""
+"""The plan of a run: the files of a data set that the ledger does not list as done."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Shard:
         """The part that `text` names as I/N. Raises UsageError when it names none."""
         index, _, count = text.partition("/")
         if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
-            raise UsageError(f"'{text}' is no shard", fix="use the form I/N, with I from 1 to N")
+            raise UsageError(f"'{text}' is not a valid shard", fix="use the form I/N, with I from 1 to N")
         return cls(int(index), int(count))
 
     def holds(self, file: Path) -> bool:

@@ -1,4 +1,4 @@
-"""One run over a data set: what is to do, by whom, and what came out."""
+"""One run over a data set: plan, workers, result."""
 
 from __future__ import annotations
 

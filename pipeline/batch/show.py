@@ -1,7 +1,8 @@
-"""How far a run is, for people: a bar on a terminal, a line every 30 s elsewhere."""
+"""Progress of a run for users: a bar on a terminal, a line a minute elsewhere."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -24,15 +25,13 @@ class Show(Protocol):
 
 
 class Lines:
-    """One line every `every_s` seconds, and one at the end."""
+    """One line every `every_s` seconds."""
 
     def __init__(
-        self, stream: TextIO, every_s: float = 30.0, clock: Callable[[], float] = time.monotonic
+        self, stream: TextIO, every_s: float = 60.0, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._stream, self._every_s, self._clock = stream, every_s, clock
         self._told_s = clock()
-        self._last: Progress | None = None
-        self._told: Progress | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -40,19 +39,14 @@ class Lines:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._last is not None and self._last != self._told:
-            self._tell(self._last)
+        pass
 
     def __call__(self, progress: Progress) -> None:
         """Write a line where one is due."""
-        self._last = progress
         if self._clock() - self._told_s >= self._every_s:
-            self._tell(progress)
-
-    def _tell(self, progress: Progress) -> None:
-        self._told_s, self._told = self._clock(), progress
-        self._stream.write(progress.line() + "\n")
-        self._stream.flush()
+            self._told_s = self._clock()
+            self._stream.write(progress.line() + "\n")
+            self._stream.flush()
 
 
 class Bar:
@@ -88,6 +82,8 @@ class Bar:
         )
 
 
-def show(stream: TextIO) -> Show:
-    """The bar where `stream` is a terminal, lines where it is not."""
+def show(stream: TextIO, quiet: bool = False) -> Show:
+    """The bar where `stream` is a terminal, lines where it is not; with `quiet`, nothing."""
+    if quiet:
+        return Lines(stream, every_s=math.inf)
     return Bar(stream) if stream.isatty() else Lines(stream)

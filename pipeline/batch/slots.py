@@ -1,4 +1,4 @@
-"""What the driver asks of the place where a worker lives."""
+"""The interface between the driver and the place where a worker runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.batch.worker import WorkOrder
 
 @dataclass(frozen=True)
 class Gone:
-    """The last word on a worker: it is not there any more, and `how` that came."""
+    """The last message about a worker: it has ended, and `how`."""
 
     how: str
 

@@ -1,4 +1,4 @@
-"""What a run tells while it works and when it has ended: progress, events, summary."""
+"""Progress, events and summary of a run."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Summary:
 
 
 class Tally:
-    """Counts results and tells of them: to `show` for people, and as lines of JSON to `events`."""
+    """Counts results, shows progress with `show`, and writes events as JSON lines to `events`."""
 
     def __init__(
         self,
@@ -121,7 +121,7 @@ class Tally:
         )
 
     def close(self) -> Summary:
-        """Tell that the run has ended, however it did; returns the summary."""
+        """Record the end of the run; returns the summary."""
         summary = self.summary()
         self._tell("ended", **asdict(summary))
         return summary
@@ -155,7 +155,7 @@ class Progress:
 
 
 def failure_line(row: LedgerRow | Result) -> str:
-    """One failure for people, on one line whatever its name is."""
+    """One failure as one line of text."""
     path = row.file if isinstance(row, LedgerRow) else row.path
     return printable(f"{path}: {row.reason}" + (f"; {row.fix}" if row.fix else ""))
 

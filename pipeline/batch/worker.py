@@ -1,4 +1,4 @@
-"""One worker: a pair of networks that takes file after file, wherever it lives."""
+"""One worker: a pair of networks that processes file after file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BEAT_S = 1.0
 
 @dataclasses.dataclass(frozen=True)
 class WorkOrder:
-    """All that a worker needs to know: whose weights, which settings, which store, and its share of the machine.
+    """All that a worker needs to know: weights, settings, store, and its share of the machine.
 
     `source` is a preset or a weights folder; `threads` are those of the networks, `decoders` the processes that decode.
     """
@@ -49,7 +49,7 @@ class Worker:
         self._files.put(None)
 
     def work(self) -> None:
-        """Load the networks, then extract until `stop`; every error is told, none is raised."""
+        """Load the networks, then extract until `stop`; errors are reported, not raised."""
         beat = threading.Thread(target=self._beat, daemon=True)
         beat.start()
         try:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from data.errors import ForensicError
+from data.errors import ForensicError, MemoryLimitError
 from pipeline.cli import (
     config,
     data,
@@ -30,8 +30,19 @@ from pipeline.cli.options import EXIT_INTERRUPTED, OneLine, complain, trace
 
 EXIT_CODES = """
 Exit codes: 0 analysed; 1 unexpected; 2 usage or settings; 3 input unreadable; 4 finished with failures, or with too
-little decoded or assessable; 5 weights missing or wrong; 6 out of memory; 130 interrupted.
+little decoded or assessable, or with a track that was not analysed; 5 weights missing or wrong; 6 out of memory; 130
+interrupted.
 """
+
+_NO_MEMORY = (
+    "out of memory",
+    "not enough memory",
+    "cannot allocate memory",
+    "can't allocate memory",
+    "failed to map segment",
+    "std::bad_alloc",
+)
+_SMALLER = "stop other programs, or raise the limit on this one (ulimit -v)"
 
 app = typer.Typer(
     add_completion=False,
@@ -39,7 +50,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Find where a video was forged: raw media in, forged intervals out.\n" + EXIT_CODES,
+    help="Find where a video was forged.\n" + EXIT_CODES,
 )
 
 
@@ -79,6 +90,16 @@ app.add_typer(data.app, name="data")
 app.add_typer(store.app, name="store")
 
 
+def lacks_memory(error: BaseException | None) -> bool:
+    """Whether too little memory caused `error`: Python, torch and the system's loader say so in many ways."""
+    while error is not None:
+        said = str(error).lower()
+        if isinstance(error, MemoryError) or any(words in said for words in _NO_MEMORY):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def main(argv: list[str] | None = None) -> None:
     """Entry point: every expected error is one line on standard error and an exit code of its kind."""
     arguments = sys.argv[1:] if argv is None else argv
@@ -101,6 +122,9 @@ def main(argv: list[str] | None = None) -> None:
         sys.stdout = None
         code = 1
     except Exception as error:
+        if lacks_memory(error):
+            complain(MemoryLimitError(f"memory ran out ({type(error).__name__})", None, _SMALLER), debug)
+            sys.exit(MemoryLimitError.exit_code)
         reason = str(error).strip().splitlines()
         what = f"{type(error).__name__}: {reason[0]}" if reason else type(error).__name__
         print(f"error: unexpected {what}; run again with --debug and report what it prints", file=sys.stderr)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pipeline.cli.options import EXIT_PARTIAL, Debug, Overrides
+from pipeline.cli.options import EXIT_PARTIAL, Debug, Overrides, Quiet
 from pipeline.cli.synthesize import Authentic, Pairs, Seed, Workers, make
 
 if TYPE_CHECKING:
@@ -22,16 +22,20 @@ Root = Annotated[Path, typer.Option(help="A data set in LAV-DF's layout.")]
 def check(
     dataset: Annotated[
         Literal["lavdf", "avdeepfake1m", "avdeepfake1m++", "folder"],
-        typer.Option(help="Its layout; what `pipeline synthesize` makes has that of lavdf."),
+        typer.Option(help="Layout of the data set; `pipeline synthesize` writes lavdf."),
     ],
     root: Annotated[Path, typer.Option(help="The folder that holds the metadata, or any folder of media.")],
     json: Annotated[
-        Path | None, typer.Option(help="Write all that was found, with every name, to this file.")
+        Path | None, typer.Option(help="Write all findings, with every file name, to this file.")
     ] = None,
     sample: Annotated[
         int | None,
-        typer.Option(min=0, help="Files to look into, drawn with a fixed seed; 0 for all. [default: 1000]"),
+        typer.Option(min=0, help="Files to inspect, drawn with a fixed seed; 0 for all. [default: 1000]"),
     ] = None,
+    subset: Annotated[
+        bool, typer.Option("--subset", help="It is part of a set on purpose: absent clips are no fault.")
+    ] = False,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Check whether a data set is complete. Exit code 0: complete; 4: usable, but incomplete; 3: unusable.
@@ -46,9 +50,9 @@ def check(
     from pipeline.datasets.check import check as look
     from pipeline.progress import progress
 
-    with progress() as bar:
+    with progress(quiet=quiet) as bar:
         bar.begin(str(root))
-        found = look(dataset, root, sample if sample is not None else SAMPLE, bar)
+        found = look(dataset, root, sample if sample is not None else SAMPLE, bar, subset)
     if json is not None:
         write_text(json, to_json(found))
     _show(found)
@@ -59,12 +63,13 @@ def check(
 def benchmark(
     input: Authentic,
     out: Annotated[
-        Path, typer.Option(help="Folder that gets known/, heldout/, cross/, genuine/ and genuine-dev/.")
+        Path, typer.Option(help="Output folder for known/, heldout/, cross/, genuine/ and genuine-dev/.")
     ],
     pairs: Pairs = None,
     seed: Seed = 0,
     workers: Workers = 2,
     overrides: Overrides = None,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Make the benchmark's data sets out of authentic clips and what generators made (see docs/benchmark.md).
@@ -77,14 +82,24 @@ def benchmark(
     """
     more = overrides or []
     codes = [
-        make(input, out / "known", "benchmark_known", seed, workers, more),
-        make(input, out / "heldout", "benchmark_heldout", seed, workers, more, splits=("test",)),
-        make(input, out / "cross", "benchmark_cross", seed, workers, more),
+        make(input, out / "known", "benchmark_known", seed, workers, more, quiet=quiet),
+        make(input, out / "heldout", "benchmark_heldout", seed, workers, more, splits=("test",), quiet=quiet),
+        make(input, out / "cross", "benchmark_cross", seed, workers, more, quiet=quiet),
     ]
     if pairs is not None:
         for name, split in (("genuine", "test"), ("genuine-dev", "dev")):
             codes.append(
-                make(pairs, out / name, "genuine", seed, workers, more, splits=(split,), paired=True)
+                make(
+                    pairs,
+                    out / name,
+                    "genuine",
+                    seed,
+                    workers,
+                    more,
+                    splits=(split,),
+                    paired=True,
+                    quiet=quiet,
+                )
             )
     raise typer.Exit(max(codes))
 
@@ -97,6 +112,7 @@ def training(
     seed: Seed = 0,
     workers: Workers = 2,
     overrides: Overrides = None,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Make what extractors are trained on: all manipulations on the train people, and the train generators' output.
@@ -108,28 +124,35 @@ def training(
       pipeline data training --input authentic/ --pairs pairs.csv --out material/ --set synthesize.variants=16
     """
     more = overrides or []
-    codes = [make(input, out / "own", "extractors", seed, workers, more, splits=("train",))]
+    codes = [make(input, out / "own", "extractors", seed, workers, more, splits=("train",), quiet=quiet)]
     if pairs is not None:
         generators = out / "generators"
-        codes.append(make(pairs, generators, "genuine", seed, workers, more, splits=("train",), paired=True))
+        codes.append(
+            make(
+                pairs, generators, "genuine", seed, workers, more, splits=("train",), paired=True, quiet=quiet
+            )
+        )
     raise typer.Exit(max(codes))
 
 
 @app.command()
 def conditions(
     root: Root,
-    out: Annotated[Path, typer.Option(help="Folder that gets a set for each condition.")],
-    split: Annotated[Literal["train", "dev", "test"], typer.Option(help="Its clips are used.")] = "test",
+    out: Annotated[Path, typer.Option(help="Output folder; each condition gets a folder in it.")],
+    split: Annotated[
+        Literal["train", "dev", "test"], typer.Option(help="Split whose clips are used.")
+    ] = "test",
     seed: Seed = 0,
     only: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Make this condition alone. Repeatable.")
+        list[str] | None, typer.Option(metavar="NAME", help="Make only this condition. Repeatable.")
     ] = None,
     workers: Workers = 2,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Make the clips of a split anew in conditions that training has not seen (see docs/benchmark.md).
+    """Make the clips of a split again under conditions that training has not seen (docs/results.md).
 
-    Other codecs, sizes and frame rates, authentic clips after harmless editing, and long clips. What is there is not
+    Other codecs, sizes and frame rates, authentic clips after harmless editing, and long clips. Existing clips are not
     made again. Exit code 4 when an encoder is missing.
 
     \b
@@ -146,9 +169,9 @@ def conditions(
         raise UsageError("lies inside --root", out, "choose a folder elsewhere with --out")
     batches = [plan(name, root, split, seed) for name in only or CONDITIONS]
     check_folder(out, "--out")
-    made = []
+    made, bar = [], progress(quiet=quiet)
     for batch in batches:
-        with progress() as bar:
+        with bar:
             bar.begin(str(out))
             made.append(make_condition(batch, out / batch.condition, workers, bar))
         if made[-1] is not None:
@@ -163,7 +186,7 @@ def describe(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False,
     debug: Debug = False,
 ) -> None:
-    """Say what a data set consists of, beside LAV-DF's published figures."""
+    """Show the statistics of a data set beside those published for LAV-DF."""
     from pipeline.datasets.describe import describe as look
 
     description = look(root)
@@ -171,12 +194,12 @@ def describe(
 
 
 @app.command()
-def shortcuts(root: Root, debug: Debug = False) -> None:
-    """Test whether a data set gives itself away: trivial classifiers must find chance level; exit code 1 if not."""
+def shortcuts(root: Root, quiet: Quiet = False, debug: Debug = False) -> None:
+    """Test a data set for shortcuts: trivial classifiers must stay at chance level. Exit code 1 if one does not."""
     from pipeline.datasets.shortcuts import find_shortcuts
     from pipeline.progress import progress
 
-    with progress() as bar:
+    with progress(quiet=quiet) as bar:
         bar.begin(str(root))
         findings = find_shortcuts(root, hook=bar)
     for finding in findings:
@@ -203,8 +226,8 @@ def _show(found: Check) -> None:
             published = f"{found.published[split]:,}" if split in found.published else "-"
             cells = [split if split else "-", *(f"{n:,}" for n in (*numbers, sum(numbers))), published]
             print("  ".join(f"{cell:>10}" for cell in cells))
-        print(f"{found.present:,} clips are there, {len(found.missing):,} are absent,", end=" ")
-        print(f"{found.looked_into:,} files were looked into")
+        print(f"{found.present:,} clips found, {len(found.missing):,} missing,", end=" ")
+        print(f"{found.looked_into:,} files inspected")
     for finding in found.findings:
         first = f" (first: {', '.join(finding.examples)})" if finding.examples else ""
         print(f"{finding.level}: {finding.what}{first}" + (f"; {finding.fix}" if finding.fix else ""))

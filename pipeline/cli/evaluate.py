@@ -15,6 +15,7 @@ from pipeline.cli.options import (
     Layout,
     Name,
     Overrides,
+    Quiet,
     Split,
     Weights,
     open_store,
@@ -25,43 +26,47 @@ _NAMES: tuple[Name, ...] = get_args(Name)
 
 def _name(text: str) -> str:
     if text not in _NAMES:
-        raise typer.BadParameter(f"'{text}' is none of {', '.join(_NAMES)}")
+        raise typer.BadParameter(f"'{text}' is not one of {', '.join(_NAMES)}")
     return text
 
 
 def evaluate(
     dataset: Dataset,
     layout: Layout = "lavdf",
-    split: Annotated[Split, typer.Option(help="Its part; AV-Deepfake1M's val is dev.")] = "test",
+    split: Annotated[Split, typer.Option(help="Split to evaluate; AV-Deepfake1M's val is dev.")] = "test",
     weights: Weights = None,
     store: Annotated[
         str | None,
-        typer.Option(help="Folder that keeps features; those that it lacks are extracted into it first."),
+        typer.Option(help="Feature store; missing features are extracted into it first."),
     ] = None,
     predictions: Annotated[
         Path | None,
-        typer.Option(help='Measure these instead: {"file": [[confidence, start, end], ...], ...}.'),
+        typer.Option(
+            help='Evaluate these instead of a detector: {"file": [[confidence, start, end], ...], ...}.'
+        ),
     ] = None,
     scores: Annotated[
-        Path | None, typer.Option(help="Video-level scores, one file;score a line, alone or beside them.")
+        Path | None,
+        typer.Option(help="Video-level scores, one file;score per line, with or without --predictions."),
     ] = None,
     protocol: Annotated[
         list[str] | None,
         typer.Option(
             parser=_name,
             metavar="|".join(_NAMES),
-            help="How proposals are judged (docs/metrics.md); repeatable. [default: honest, paper]",
+            help="Evaluation protocol (docs/metrics.md). Repeatable. [default: honest, paper]",
         ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for evaluation.json, .csv, .md and the predictions.")
     ] = None,
     bootstrap: Annotated[
-        int, typer.Option(min=0, help="Samples for the confidence intervals; 0 for none.")
+        int, typer.Option(min=0, help="Bootstrap samples for the confidence intervals; 0 for none.")
     ] = 1000,
-    seed: Annotated[int, typer.Option(help="Of these samples.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed of the bootstrap.")] = 0,
     device: Device = "auto",
     overrides: Overrides = None,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Evaluate a detector, or predictions from a file, on a labelled data set.
@@ -96,10 +101,12 @@ def evaluate(
         from pipeline.evaluation.predict import predict
 
         if store is None:
-            raise UsageError("features need a place", fix="give --store DIR, or predictions to measure")
+            raise UsageError(
+                "a detector is evaluated from stored features", fix="give --store DIR, or --predictions FILE"
+            )
         kept = open_store(store)
         manifest = Manifest.load(layout, dataset)
-        with progress() as bar:
+        with progress(quiet=quiet) as bar:
             bar.begin("weights")
             source = weights if weights is not None else "compact"
             detector = Pipeline.from_pretrained(source, device=device, overrides=overrides or (), hook=bar)

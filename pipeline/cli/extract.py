@@ -17,6 +17,7 @@ from pipeline.cli.options import (
     Input,
     Overrides,
     Preset,
+    Quiet,
     Store,
     Weights,
     open_store,
@@ -53,24 +54,28 @@ def extract(
         typer.Option(help="Ray cluster, HOST:PORT or auto [default: one is started on this machine]."),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Workers [default: one a core, or one a GPU].")
+        int | None,
+        typer.Option(
+            min=1, help="Number of workers [default: one per core, or one per GPU if the networks run there]."
+        ),
     ] = None,
     shard: Annotated[
         str | None,
-        typer.Option(metavar="I/N", help="Only part I of N, for schedulers such as SLURM."),
+        typer.Option(metavar="I/N", help="Process only part I of N, for schedulers such as SLURM."),
     ] = None,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Try files again that failed in an earlier run.")
+        bool, typer.Option("--retry-failed", help="Retry files that failed in an earlier run.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is to do, and do nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and exit.")] = False,
     events: Annotated[
         str | None,
-        typer.Option(metavar="PATH|-", help="Write what happens as lines of JSON; - is standard output."),
+        typer.Option(metavar="PATH|-", help="Write progress events as JSON lines; - is standard output."),
     ] = None,
     overrides: Overrides = None,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Put features into a store; what is there already is not computed again, and a killed run goes on.
+    """Extract features into a store; those already there are kept, and an interrupted run resumes.
 
     Exit code 4 means that some files failed; the ledger in the store says which, and why.
 
@@ -101,7 +106,7 @@ def extract(
     source, changes = weights_source(weights, preset), tuple(overrides or ())
     # The nodes of a cluster may have devices that this machine lacks.
     chosen = choose_device(device) if engine == "local" or device == "auto" else device
-    with progress() as bar:
+    with progress(quiet=quiet) as bar:
         bar.begin("weights")
         described = describe(source, chosen, changes, bar)
     root, files = _files(input, dataset, split or [])
@@ -113,14 +118,14 @@ def extract(
     where = str(source.resolve() if isinstance(source, Path) else source)
     # Workers on other machines have another working directory.
     place = str(kept.root.resolve() if isinstance(kept.root, Path) else kept.root)
-    order = WorkOrder(where, changes, place, chosen)
+    order = WorkOrder(where, changes, place, described.device)
     # With --events - standard output belongs to the events alone.
     people = sys.stderr if events == "-" else sys.stdout
     with ExitStack() as stack:
         lines = sys.stdout if events == "-" else None
         if events is not None and events != "-":
             lines = stack.enter_context(_opened(Path(events)))
-        shown = stack.enter_context(show(sys.stderr))
+        shown = stack.enter_context(show(sys.stderr, quiet))
         tally = Tally(plan, shown, lines)
         stack.callback(_tell, tally, kept, people)  # however the run ends
         execute(plan, _engine(engine, address), order, workers, described, kept, tally)

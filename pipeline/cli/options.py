@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
     from data.store.store import FeatureStore
 
-Dataset = Annotated[Path, typer.Option(help="Root of the data set.")]
+Dataset = Annotated[Path, typer.Option(help="Root folder of the data set.")]
 
 Layout = Annotated[
     Literal["lavdf", "avdeepfake1m", "avdeepfake1m++"],
-    typer.Option(help="Its layout; what `pipeline synthesize` makes has that of lavdf."),
+    typer.Option(help="Layout of the data set; `pipeline synthesize` writes lavdf."),
 ]
 
 Split = Literal["train", "dev", "test"]
@@ -38,20 +38,18 @@ Input = Annotated[
 Preset = Annotated[
     Literal["compact", "paper"] | None,
     typer.Option(
-        help="compact (default) comes with weights; paper is the paper's own, to be trained on your data."
+        help="compact (default) ships with weights; paper follows the paper and has to be trained on your data."
     ),
 ]
 Weights = Annotated[
     Path | None,
-    typer.Option(help="A weights folder that `pipeline train` wrote, instead of the shipped one."),
+    typer.Option(help="Weights folder written by `pipeline train` [default: the shipped weights]."),
 ]
 Store = Annotated[
     str,
-    typer.Option(
-        help="Folder that keeps features, addressed by what the media holds; or a URL such as s3://bucket/features."
-    ),
+    typer.Option(help="Feature store: a folder, or a URL such as s3://bucket/features."),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Device = Annotated[str, typer.Option(help="Device: auto, cpu, cuda or cuda:N.")]
 
 
 def _settings_asked(overrides: list[str] | None) -> list[str] | None:
@@ -75,9 +73,8 @@ Overrides = Annotated[
         help="Change a setting, for example localize.onset=0.6. Repeatable; `--set help` lists all settings.",
     ),
 ]
-Debug = Annotated[
-    bool, typer.Option("--debug", help="Show the traceback of an error, and what libraries log.")
-]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks, and the log messages of libraries.")]
 
 
 def weights_source(weights: Path | None, preset: str | None) -> Path | str:

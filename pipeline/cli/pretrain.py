@@ -10,6 +10,7 @@ import typer
 from pipeline.cli.options import (
     Debug,
     Overrides,
+    Quiet,
 )
 
 
@@ -24,8 +25,9 @@ def pretrain(
     track: Annotated[
         Literal["both", "visual", "audio"], typer.Option(help="Which extractor to train.")
     ] = "both",
-    workers: Annotated[int, typer.Option(min=1, help="Processes that measure side by side.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, help="Number of parallel processes.")] = 2,
     overrides: Overrides = None,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Train the compact extractors from scratch, on synthesized forgeries, whose positions are known.
@@ -43,7 +45,7 @@ def pretrain(
     # The preset's calibration is of the shipped model.
     config = settings("compact", ["localize.calibration={}", *(overrides or ())])
     check_folder(out, "--out")
-    with progress() as bar:
+    with progress(quiet=quiet) as bar:
         if track != "audio":
             pretrain_visual(datasets, out, config, workers, bar)
         if track != "visual":

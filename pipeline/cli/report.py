@@ -12,6 +12,7 @@ from data.errors import InputError, UsageError
 from data.text import printable
 from pipeline.cli.options import (
     Debug,
+    Quiet,
     combine,
     complain,
 )
@@ -35,32 +36,29 @@ Exports = Annotated[
         "--export",
         parser=_form,
         metavar="|".join(_FORMS),
-        help="Write the intervals in this form too, beside the CSV. Repeatable.",
+        help="Also write the intervals in this format. Repeatable.",
     ),
 ]
 
 EmbedVideo = Annotated[
     bool,
-    typer.Option("--embed-video", help="Put a small copy of the video into the page, so that it can travel."),
+    typer.Option("--embed-video", help="Embed a small copy of the video in the page."),
 ]
 
 
 def report(
-    input: Annotated[Path, typer.Option("--input", "-i", help="A report's JSON file, or a folder of them.")],
+    input: Annotated[Path, typer.Option("--input", "-i", help="JSON report, or a folder of JSON reports.")],
     media: Annotated[
         Path | None,
-        typer.Option(
-            help="The analysed file, or the folder of the files [default: looked for near the JSON]."
-        ),
+        typer.Option(help="The analysed file, or its folder [default: searched for near the JSON]."),
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for what is written [default: beside the JSON].")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Output folder [default: beside the JSON].")] = None,
     export: Exports = None,
     figure: Annotated[
-        Literal["svg", "png"] | None, typer.Option(help="Draw the curves as a figure for a paper.")
+        Literal["svg", "png"] | None, typer.Option(help="Draw the score curves as a figure for a paper.")
     ] = None,
     embed_video: EmbedVideo = False,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Write pages, exports and figures again from the JSON of earlier runs; no model is needed.
@@ -92,7 +90,7 @@ def report(
         exports=cast("list[Form]", export or []),
         figure=figure,
     )
-    codes = list[int]()
+    codes, bar = list[int](), progress(quiet=quiet)
     with outputs:
         for file in files:
             name = file.with_name(file.name.removesuffix(".json"))
@@ -100,7 +98,7 @@ def report(
                 found = load(base / file)
                 if isinstance(found, ErrorEntry):
                     if not input.is_dir():
-                        what = printable(f"says that '{found.name}' could not be analysed ({found.what})")
+                        what = printable(f"reports that '{found.name}' could not be analysed ({found.what})")
                         raise InputError(what, input, printable(found.fix))
                     outputs.render_error(name, found)
                     continue
@@ -116,13 +114,13 @@ def report(
                         "is not the analysed file" if media.is_file() else "does not hold the analysed file"
                     )
                     raise UsageError(what, media, "name that file, or leave --media out")
-                with progress() as bar:
+                with bar:
                     bar.begin(printable(str(file)))
                     drawn = partial(gather, path, found, DecodeConfig(), embed_video, bar) if path else None
                     outputs.render(name, found, path, drawn)
             except InputError as error:
                 if isinstance(error, ForeignError) and input.is_dir():
-                    logging.getLogger(__name__).warning("%s is passed over: %s", base / file, error.what)
+                    logging.getLogger(__name__).warning("%s is skipped: %s", base / file, error.what)
                     continue
                 outputs.add_failure(str(name), error.what)
                 complain(error, debug)
@@ -130,7 +128,7 @@ def report(
             else:
                 codes.append(0)
         if not outputs.outcomes:
-            raise InputError("holds no report", input, "give a folder that `pipeline run` wrote")
+            raise InputError("contains no report", input, "give a folder that `pipeline run` wrote")
     if input.is_dir():
         print("\n".join(table(outputs.outcomes)))
     if outputs.written:

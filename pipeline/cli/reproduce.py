@@ -13,6 +13,7 @@ from pipeline.cli.options import (
     Device,
     Overrides,
     Preset,
+    Quiet,
     Weights,
     open_store,
     weights_source,
@@ -20,37 +21,42 @@ from pipeline.cli.options import (
 
 
 def reproduce(
-    root: Annotated[Path, typer.Option(help="Root of the data set.")],
+    root: Annotated[Path, typer.Option(help="Root folder of the data set.")],
     out: Annotated[
-        Path, typer.Option(help="Folder for the result, and for runs/; the same command goes on there.")
+        Path, typer.Option(help="Output folder for results and runs/; the same command resumes there.")
     ],
     dataset: Annotated[
         Literal["lavdf", "avdeepfake1m"],
-        typer.Option(help="Its layout; what `pipeline synthesize` makes has that of lavdf."),
+        typer.Option(help="Layout of the data set; `pipeline synthesize` writes lavdf."),
     ],
-    table: Annotated[Literal["1", "2", "3"] | None, typer.Option(help="A table of the paper.")] = None,
-    figure: Annotated[Literal["3", "4"] | None, typer.Option(help="A figure of the paper.")] = None,
+    table: Annotated[
+        Literal["1", "2", "3"] | None, typer.Option(help="Table of the paper to reproduce.")
+    ] = None,
+    figure: Annotated[
+        Literal["3", "4"] | None, typer.Option(help="Figure of the paper to reproduce.")
+    ] = None,
     other: Annotated[
-        Path | None, typer.Option(help="For table 2: the data set to test on, untouched by training.")
+        Path | None, typer.Option(help="For table 2: the second data set, used for testing only.")
     ] = None,
     other_dataset: Annotated[
-        Literal["lavdf", "avdeepfake1m"], typer.Option(help="For table 2: its layout.")
+        Literal["lavdf", "avdeepfake1m"], typer.Option(help="For table 2: layout of the second data set.")
     ] = "lavdf",
     preset: Preset = None,
     weights: Weights = None,
-    store: Annotated[
-        str | None, typer.Option(help="Folder that keeps features. [default: features/ in --out]")
-    ] = None,
-    seeds: Annotated[str, typer.Option(help="Of the runs of each method.")] = "3407,1,2",
+    store: Annotated[str | None, typer.Option(help="Feature store. [default: features/ in --out]")] = None,
+    seeds: Annotated[str, typer.Option(help="Random seeds; each method is run once per seed.")] = "3407,1,2",
     tune: Annotated[
         bool,
         typer.Option(
-            "--tune/--no-tune", help="Calibrate and choose thresholds on the dev split; never on test."
+            "--tune/--no-tune", help="Calibrate and choose thresholds on the dev split (never on test)."
         ),
     ] = False,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that load features; 0 loads in line.")] = 0,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Processes that load features; 0 loads them in the main process.")
+    ] = 0,
     device: Device = "auto",
     overrides: Overrides = None,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Reproduce a table or figure of the paper from raw video: extract, train, evaluate, compare.
@@ -74,23 +80,23 @@ def reproduce(
     from pipeline.reproduction.reproduce import Study, Subject
 
     if (table is None) == (figure is None):
-        raise UsageError("one table or one figure is made at a time", fix="give --table or --figure")
+        raise UsageError("exactly one of --table and --figure is needed", fix="give --table or --figure")
     if (other is not None) != (table == "2"):
         raise UsageError("--other and --table 2 go together", fix="give both or none of them")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError(
-            "several processes at once are for `pipeline train`", fix="start it without a launcher"
+            "reproduce cannot run in several processes", fix="start it without accelerate launch or torchrun"
         )
     try:
         chosen = tuple(int(seed) for seed in seeds.split(","))
     except ValueError:
-        raise UsageError(f"--seeds {seeds} are no numbers", fix="for example --seeds 3407,1,2") from None
+        raise UsageError(f"--seeds {seeds} are not numbers", fix="for example --seeds 3407,1,2") from None
     subject = cast("Subject", f"table{table}" if table is not None else f"figure{figure}")
     check_folder(out, "--out")
     kept = open_store(store if store is not None else str(out / "features"))
     manifest = Manifest.load(dataset, root)
     target = Manifest.load(other_dataset, other) if other is not None else manifest
-    with progress() as bar:
+    with progress(quiet=quiet) as bar:
         bar.begin("weights")
         setup = extraction(weights_source(weights, preset), device, overrides or (), bar)
         split = evaluation_split(target)

@@ -17,6 +17,7 @@ from pipeline.cli.options import (
     Input,
     Overrides,
     Preset,
+    Quiet,
     Weights,
     combine,
     complain,
@@ -26,7 +27,11 @@ from pipeline.cli.options import (
 from pipeline.cli.report import EmbedVideo, Exports, _written
 
 if TYPE_CHECKING:
+    from configs.schema import DecodeConfig
+    from data.hook import Hook
     from pipeline.report.exports import Form
+    from pipeline.report.model import Report
+    from pipeline.report.pictures import Pictures
 
 
 def run(
@@ -37,25 +42,35 @@ def run(
     preset: Preset = None,
     weights: Weights = None,
     store: Annotated[
-        str | None, typer.Option(help="Keep features here and use those that are there.")
+        str | None,
+        typer.Option(help="Feature store: use the features in it, and add those that are missing."),
     ] = None,
     device: Device = "auto",
     route: Annotated[
         Literal["auto", "visual", "audio", "joint", "all"],
-        typer.Option(help="Branch that intervals come from; auto follows the predicted class."),
+        typer.Option(help="Branch that the intervals come from; auto follows the predicted class."),
     ] = "auto",
+    video_track: Annotated[
+        int | None, typer.Option(min=0, help="Picture track to analyse, as numbered in the report.")
+    ] = None,
+    audio_track: Annotated[
+        int | None, typer.Option(min=0, help="Sound track to analyse, as numbered in the report.")
+    ] = None,
     json: Annotated[
-        str | None, typer.Option(metavar="PATH|-", help="One JSON document; - is standard output.")
+        str | None,
+        typer.Option(metavar="PATH|-", help="Write the reports as one JSON document; - is standard output."),
     ] = None,
     export: Exports = None,
     embed_video: EmbedVideo = False,
     html: Annotated[
         bool,
         typer.Option(
-            "--html/--no-html", help="A page for each clip; without, no clip is decoded again for pictures."
+            "--html/--no-html",
+            help="Write an HTML page for each clip; --no-html saves decoding the clip again.",
         ),
     ] = True,
     overrides: Overrides = None,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Analyse a video, or every video of a folder: forged intervals, scores and a report.
@@ -69,7 +84,8 @@ def run(
     """
     from functools import partial
 
-    from pipeline.extraction.extract import find_clips
+    from data.media import TrackChoice
+    from pipeline.extraction.extract import find_clips, passed_over
     from pipeline.report.outputs import Outputs
 
     files, base = find_clips(input)
@@ -94,35 +110,47 @@ def run(
     from pipeline.detector import Pipeline
     from pipeline.progress import progress
     from pipeline.report.folder import table
-    from pipeline.report.pictures import gather
     from pipeline.report.rows import summary
 
-    with progress() as bar:
+    bar = progress(quiet=quiet)
+    with bar:
         bar.begin("weights")
         detector = Pipeline.from_pretrained(
             weights_source(weights, preset), preset=preset, device=device, overrides=overrides or (), hook=bar
         )
-    codes = list[int]()
+    codes, tracks = list[int](), TrackChoice(video_track, audio_track)
     with outputs:
-        for name in files:
+        for number, name in enumerate(files, 1):
             path = base / name
+            label = printable(str(name)) + (f" ({number} of {len(files)})" if len(files) > 1 else "")
             try:
-                with progress() as bar:
-                    bar.begin(printable(str(name)))
-                    report = detector(path, route=route, store=kept, hook=bar)
+                with bar:
+                    bar.begin(label)
+                    report = detector(path, route=route, store=kept, hook=bar, tracks=tracks)
             except ForensicError as error:
                 outputs.add_error(name, error)
                 complain(error, debug)
                 codes.append(error.exit_code)
             else:
-                with progress() as bar:
-                    bar.begin(printable(str(name)))
+                with bar:
+                    bar.begin(label)
                     decode = detector.config.decode
-                    outputs.add(name, report, path, partial(gather, path, report, decode, embed_video, bar))
+                    outputs.add(
+                        name, report, path, partial(_pictures, path, report, decode, embed_video, bar)
+                    )
                 print("\n".join(summary(report, str(name))), file=people)
                 codes.append(0 if report.complete else EXIT_PARTIAL)
     if input.is_dir():
+        for line in passed_over(input):
+            print(line, file=people)
         print("\n".join(table(outputs.outcomes)), file=people)
     if outputs.written:
         print(_written(outputs.written, target), file=people)
     raise typer.Exit(combine(codes))
+
+
+def _pictures(path: Path, report: Report, decode: DecodeConfig, embed_video: bool, hook: Hook) -> Pictures:
+    """Called when the JSON is on disk, for a page alone: what makes pictures is not loaded for anything else."""
+    from pipeline.report.pictures import gather
+
+    return gather(path, report, decode, embed_video, hook)

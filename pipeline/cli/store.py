@@ -7,16 +7,16 @@ from typing import Annotated
 import typer
 
 from data.text import printable
-from pipeline.cli.options import EXIT_PARTIAL, Debug, Store
+from pipeline.cli.options import EXIT_PARTIAL, Debug, Quiet, Store
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look after a store of features.")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Inspect and maintain a feature store.")
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()
-def stat(store: Store, json: Json = False, debug: Debug = False) -> None:
-    """Say what a store holds: entries, hours, packs, failures, and what runs have left.
+def stat(store: Store, json: Json = False, quiet: Quiet = False, debug: Debug = False) -> None:
+    """Show what a store holds: entries, hours, packs, failures and leftovers.
 
     \b
     Example:
@@ -28,7 +28,7 @@ def stat(store: Store, json: Json = False, debug: Debug = False) -> None:
     from pipeline.progress import progress
 
     kept = existing_store(store)
-    with progress() as bar:
+    with progress(quiet=quiet) as bar:
         found = survey(kept, bar)
     if json:
         print(encoder.dumps(found.to_json(), indent=2))
@@ -56,9 +56,10 @@ def stat(store: Store, json: Json = False, debug: Debug = False) -> None:
 def verify(
     store: Store,
     remove: Annotated[
-        bool, typer.Option("--remove", help="Remove damaged entries: the next extract makes them again.")
+        bool, typer.Option("--remove", help="Remove damaged entries; the next extraction makes them again.")
     ] = False,
     json: Json = False,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Compare every entry with its checksum, loose and packed. Exit code 4 when something is damaged.
@@ -73,7 +74,7 @@ def verify(
     from pipeline.progress import progress
 
     kept = existing_store(store)
-    with progress() as bar:
+    with progress(quiet=quiet) as bar:
         damages = list(inspect(kept, bar))
     removed = remove_damaged(kept, damages) if remove else 0
     if json:
@@ -94,9 +95,12 @@ def verify(
 def gc(
     store: Store,
     extractor: Annotated[
-        str | None, typer.Option(metavar="DIGEST", help="Remove the entries of this extractor as well.")
+        str | None, typer.Option(metavar="DIGEST", help="Also remove the entries of this extractor.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be removed, and exit.")
+    ] = False,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Remove leftovers of dead processes, duplicates and unindexed packs; running processes are not disturbed.
@@ -110,7 +114,7 @@ def gc(
     from pipeline.progress import progress
 
     kept = existing_store(store)
-    with progress() as bar:
+    with progress(quiet=quiet) as bar:
         found = list(collect(kept, dry_run, extractor, bar))
     for each in found:
         if each.count:
@@ -124,10 +128,11 @@ def gc(
 @app.command()
 def pack(
     store: Store,
-    shard_mb: Annotated[int, typer.Option(min=1, help="About how large a pack becomes, in MB.")] = 1000,
+    shard_mb: Annotated[int, typer.Option(min=1, help="Approximate size of a pack, in MB.")] = 1000,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Roll loose entries into tar files that training reads directly. Exit code 4 when some are damaged.
+    """Pack loose entries into tar files that training reads directly. Exit code 4 when some are damaged.
 
     \b
     Example:
@@ -138,7 +143,7 @@ def pack(
     from pipeline.progress import progress
 
     kept, done = existing_store(store), 0
-    with progress() as bar:
+    with progress(quiet=quiet) as bar:
 
         def advance(more: int) -> None:
             nonlocal done

@@ -7,17 +7,19 @@ from typing import Annotated, Literal
 
 import typer
 
-from pipeline.cli.options import EXIT_PARTIAL, Debug, Overrides
+from pipeline.cli.options import EXIT_PARTIAL, Debug, Overrides, Quiet
 
 SPLITS = ("train", "dev", "test")
 
 Authentic = Annotated[
     Path,
-    typer.Option("--input", "-i", help="A folder of authentic clips, and of speech that lends its words."),
+    typer.Option(
+        "--input", "-i", help="Folder of authentic clips, and of speech recordings used as other voices."
+    ),
 ]
 Out = Annotated[Path, typer.Option(help="Folder of the new data set, in LAV-DF's layout.")]
-Seed = Annotated[int, typer.Option(min=0, help="The same seed makes the same bytes.")]
-Workers = Annotated[int, typer.Option(min=1, help="Processes that work side by side.")]
+Seed = Annotated[int, typer.Option(min=0, help="Random seed; the same seed writes the same bytes.")]
+Workers = Annotated[int, typer.Option(min=1, help="Number of parallel processes.")]
 
 
 Pairs = Annotated[
@@ -34,15 +36,15 @@ def synthesize(
     input: Annotated[
         Path | None,
         typer.Option(
-            "--input", "-i", help="A folder of authentic clips, and of speech that lends its words."
+            "--input", "-i", help="Folder of authentic clips, and of speech recordings used as other voices."
         ),
     ] = None,
     pairs: Pairs = None,
     preset: Annotated[
         Literal["lavdf", "avdeepfake1m", "pretext", "extractors", "genuine"] | None,
         typer.Option(
-            help="Whose classes, forged share and segment lengths are imitated; pretext: for pre-training; genuine:"
-            " generators by split, the default with --pairs. [default: lavdf]"
+            help="Data set whose class shares and segment lengths are imitated; pretext, extractors: for"
+            " pre-training; genuine: generators by split, the default with --pairs. [default: lavdf]"
         ),
     ] = None,
     split: Annotated[
@@ -51,6 +53,7 @@ def synthesize(
     seed: Seed = 0,
     workers: Workers = 2,
     overrides: Overrides = None,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Make a labelled data set from authentic clips by forging spans of their picture and sound.
@@ -76,8 +79,9 @@ def synthesize(
     preset = preset or ("genuine" if pairs is not None else "lavdf")
     source = pairs if pairs is not None else input
     assert source is not None
+    paired = pairs is not None
     raise typer.Exit(
-        make(source, out, preset, seed, workers, overrides or [], splits, paired=pairs is not None)
+        make(source, out, preset, seed, workers, overrides or [], splits, paired=paired, quiet=quiet)
     )
 
 
@@ -90,6 +94,7 @@ def make(
     overrides: list[str],
     splits: tuple[str, ...] = SPLITS,
     paired: bool = False,
+    quiet: bool = False,
 ) -> int:
     """Make the data set that the settings called `name` describe, and say what it consists of.
 
@@ -116,7 +121,7 @@ def make(
     if not paired and out.resolve().is_relative_to(source.resolve()):
         raise UsageError("lies inside --input", out, "choose a folder elsewhere with --out")
     check_folder(out, "--out")
-    with progress() as bar:
+    with progress(quiet=quiet) as bar:
         bar.begin(str(out))
         if paired:
             made = plan_of(find_pairs(source, config, bar), config, seed, splits)
@@ -127,7 +132,7 @@ def make(
         f"{out}: {space.clips} clips, {space.duration_s / 60:.0f} min, about {space.needed_bytes / 1e6:.0f} MB"
         f" ({space.free_bytes / 1e6:.0f} MB free)"
     )
-    with progress() as bar:
+    with progress(quiet=quiet) as bar:
         bar.begin(str(out))
         path = write(made, out, workers, bar)
     print("\n".join(look(out).text()))

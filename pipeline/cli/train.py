@@ -12,6 +12,7 @@ from pipeline.cli.options import (
     Device,
     Overrides,
     Preset,
+    Quiet,
     Store,
     Weights,
     complain,
@@ -30,10 +31,13 @@ def train(
     ],
     preset: Preset = None,
     weights: Weights = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the run in --out.")] = False,
     device: Device = "auto",
-    workers: Annotated[int, typer.Option(min=0, help="Processes that load features; 0 loads in line.")] = 0,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Processes that load features; 0 loads them in the main process.")
+    ] = 0,
     overrides: Overrides = None,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Train RT-DeepLoc with video-level labels; missing features are extracted first.
@@ -57,7 +61,7 @@ def train(
     manifest = Manifest.lavdf(dataset)
     check_folder(out, "--out")
     kept = open_store(store)
-    with progress() as bar:
+    with progress(quiet=quiet) as bar:
         bar.begin("weights")
         setup = extraction(weights_source(weights, preset), device, overrides or (), bar)
         files = [sample.file for split in ("train", "dev") for sample in manifest.weak(split)]

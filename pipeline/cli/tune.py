@@ -13,6 +13,7 @@ from pipeline.cli.options import (
     Device,
     Layout,
     Name,
+    Quiet,
     Split,
     Store,
     open_store,
@@ -22,23 +23,24 @@ from pipeline.cli.options import (
 def tune(
     dataset: Dataset,
     weights: Annotated[
-        Path, typer.Option(help="Weights folder that `pipeline train` wrote; its config.yaml is changed.")
+        Path, typer.Option(help="Weights folder written by `pipeline train`; its config.yaml is updated.")
     ],
     store: Store,
     layout: Layout = "lavdf",
-    split: Annotated[Split, typer.Option(help="Part whose intervals are used.")] = "dev",
-    metric: Annotated[str, typer.Option(help="A measure of the protocol: mAP, AP@0.5, AR@5 ...")] = "mAP",
-    protocol: Annotated[Name, typer.Option(help="How proposals are judged.")] = "honest",
+    split: Annotated[Split, typer.Option(help="Split to tune on; its intervals are used.")] = "dev",
+    metric: Annotated[str, typer.Option(help="Metric to maximise: mAP, AP@0.5, AR@5 ...")] = "mAP",
+    protocol: Annotated[Name, typer.Option(help="Evaluation protocol (docs/metrics.md).")] = "honest",
     max_clips: Annotated[
-        int, typer.Option(min=1, help="Look at no more clips than these, drawn with a fixed seed.")
+        int, typer.Option(min=1, help="Use at most this many clips, drawn with a fixed seed.")
     ] = 2000,
     device: Device = "auto",
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Calibrate class probabilities, then choose thresholds, merge gap and minimum duration on a labelled split.
 
-    The calibration uses the labels of the clips only. The other four settings use interval labels, so they are not weakly
-    supervised; tuning.json beside the weights records this.
+    The calibration uses the labels of the clips only. The other four settings use interval labels, so they are
+    not weakly supervised; tuning.json beside the weights records this.
 
     \b
     Example:
@@ -52,13 +54,13 @@ def tune(
 
     manifest = Manifest.load(layout, dataset)
     kept = open_store(store)
-    with progress() as bar:
+    with progress(quiet=quiet) as bar:
         bar.begin("weights")
         detector = Pipeline.from_pretrained(weights, device=device, hook=bar)
         bar.begin(str(dataset))
         result = search(detector, manifest, kept, split, metric, protocol, max_clips, bar)
     save_tuning(result, weights)
-    chosen, (old, new) = result.config, result.sureness
+    chosen, (old, new) = result.config, result.quality
     bias = ", ".join(f"{value:g}" for value in chosen.calibration.bias)
     print(
         f"calibration error of P(forged) on the {new.clips} clips it was fitted to: "
@@ -70,9 +72,9 @@ def tune(
     )
     print(
         f"onset {chosen.onset:g}, offset {chosen.offset:g}, merge_gap_s {chosen.merge_gap_s:g}, "
-        f"min_duration_s {chosen.min_duration_s:g}, out of {len(result.trials)} settings tried"
+        f"min_duration_s {chosen.min_duration_s:g}, out of {len(result.trials)} combinations tried"
     )
     print(
         f"interval labels of {split} were used; the record is {weights / RECORD_FILE}\n"
-        "the calibration saw the classes of its clips alone"
+        "the calibration used only the classes of its clips"
     )

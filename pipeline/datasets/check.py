@@ -17,6 +17,7 @@ from data.hook import Hook, silent
 from data.manifest import CLASSES, SIDECAR, DatasetName, Sample, read_metadata
 from data.manifest.disk import Listing, compare, refuse_half_unpacked
 from pipeline.datasets.archives import find_leftovers
+from pipeline.datasets.odd import odd_rows
 from pipeline.media.mp4 import Mp4Facts, look_into
 
 Level = Literal["unusable", "incomplete", "note"]
@@ -117,33 +118,38 @@ def to_json(found: Check) -> str:
     return json.dumps(document, indent=1) + "\n"
 
 
-def check(dataset: DatasetName, root: Path, sample: int = SAMPLE, hook: Hook = silent) -> Check:
+def check(
+    dataset: DatasetName, root: Path, sample: int = SAMPLE, hook: Hook = silent, subset: bool = False
+) -> Check:
     """Hold the metadata of `dataset` at `root` against its files and the published figures.
 
     `sample` files, drawn with a fixed seed, are looked into without decoding; all of them when it is 0 or there
-    are no more. Problems are returned as findings, not raised.
+    are no more. Of a deliberate `subset`, absent clips and parts are no fault. Problems are returned as findings, not
+    raised.
     """
     hook("read metadata")
     try:
         rows = read_metadata(dataset, root)
     except InputError as error:
         return _unusable(dataset, root, error)
+    odd = odd_rows(dataset, root)
     hook("compare with files")
     listing = compare(root, rows) if dataset != "folder" else Listing(tuple(rows.values()), (), ())
     broken, looked, apart = _look(root, listing.samples, sample, hook)
     # A set that the forger made has LAV-DF's layout, but not its figures.
     own = dataset == "lavdf" and (root / SIDECAR).is_file()
-    published = {} if own else PUBLISHED.get(dataset, {})
+    published = {} if own or subset else PUBLISHED.get(dataset, {})
     counts = Counter(
         (row.split, CLASSES[row.label] if row.label is not None else None) for row in rows.values()
     )
     findings = [
-        *_half_unpacked(root, rows, listing),
+        *(_half_unpacked(root, rows, listing) if not subset else ()),
         *_against_published(dataset, counts, published),
         *(_against_sidecar(root, rows) if own else ()),
-        *_against_files(rows, listing, own, LAVDF_UNLISTED if dataset == "lavdf" and not own else 0),
+        *_against_files(rows, listing, own, LAVDF_UNLISTED if dataset == "lavdf" and not own else 0, subset),
         *_damage(broken, looked, len(listing.samples)),
         *_doubts(rows, apart),
+        *_odd(odd),
     ]
     findings += _leftovers(root, all(finding.level == "note" for finding in findings))
     return Check(
@@ -153,7 +159,11 @@ def check(dataset: DatasetName, root: Path, sample: int = SAMPLE, hook: Hook = s
 
 
 def _unusable(dataset: DatasetName, root: Path, error: InputError) -> Check:
-    findings = (Finding("unusable", f"{error.path}: {error.what}", error.fix), *_leftovers(root, False))
+    findings = (
+        Finding("unusable", f"{error.path}: {error.what}", error.fix),
+        *_odd(odd_rows(dataset, root)),
+        *_leftovers(root, False),
+    )
     return Check(dataset, root, {}, {}, 0, (), (), 0, {}, findings)
 
 
@@ -194,9 +204,14 @@ def _against_sidecar(root: Path, rows: Mapping[str, Sample]) -> Iterator[Finding
         yield Finding("incomplete", what, again)
 
 
-def _against_files(rows: Mapping[str, Sample], listing: Listing, own: bool, known: int) -> Iterator[Finding]:
-    if listing.missing:
-        what = f"{len(listing.missing):,} of {len(rows):,} clips are absent"
+def _against_files(
+    rows: Mapping[str, Sample], listing: Listing, own: bool, known: int, subset: bool
+) -> Iterator[Finding]:
+    if listing.missing and subset:
+        what = f"{len(listing.missing):,} of {len(rows):,} clips are not in this subset"
+        yield Finding("note", what, examples=listing.missing[:_NAMED])
+    elif listing.missing:
+        what = f"{len(listing.missing):,} of {len(rows):,} clips are missing"
         fix = "copy the data set again" if own else "unpack the archive again: 7z x NAME.zip.001"
         yield Finding("incomplete", what, fix, listing.missing[:_NAMED])
     if listing.unlisted:
@@ -207,8 +222,8 @@ def _against_files(rows: Mapping[str, Sample], listing: Listing, own: bool, know
 
 def _damage(broken: Mapping[str, str], looked: int, present: int) -> Iterator[Finding]:
     if broken:
-        what = f"{len(broken):,} of {looked:,} files looked into are damaged"
-        more = "; look into all with --sample 0" if looked < present else ""
+        what = f"{len(broken):,} of {looked:,} inspected files are damaged"
+        more = "; inspect all with --sample 0" if looked < present else ""
         fix = f"unpack them again, or download their archive again{more}"
         examples = tuple(f"{name} {fault}" for name, fault in list(broken.items())[:_NAMED])
         yield Finding("incomplete", what, fix, examples)
@@ -218,12 +233,17 @@ def _doubts(rows: Mapping[str, Sample], apart: tuple[str, ...]) -> Iterator[Find
     beyond = tuple(name for name, row in rows.items() if _ends_beyond(row))
     odd = tuple(n for n, r in rows.items() if r.label is not None and (r.label == 0) == bool(r.fake_periods))
     for names, what in (
-        (apart, f"files looked into are more than {APART_S} s longer or shorter than listed"),
-        (beyond, f"clips have an interval that ends more than {BEYOND_S} s behind their end"),
+        (apart, f"inspected files are more than {APART_S} s longer or shorter than listed"),
+        (beyond, f"clips have an interval that ends more than {BEYOND_S} s after their end"),
         (odd, "clips are real with forged intervals, or forged without any"),
     ):
         if names:
             yield Finding("note", f"{len(names):,} {what}", examples=names[:_NAMED])
+
+
+def _odd(odd: Mapping[str, tuple[str, ...]]) -> Iterator[Finding]:
+    for what, names in odd.items():
+        yield Finding("note", f"{len(names):,} clips have {what}", "mend their rows", names[:_NAMED])
 
 
 def _ends_beyond(row: Sample) -> bool:
@@ -238,14 +258,14 @@ def _leftovers(root: Path, complete: bool) -> Iterator[Finding]:
     for archive in left.archives:
         name = archive.first.stem
         if complete:
-            what = f"{archive.volumes} volumes of {name} ({archive.size_bytes / 1e9:.1f} GB) are left"
+            what = f"{archive.volumes} volumes of {name} ({archive.size_bytes / 1e9:.1f} GB) remain"
             yield Finding("note", what, "they are no longer needed")
         elif archive.faults:
-            what = f"{len(archive.faults)} volumes of {name} are absent or not whole"
+            what = f"{len(archive.faults)} volumes of {name} are missing or incomplete"
             fix = f"download them, then: 7z x {archive.first}"
             yield Finding("incomplete", what, fix, archive.faults[:_NAMED])
         else:
-            what = f"{archive.volumes} volumes of {name} are there, not or not wholly unpacked"
+            what = f"{archive.volumes} volumes of {name} are present but not, or not fully, unpacked"
             yield Finding("note", what, f"7z x {archive.first}")
 
 
@@ -266,7 +286,7 @@ def _look(
                     broken[row.file.as_posix()] = seen
                 elif _is_apart(row, seen):
                     apart.append(row.file.as_posix())
-            hook("look into files", start + len(portion), len(drawn))
+            hook("inspect files", start + len(portion), len(drawn))
     return dict(sorted(broken.items())), len(drawn), tuple(sorted(apart))
 
 

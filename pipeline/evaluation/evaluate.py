@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -56,6 +58,9 @@ def evaluate(
     predictions know clips that the split has not.
     """
     samples = samples_of(manifest, split)
+    listed = sum(len(sample.fake_periods) for sample in samples)
+    samples = [_hittable(sample) for sample in samples]
+    lost = listed - sum(len(sample.fake_periods) for sample in samples)
     labels = _labels(samples, manifest, split)
     found = _in_order(predictions, samples)
     sidecar = _sidecar(manifest.root)
@@ -81,13 +86,13 @@ def evaluate(
         predicted = np.array([int(np.argmax(p.probabilities)) for p in found if p.probabilities is not None])
         matrix = confusion(predicted, labels, len(CLASSES))
     return Evaluation(
-        dataset=manifest.root.name,
+        dataset=manifest.root.resolve().name,
         split=split,
         clips={name: int((labels == k).sum()) for k, name in enumerate(CLASSES)},
         segments=sum(len(rows) for rows in truth),
         rows=tuple(rows),
         confusion=matrix,
-        notes=tuple(_notes(manifest, found, labels, truth)),
+        notes=tuple(_notes(manifest, found, labels, truth, lost)),
         bootstrap={"replicates": replicates, "over": boot.over, "seed": seed},
     )
 
@@ -259,6 +264,13 @@ def _step_rows(found: Sequence[VideoPrediction], truth: Sequence[NDArray[np.floa
     return rows
 
 
+def _hittable(sample: Sample) -> Sample:
+    """`sample` without periods of no length or behind its end: no proposal can overlap them."""
+    end_s = sample.duration_s if sample.duration_s > 0 else math.inf
+    kept = tuple(p for p in sample.fake_periods if p.duration_s > 0 and p.start_s < end_s)
+    return replace(sample, fake_periods=kept) if kept != sample.fake_periods else sample
+
+
 def _labels(samples: Sequence[Sample], manifest: Manifest, split: str) -> NDArray[np.int64]:
     unlabelled = [sample for sample in samples if sample.label is None]
     if unlabelled:
@@ -272,7 +284,10 @@ def _in_order(predictions: Sequence[VideoPrediction], samples: Sequence[Sample])
     names = [sample.file.as_posix() for sample in samples]
     missing = [name for name in names if name not in by_name]
     unknown = sorted(by_name.keys() - set(names))
-    for what, which in (("have no prediction", missing), ("are predicted, but not in the split", unknown)):
+    for what, which in (
+        ("have no prediction", missing),
+        ("have predictions but are not in the split", unknown),
+    ):
         if which:
             raise InputError(f"{len(which)} clips {what}, first {', '.join(which[:3])}")
     return [by_name[name] for name in names]
@@ -283,21 +298,24 @@ def _notes(
     found: Sequence[VideoPrediction],
     labels: NDArray[np.int64],
     truth: Sequence[NDArray[np.float64]],
+    lost: int,
 ) -> Iterator[str]:
+    if lost:
+        yield f"{lost} segments are empty or lie behind their clip's end: nobody can hit them, they are left out"
     unread = [p.file for p in found if p.unread]
     if unread:
-        yield f"{len(unread)} clips could not be analysed and count as called authentic, first {unread[0]}"
+        yield f"{len(unread)} clips could not be analysed and count as classified authentic, first {unread[0]}"
     abstained = [p.file for p in found if p.abstained]
     if abstained:
         yield (
-            f"{len(abstained)} clips are not assessable and count as without proposals, forged with probability "
+            f"{len(abstained)} clips are not assessable and count as having no proposals and P(forged) = "
             f"0.5, first {abstained[0]}"
         )
     if manifest.missing:
-        yield f"{len(manifest.missing)} clips of the data set are not on this disk and do not count"
+        yield f"{len(manifest.missing)} clips of the data set are missing from the disk and do not count"
     bare = [p.file for p, label, spans in zip(found, labels, truth, strict=True) if label and not len(spans)]
     if bare:
-        yield f"{len(bare)} clips are labelled forged without saying where, first {bare[0]}"
+        yield f"{len(bare)} clips are labelled forged but have no intervals, first {bare[0]}"
 
 
 def _sidecar(root: Path) -> dict[str, Any]:

@@ -68,7 +68,7 @@ class _Faults:
         if self.count:
             first = "; ".join(self.shown)
             what = f"{self.count} fault(s), first: {first}" if self.count > 1 else f"1 fault: {first}"
-            raise InputError(what, self.path, "mend the file; nothing was scored")
+            raise InputError(what, self.path, "correct the file; nothing was scored")
 
 
 def read_proposals(path: Path, files: Sequence[str]) -> dict[str, NDArray[np.float64]]:
@@ -138,7 +138,7 @@ def _read(
     for name, value in entries:
         file = names.get(name)
         if file is None:
-            faults.add(f"{name!r} is no clip of this split")
+            faults.add(f"{name!r} is not in this split")
         elif file in found:
             faults.add(f"{name!r} occurs more than once")
         else:
@@ -182,9 +182,9 @@ def _proposals(name: str, value: Any, faults: _Faults) -> NDArray[np.float64]:
     for number in np.flatnonzero(wrong).tolist():
         row = rows[number]
         if not math.isfinite(row[0]):
-            what = "has a score that is no number"
+            what = "has a score that is not a number"
         elif not np.isfinite(row).all():
-            what = "has a time that is no number"
+            what = "has a time that is not a number"
         else:
             what = "starts before 0" if row[1] < 0 else "ends before it starts"
         faults.add(f"{name!r} #{number} {_short(row.tolist())} {what}")
@@ -197,7 +197,7 @@ def _score(name: str, value: Any, faults: _Faults) -> float:
     except ValueError:
         score = math.nan
     if not math.isfinite(score):
-        faults.add(f"{name!r} has the score {_short(value)}, which is no number")
+        faults.add(f"{name!r} has the score {_short(value)}, which is not a number")
     return score
 
 
@@ -239,7 +239,7 @@ def _entries(path: Path) -> Iterator[tuple[str, Any]]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")  # PowerShell begins files with a mark
     except (OSError, ValueError) as error:
         raise InputError(f"not readable as text ({error})", path, "check the path") from None
 

@@ -48,7 +48,7 @@ class Evaluation:
     bootstrap: Mapping[str, Any]
 
     def value(self, table: str, metric: str, group: str = "all") -> float:
-        """One number. Raises KeyError when there is none of these names."""
+        """One number. Raises KeyError for unknown names."""
         for row in self.rows:
             if (row.table, row.group, row.metric) == (table, group, metric):
                 return row.value

@@ -1,4 +1,4 @@
-"""Names of features in the store: the hash of the media and a digest of all that shapes the values."""
+"""Keys of features in the store: the hash of the media and a digest of all that shapes the values."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import json
 from dataclasses import dataclass
 
 from configs.schema import PipelineConfig
+from data.media import TrackChoice
 from data.store.store import StoreKey
 from extractors.base import Extractor
 
-CLOCK_SCHEMA = "1"
+ANY = TrackChoice()
+CLOCK_SCHEMA = "2"
 """Part of every key: raise it when the sampling or placing of media on the grid changes its meaning."""
 
 
@@ -22,16 +24,20 @@ class Extractors:
     audio: Extractor
 
 
-def store_keys(sha256: str, extractors: Extractors, config: PipelineConfig) -> dict[str, StoreKey]:
+def store_keys(
+    sha256: str, extractors: Extractors, config: PipelineConfig, choice: TrackChoice = ANY
+) -> dict[str, StoreKey]:
     """Keys of a clip's features by modality: the media's hash and a digest of all that shapes the values."""
-    digests = key_digests(extractors.visual.digest, extractors.audio.digest, config)
+    digests = key_digests(extractors.visual.digest, extractors.audio.digest, config, choice)
     return {name: StoreKey(sha256, digest) for name, digest in digests.items()}
 
 
-def key_digests(visual: str, audio: str, config: PipelineConfig) -> dict[str, str]:
+def key_digests(visual: str, audio: str, config: PipelineConfig, choice: TrackChoice = ANY) -> dict[str, str]:
     """What `store_keys` adds to the media's hash, from the digests of the two extractors."""
     decode = config.decode
-    shared = ("clock", CLOCK_SCHEMA, "backend", decode.backend, "fps", str(decode.fps))
+    # Which sound belongs to a picture, and when time 0 is, depends on both.
+    chosen = ("tracks", str(choice.video), str(choice.audio)) if choice != ANY else ()
+    shared = ("clock", CLOCK_SCHEMA, "backend", decode.backend, "fps", str(decode.fps), *chosen)
     sound = (*shared, "sample_rate", str(decode.sample_rate))
     return {"visual": _digest(visual, *shared), "audio": _digest(audio, *sound)}
 

@@ -19,10 +19,10 @@ from configs.schema import PipelineConfig
 from data.errors import ForensicError, InputError, StoreError
 from data.hook import Hook, silent
 from data.labels import MODALITIES, Modality
-from data.media import MediaInfo, StreamCoverage
+from data.media import MediaInfo, StreamCoverage, TrackChoice
 from data.store.store import FeatureStore, StoreKey
 from extractors.base import Session
-from pipeline.extraction.keys import Extractors, store_keys
+from pipeline.extraction.keys import ANY, Extractors, store_keys
 from pipeline.extraction.track import Track, judge, stored_coverage
 from pipeline.media.base import AudioBatch, VideoBatch
 from pipeline.media.decoder import ClipStream, DecodePool
@@ -57,7 +57,8 @@ class ClipExtraction:
     """The stream of clips through one pair of networks.
 
     `ahead` clips are handed to the decoders before the networks get to them. With `claim`, a clip is only worked on
-    by the process that owns its content in the store. `began` is called for every clip when the networks get to it.
+    by the process that owns its content in the store. `choice` are the tracks to analyse. `began` is called for every
+    clip when the networks get to it.
     """
 
     def __init__(
@@ -70,10 +71,12 @@ class ClipExtraction:
         ahead: int = 2,
         claim: bool = False,
         hook: Hook = silent,
+        choice: TrackChoice = ANY,
         began: Callable[[MediaInfo], None] | None = None,
     ) -> None:
         self._extractors, self._store, self._config, self._pool = extractors, store, config, pool
         self._ahead, self._claim, self._hook, self._began = ahead, claim, hook, began
+        self._choice = choice
         fps = config.decode.fps
         self._sessions: dict[Modality, Session] = {
             "visual": extractors.visual.session(fps),
@@ -82,9 +85,9 @@ class ClipExtraction:
         self._open: deque[_Clip] = deque()  # clips whose last features are still on their way
 
     def run(self, paths: Iterable[Path | None]) -> Iterator[Extracted]:
-        """What became of each of `paths`, in order of completion; None among them means: finish what was begun.
+        """The result of each of `paths`, in order of completion; None among them means: finish what was begun.
 
-        What is wrong with a clip is in its `error`. Raises StoreError or UsageError when the store cannot be written,
+        The problem of a clip is in its `error`. Raises StoreError or UsageError when the store cannot be written,
         MemoryLimitError or WeightsError when the networks fail; then nothing unfinished is left in the store.
         """
         ahead: deque[_Clip] = deque()
@@ -115,7 +118,7 @@ class ClipExtraction:
         except ForensicError as error:
             clip.outcome = Extracted(path, error=error)
             return clip
-        clip.keys = store_keys(clip.sha256, self._extractors, self._config)
+        clip.keys = store_keys(clip.sha256, self._extractors, self._config, self._choice)
         if self._claim and self._stored(clip):
             warnings, complete = judge(clip.coverage, self._config.decode.min_coverage)
             clip.outcome = Extracted(path, clip.sha256, None, clip.coverage, warnings, complete)
@@ -126,7 +129,7 @@ class ClipExtraction:
             return clip
         self._stored(clip)
         wanted = [name for name in MODALITIES if name not in clip.coverage]
-        clip.stream = clip.stack.enter_context(self._pool.submit(path, wanted))
+        clip.stream = clip.stack.enter_context(self._pool.submit(path, wanted, choice=self._choice))
         return clip
 
     def _stored(self, clip: _Clip) -> bool:
@@ -141,7 +144,7 @@ class ClipExtraction:
                 except StoreError as error:
                     if not self._claim:
                         raise
-                    _LOG.warning("%s is made again: %s", clip.path, error)
+                    _LOG.warning("%s is extracted again: %s", clip.path, error)
         return len(clip.coverage) == len(clip.keys)
 
     def _consume(self, clip: _Clip) -> None:
@@ -194,7 +197,7 @@ class ClipExtraction:
         if clip.error is not None:
             return Extracted(clip.path, clip.sha256, clip.info, error=clip.error, elapsed_s=elapsed_s)
         coverage = {name: clip.coverage[name] for name in clip.keys}
-        warnings, complete = judge(coverage, self._config.decode.min_coverage)
+        warnings, complete = judge(coverage, self._config.decode.min_coverage, clip.info)
         return Extracted(
             clip.path,
             clip.sha256,

@@ -1,10 +1,10 @@
-"""One track of one clip on its way into the store: its key, its steps, and how much of it could be decoded."""
+"""One track of one clip while it is stored: its key, its steps, and how much of it could be decoded."""
 
 from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 from configs.schema import PipelineConfig
 from data.hook import Hook
 from data.labels import NAMES, Modality
-from data.media import MediaInfo, StreamCoverage
+from data.media import MediaInfo, OtherTrack, StreamCoverage
 from data.store.store import FeatureReader, FeatureStore, StoreKey
 from data.timeline import Interval
 from pipeline.extraction.keys import CLOCK_SCHEMA
 
 _COVERAGE = "coverage"
+
+DROPPED_S = 0.1
+"""A clip of which more than this found no place on the clock is not complete; codecs pad by less."""
 
 
 class Track:
@@ -85,7 +88,7 @@ class Track:
             self._entry.__exit__(None, None, None)
         else:
             self.discard()
-            coverage = StreamCoverage(coverage.expected_s, 0.0, coverage.gaps, coverage.errors)
+            coverage = replace(coverage, decoded_s=0.0)
         total = self._total if self._total is not None else self._done
         self._hook(self._step, total, total)
         return coverage
@@ -105,28 +108,55 @@ def stored_coverage(reader: FeatureReader) -> StreamCoverage:
     """How much of its track a stored entry holds."""
     values = json.loads(reader.notes[_COVERAGE])
     values["gaps"] = tuple(Interval(**gap) for gap in values["gaps"])
+    values["notes"] = tuple(values["notes"])
     return StreamCoverage(**values)
 
 
-def judge(coverage: dict[str, StreamCoverage | None], minimum: float) -> tuple[tuple[str, ...], bool]:
-    """Warnings about what was not analysed, and whether the present tracks were decoded far enough."""
-    warnings, complete = [], True
+def judge(
+    coverage: dict[str, StreamCoverage | None], minimum: float, info: MediaInfo | None = None
+) -> tuple[tuple[str, ...], bool]:
+    """Warnings about what was not analysed, and whether all that the file holds was, as far as `minimum` demands.
+
+    Without `info`, nothing is said of other tracks and of the file as a whole.
+    """
+    warnings: list[str] = []
+    complete = True
     other = {"visual": "sound", "audio": "picture"}
     for name, track in coverage.items():
-        what = NAMES[name]
+        what, kind = NAMES[name], "audio" if name == "audio" else "video"
         if track is None:
-            kind = name if name == "audio" else "video"
-            warnings.append(f"no {kind} track: only the {other[name]} was analysed")
+            there = info is not None and any(o.kind == kind and o.evidence for o in info.others)
+            lack = f"no {kind} track could be analysed" if there else f"no {kind} track"
+            warnings.append(f"{lack}: only the {other[name]} was analysed")
         elif track.decoded_s <= 0:
             complete = False
             warnings.append(f"nothing of the {what} could be decoded: only the {other[name]} was analysed")
         else:
-            if track.fraction < minimum:
-                complete = False
-                percent = math.floor(1000 * track.fraction) / 10
-                warnings.append(
-                    f"only {percent:.1f} % of the {what} could be decoded; what lies in the gaps was not analysed"
-                )
-            if track.errors:
-                warnings.append(f"{track.errors} damaged piece(s) of the {what} were left out")
+            complete &= track.fraction >= minimum and track.dropped_s <= DROPPED_S
+            warnings += _told(track, what, minimum)
+    if info is not None:
+        complete &= info.whole and not any(track.evidence for track in info.others)
+        warnings += info.notes
+        warnings += map(_passed_over, info.others)
     return tuple(warnings), complete
+
+
+def _told(track: StreamCoverage, what: str, minimum: float) -> list[str]:
+    warnings = []
+    if track.fraction < minimum:
+        percent = math.floor(1000 * track.fraction) / 10
+        warnings.append(f"only {percent:.1f} % of the {what} could be decoded; the gaps were not analysed")
+    if track.errors:
+        warnings.append(f"{track.errors} damaged piece(s) of the {what} were left out")
+    if track.dropped:
+        warnings.append(
+            f"{max(track.dropped_s, 0.001):.3f} s of the {what} were left out: their time stamps lie where other "
+            f"media stands, or before the start"
+        )
+    return [*warnings, *(f"{what}: {note}" for note in track.notes)]
+
+
+def _passed_over(track: OtherTrack) -> str:
+    what = "picture" if track.kind == "video" else "sound"
+    program = f" of program {track.program}" if track.program is not None else ""
+    return f"{what} track {track.track}{program} ({track.codec}) was not analysed: {track.reason}"

@@ -40,7 +40,7 @@ LONG, LONG_S = 3, 600.0
 
 @dataclass(frozen=True)
 class Rewrite:
-    """How every clip of a split is written anew, its truth untouched.
+    """How every clip of a split is written again, with the same labels and intervals.
 
     `short_side` scales the picture to that many pixels, its shape kept; `fps` repeats or leaves out frames.
     """

@@ -68,7 +68,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Donors:
-    """Where material of other people of the same split comes from; each call draws anew, None where there is nobody."""
+    """Source of material of other people in the same split; each call draws again, None without other people."""
 
     face: Callable[[np.random.Generator], FaceClip | None]
     voice: Callable[[np.random.Generator], Samples | None]

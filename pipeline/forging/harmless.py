@@ -1,6 +1,6 @@
-"""What people do to clips without forging them: cuts, captions, logos, colours, fades, music, noise, speed, copies.
+"""Harmless edits of clips: cuts, captions, logos, colours, fades, music, noise, speed, copies.
 
-Each edit takes an authentic clip and gives an authentic clip; a detector that calls the result forged is wrong.
+Each edit takes an authentic clip and gives an authentic clip; a detector that classifies the result as forged is wrong.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Tracks:
 
 
 Lend = Callable[[Rng], Tracks]
-"""Another authentic clip with the same tracks, drawn anew by each call."""
+"""Another authentic clip with the same tracks, drawn again by each call."""
 
 
 class Edit(Protocol):

@@ -93,9 +93,11 @@ def plan_of(material: Material, config: SynthesizeConfig, seed: int, splits: Seq
     )
     empty = [name for name in splits if not any(clip.split == name for clip in material.clips)]
     if not made.sources:
-        raise InputError(f"no clip falls into {', '.join(empty)}", material.root, "give clips of more people")
+        raise InputError(
+            f"no clips in the split {', '.join(empty)}", material.root, "give clips of more people"
+        )
     if empty:
-        _LOG.warning("no clip falls into %s: the clips show too few people", ", ".join(empty))
+        _LOG.warning("no clips in the split %s: there are too few people", ", ".join(empty))
     return made
 
 

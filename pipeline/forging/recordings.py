@@ -90,7 +90,7 @@ def likeness(some: Sequence[Contour], others: Sequence[Contour], hook: Hook = si
         shelf = _Shelf.of([others[k] for k in members], longest)
         for row, k in enumerate(usable):
             best[k, members] = shelf.best(some[k])
-            hook("compare the sounds", done * len(usable) + row + 1, len(batches) * len(usable))
+            hook("compare recordings", done * len(usable) + row + 1, len(batches) * len(usable))
     return best
 
 

@@ -1,4 +1,4 @@
-"""The authentic material of a forged data set: clips and voices, who is in them, and each person's split."""
+"""The authentic material of a data set: clips and voices, the people in them, and each person's split."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Voice:
-    """A recording of speech that lends its words to forgeries in clips of its own split."""
+    """A recording of speech whose words are used in forgeries of clips of its own split."""
 
     path: Path
     identity: str
@@ -125,12 +125,14 @@ def find_material(
         except ForensicError as error:
             _LOG.warning("left out: %s", printable(str(error)))
             left_out[file.as_posix()] = error.what
-        hook("look at the clips", done, len(forged))
+        hook("inspect clips", done, len(forged))
     lending = sorted(set(sound_only) - set(forged))
     repeated = _repeats(root, lending, forged, decode, hook)
     for voice, clip in repeated.items():
         left_out[voice] = f"the same recording as {clip}"
-        _LOG.info("%s lends no voice: the same recording as %s", printable(voice), printable(clip))
+        _LOG.info(
+            "%s is not used as a voice: it is the same recording as %s", printable(voice), printable(clip)
+        )
     voices = tuple(
         Voice(root / file, named[file].identity, split[named[file].identity])
         for file in sound_only
@@ -161,7 +163,7 @@ def _repeats(
             samples = None  # said elsewhere, where the file is used
         if samples is not None:
             heard[file.as_posix()] = contour(samples)
-        hook("listen for repeats", done, len(files))
+        hook("find repeated recordings", done, len(files))
     spoken, shown = ({name.as_posix() for name in names} & heard.keys() for names in (voices, clips))
     return repeats({k: heard[k] for k in sorted(spoken)}, {k: heard[k] for k in sorted(shown)}, hook)
 
@@ -216,7 +218,9 @@ def _authentic(root: Path) -> list[Path]:
         raise InputError("holds only clips that were forged", root, "give the folder of the authentic clips")
     if forged:
         where = ", ".join(sorted(printable((root / folder).as_posix()) for folder in forged))
-        _LOG.warning("%d files of forged data sets are no authentic clips: %s", len(files) - len(kept), where)
+        _LOG.warning(
+            "%d files of forged data sets are not authentic clips: %s", len(files) - len(kept), where
+        )
     return kept
 
 
@@ -240,7 +244,7 @@ def _people(root: Path, files: Sequence[Path]) -> dict[str, _Person]:
             named[name] = _Person(person, row.get("group") or "", split)
         if named and there.isdisjoint(named):
             _LOG.warning(
-                "%s: names no file that is there, such as %s; names count from the folder of the table",
+                "%s: names files that do not exist, such as %s; names are relative to the folder of the table",
                 printable(str(table)),
                 printable(next(iter(named))),
             )
@@ -248,7 +252,7 @@ def _people(root: Path, files: Sequence[Path]) -> dict[str, _Person]:
     unnamed = sorted(there - found.keys())
     if unnamed and len(unnamed) < len(there):
         _LOG.warning(
-            "%d files stand in no table, such as %s; their folder or name tells who they are",
+            "%d files are in no table, such as %s; the person is taken from their folder or name",
             len(unnamed),
             printable(unnamed[0]),
         )

@@ -83,7 +83,7 @@ def synthetic_speech(rng: np.random.Generator, min_samples: int) -> Samples:
         try:
             spoken = _speak(engine, options, text)
         except (OSError, subprocess.SubprocessError, ValueError, EOFError, wave.Error) as error:
-            _LOG.warning("%s does not speak: %s", engine, error)
+            _LOG.warning("text-to-speech with %s failed: %s", engine, error)
             return np.zeros(0, np.float32)
         parts += [spoken, np.zeros(int(rng.integers(RATE // 10, RATE // 4)))]
     speech = np.concatenate(parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from configs.schema import LocalizeConfig
 from data.timeline import Interval, TimeGrid, runs
+from pipeline.localization.assess import SLIVER_S
 from pipeline.localization.scores import MODALITY, ForgedInterval, Route
 
 if TYPE_CHECKING:
@@ -25,8 +27,17 @@ def localize(scores: ClipScores, config: LocalizeConfig, route: Route = "auto") 
     """Forged intervals in order of time.
 
     `auto` follows the predicted class of each window (paper 3.1), so `real` yields none; a branch's name
-    shows that branch whatever the class; `all` shows the three of them.
+    shows that branch whatever the class; `all` shows the three of them. An interval names the tracks that were
+    judged all along it: one of the joint branch is cut where either is not.
     """
+    cut: list[ForgedInterval] = []
+    for found in _found(scores, config, route):
+        cut += _examined(found, scores, config) if found.modality == "both" else [found]
+    return tuple(sorted(cut))
+
+
+def _found(scores: ClipScores, config: LocalizeConfig, route: Route) -> tuple[ForgedInterval, ...]:
+    """Intervals of the curves, those of the joint branch whole."""
     found: list[ForgedInterval] = []
     for branch, modality in MODALITY.items():
         if route not in ("auto", "all", branch):
@@ -35,6 +46,28 @@ def localize(scores: ClipScores, config: LocalizeConfig, route: Route = "auto") 
         if curve is not None:
             found += intervals(curve, scores.valid[branch], scores.grid, config, modality)
     return tuple(sorted(found))
+
+
+def _examined(found: ForgedInterval, scores: ClipScores, config: LocalizeConfig) -> Iterator[ForgedInterval]:
+    """The parts of an interval of the joint branch in which the same tracks were judged, named after them.
+
+    Stretches without one track that are shorter than `SLIVER_S` and lie between two with both are passed over, as in
+    the assessment; parts shorter than an interval may be are none.
+    """
+    grid = scores.grid
+    first, stop = (
+        round((time_s - float(grid.start)) / float(grid.step)) for time_s in (found.start_s, found.end_s)
+    )
+    both = scores.valid["visual"][first:stop] & scores.valid["audio"][first:stop]
+    for low, high in runs((~both).tolist()):
+        if low > 0 and high < len(both) and (high - low) * float(grid.step) < SLIVER_S:
+            both[low:high] = True
+    alone = {name: ~both & scores.valid[name][first:stop] for name in ("visual", "audio")}
+    for modality, flags in (("both", both), *alone.items()):
+        for low, high in runs(flags.tolist()):
+            if high - low >= _steps(config.min_duration_s, grid):
+                span = grid.interval(first + low, first + high)
+                yield replace(found, start_s=span.start_s, end_s=span.end_s, modality=modality)
 
 
 def proposals(scores: ClipScores, config: LocalizeConfig) -> tuple[ForgedInterval, ...]:
@@ -47,7 +80,7 @@ def proposals(scores: ClipScores, config: LocalizeConfig) -> tuple[ForgedInterva
     stays: branches see the same segment.
     """
     ranked = []
-    for found in localize(scores, config, route="all"):
+    for found in _found(scores, config, route="all"):
         span = Interval(found.start_s, found.end_s)
         window = min(
             scores.windows, key=lambda w: abs(scores.grid.interval(w.first, w.stop).mid_s - span.mid_s)

@@ -51,10 +51,10 @@ def score_clip(
     """
     readers = [reader for reader in (visual, audio) if reader is not None and reader.n > 0]
     if not readers:
-        raise InputError("holds nothing to analyse: no step of either track")
+        raise InputError("has nothing to analyse: neither track has a valid step")
     grid = max((reader.grid for reader in readers), key=lambda g: g.n)
     if any((reader.grid.start, reader.grid.step) != (grid.start, grid.step) for reader in readers):
-        raise ValueError("visual and audio features lie on different grids")
+        raise ValueError("visual and audio features have different time grids")
     usable_s: dict[str, float] = {}
     visual = _judged("visual", visual, config, usable_s)
     audio = _judged("audio", audio, config, usable_s)
@@ -73,8 +73,8 @@ def score_clip(
         batch = _read(model, visual, audio, first, stop)
         scores = model.score(batch.to(device))
         # Before anything reads them: routing, the report and every measure see the same numbers.
-        said = tuple(scores.video_probabilities[0].tolist())
-        window = Window(first, stop, calibrated(said, config.calibration), said)
+        raw = tuple(scores.video_probabilities[0].tolist())
+        window = Window(first, stop, calibrated(raw, config.calibration), raw)
         windows.append(window)
         share = taper(stop - first) / weight[first:stop]  # exactly 1 where one window alone covers a step
         for name, curve in curves.items():

@@ -34,12 +34,12 @@ class Window:
     first: int
     stop: int
     probabilities: tuple[float, ...]
-    said: tuple[float, ...] | None = None
+    raw: tuple[float, ...] | None = None
 
     @property
     def uncalibrated(self) -> tuple[float, ...]:
         """The uncalibrated probabilities."""
-        return self.said if self.said is not None else self.probabilities
+        return self.raw if self.raw is not None else self.probabilities
 
     @property
     def predicted(self) -> str:

@@ -25,4 +25,4 @@ def backend(name: str, threads: int = 2) -> Backend:
         from pipeline.media.decord import DecordBackend
 
         return DecordBackend(threads)
-    raise UsageError(f"no decoder is called '{name}'", fix="use pyav, ffmpeg or decord")
+    raise UsageError(f"unknown decoder '{name}'", fix="use pyav, ffmpeg or decord")

@@ -9,11 +9,12 @@ import queue
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from data.errors import ForensicError, InputError, MemoryLimitError
-from data.media import AudioBlock, MediaInfo, StreamCoverage
+from data.media import AudioBlock, MediaInfo, StreamCoverage, TrackChoice
 from data.processes import resident_mb
 from pipeline.media.base import Shown
 from pipeline.media.messages import Writer, info_from_json
@@ -55,7 +56,7 @@ def _take_tasks(tasks: queue.SimpleQueue[bytes]) -> None:
 
 
 def _clip(task: dict[str, Any], writer: Writer) -> None:
-    info = _inspected(task)
+    info = _inspected(task, writer.pulse)
     writer.info(info)
     if "visual" in task["wanted"] and info.video is not None:
         _pictures(info, task, writer)
@@ -64,7 +65,7 @@ def _clip(task: dict[str, Any], writer: Writer) -> None:
 
 
 def _inspect(task: dict[str, Any], writer: Writer) -> None:
-    writer.info(_inspected(task))
+    writer.info(_inspected(task, writer.pulse))
 
 
 def _video(task: dict[str, Any], writer: Writer) -> None:
@@ -97,34 +98,49 @@ _TASKS: dict[str, Callable[[dict[str, Any], Writer], None]] = {
 }
 
 
-def _inspected(task: dict[str, Any]) -> MediaInfo:
+def _inspected(task: dict[str, Any], alive: Callable[[], None]) -> MediaInfo:
     from pipeline.media.inspect import inspect
 
-    return inspect(Path(task["path"]), task["max_pixels"], task["max_duration_s"])
+    choice = TrackChoice(*task.get("tracks", (None, None)))
+    return inspect(Path(task["path"]), task["max_pixels"], task["max_duration_s"], choice, alive)
 
 
 def _pictures(info: MediaInfo, task: dict[str, Any], writer: Writer) -> None:
     from pipeline.media import backend
-    from pipeline.media.clock import VideoMeter, sample_frames
+    from pipeline.media.base import hold_s
+    from pipeline.media.clock import Tally, VideoMeter, sample_frames
 
     decoder = backend(task["backend"], task["threads"])
-    meter = VideoMeter(decoder)
-    frames = _watched(decoder.frames(info, task["short_side"]), task["max_duration_s"], writer, meter.add)
-    for batch in sample_frames(frames, task["fps"], task["batch"], task["crop"]):
+    meter, tally = VideoMeter(decoder), Tally()
+
+    def held_s() -> float:
+        return hold_s(info.container, decoder.errors)
+
+    def count(frame: Shown) -> None:
+        meter.add(frame, held_s())
+
+    frames = _watched(decoder.frames(info, task["short_side"]), task["max_duration_s"], writer, count)
+    for batch in sample_frames(frames, task["fps"], task["batch"], task["crop"], tally, held_s):
         writer.video(batch.first, batch.images, batch.valid, batch.images.shape)
-    writer.covered("visual", meter.coverage(info))
+    writer.covered("visual", meter.coverage(info, tally))
 
 
 def _sound(info: MediaInfo, task: dict[str, Any], writer: Writer) -> None:
     from pipeline.media import backend
-    from pipeline.media.clock import AudioMeter, place_audio
+    from pipeline.media.clock import AudioMeter, Tally, place_audio
 
     decoder, rate = backend(task["backend"], task["threads"]), task["sample_rate"]
-    meter = AudioMeter(decoder, rate)
-    blocks = _watched(decoder.audio(info, rate), task["max_duration_s"], writer, meter.add)
-    for batch in place_audio(blocks, rate, task["batch_s"]):
+    meter, tally = AudioMeter(decoder, rate), Tally()
+    joined = info.audio is not None and bool(info.audio.splices)
+
+    def count(block: AudioBlock) -> None:
+        meter.add(block, joined)
+
+    blocks = _watched(decoder.audio(info, rate), task["max_duration_s"], writer, count)
+    for batch in place_audio(blocks, rate, task["batch_s"], tally):
         writer.audio(batch)
-    writer.covered("audio", meter.coverage(info))
+    coverage = meter.coverage(info, tally)
+    writer.covered("audio", replace(coverage, notes=decoder.notes))
 
 
 def _watched(items: Iterator[T], limit_s: float, writer: Writer, meter: Callable[[T], None]) -> Iterator[T]:

@@ -3,77 +3,111 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.media import AudioBlock, AudioStream, MediaInfo, StreamCoverage, VideoStream
 from data.timeline import Interval, complement, merge, total_s
-from pipeline.media.base import AudioBatch, Backend, Shown, VideoBatch
+from pipeline.media.base import HOLD_S, AudioBatch, Backend, Shown, VideoBatch
 
-HOLD_S = 0.5
-"""A picture stays on screen over a hole up to this long (or two frame durations, if that is more)."""
 TIE_S = 1e-6
 """A frame that starts this little after a step's centre still counts: float seconds round."""
 SLACK_S = 0.1
 """Announced and decoded bounds of a track differ by up to this in sound files: codec padding and rounding."""
 
 
+@dataclass
+class Tally:
+    """What became of the pictures, or samples, that came out of a decoder; `dropped_s` is their length in seconds."""
+
+    placed: int = 0
+    dropped: int = 0
+    dropped_s: float = 0.0
+
+    def drop(self, n: int, length_s: float) -> None:
+        """Count `n` pictures or samples that find no place."""
+        self.dropped, self.dropped_s = self.dropped + n, self.dropped_s + length_s
+
+
 def sample_frames(
-    frames: Iterable[Shown], fps: int, batch: int = 32, crop: int | None = None
+    frames: Iterable[Shown],
+    fps: int,
+    batch: int = 32,
+    crop: int | None = None,
+    tally: Tally | None = None,
+    held_s: Callable[[], float] = lambda: HOLD_S,
 ) -> Iterator[VideoBatch]:
     """Frames sampled on the grid of `fps` steps per second from time 0.
 
     Step k shows the last frame that starts at or before its centre ``(k + 0.5) / fps``. It is invalid (and black)
     where nothing is on screen: before the first frame, after the last one has ended, and in a hole longer than two
-    frame durations and `HOLD_S`. Batches hold `batch` steps, the last one what remains; they follow each other
-    without a hole. `crop` cuts the centre square of that many pixels. Frames that go back in time are dropped. Only
-    frames that a step shows are asked for their pixels, and the first one for its size.
+    frame durations and `held_s`. Batches hold `batch` steps, the last one what remains; they follow each other
+    without a hole. `crop` cuts the centre square of that many pixels. Frames that go back in time, or end before time
+    0, are dropped; `tally` counts them and those that are placed. Only frames that a step shows are asked for their
+    pixels, and the first one for its size.
     A clip with a frame yields at least one valid step, however short.
     """
+    tally = tally if tally is not None else Tally()
     builder = _VideoBuilder(batch, crop)
     shown: Shown | None = None
     anything = False
     for frame in frames:
         if shown is not None and frame.pts_s <= shown.pts_s:
+            # Frames without time of their own would count as none.
+            tally.drop(1, max(frame.duration_s, 1 / fps))
             continue
         if shown is None:
             builder.shape = _cropped(frame.image, crop).shape
         else:
-            end_s = min(frame.pts_s, shown_until_s(shown, frame.pts_s))
+            end_s = shown_until_s(shown, frame.pts_s, held_s())
+            _count(tally, shown, end_s)
             anything |= yield from builder.fill(_step_at(end_s, fps), shown)
         yield from builder.fill(_step_at(frame.pts_s, fps), None)
         shown = frame
     if shown is not None:
-        stop = _step_at(shown.pts_s + (shown.duration_s if shown.duration_s > 0 else 1 / fps), fps)
+        end_s = shown.pts_s + (shown.duration_s if shown.duration_s > 0 else 1 / fps)
+        stop = _step_at(end_s, fps)
+        _count(tally, shown, end_s if anything else math.inf)
         if not anything:
             stop = max(stop, builder.step + 1)
         yield from builder.fill(stop, shown)
     yield from builder.flush()
 
 
-def shown_until_s(frame: Shown, next_s: float) -> float:
-    """When `frame` leaves the screen, in seconds, if the next one starts at `next_s`."""
-    if next_s - frame.pts_s <= max(2 * frame.duration_s, HOLD_S) + TIE_S:
+def shown_until_s(frame: Shown, next_s: float, held_s: float = HOLD_S) -> float:
+    """When `frame` leaves the screen, in seconds, if the next one starts at `next_s` and holes of `held_s` are none."""
+    if next_s - frame.pts_s <= max(2 * frame.duration_s, held_s) + TIE_S:
         return next_s
     return frame.pts_s + frame.duration_s
 
 
+def _count(tally: Tally, frame: Shown, end_s: float) -> None:
+    if end_s > TIE_S:
+        tally.placed += 1
+    else:
+        tally.drop(1, end_s - frame.pts_s)
+
+
 def place_audio(
-    blocks: Iterable[AudioBlock], sample_rate: int, batch_s: float = 10.0
+    blocks: Iterable[AudioBlock], sample_rate: int, batch_s: float = 10.0, tally: Tally | None = None
 ) -> Iterator[AudioBatch]:
     """Blocks placed on one timeline of samples from time 0, in batches of `batch_s` seconds without holes.
 
     Holes are zeros flagged invalid; where blocks overlap the earlier one stays; what lies before time 0 is cut.
-    The last batch holds what remains.
+    The last batch holds what remains. `tally` counts the samples that are placed, and those that are not.
     """
+    tally = tally if tally is not None else Tally()
     size = max(1, round(batch_s * sample_rate))
     samples, valid = np.zeros(size, np.float32), np.zeros(size, np.bool_)
     first = filled = 0
     for block in blocks:
         start = round(block.start_s * sample_rate)
         pending = block.samples[max(0, first + filled - start) :]
+        tally.placed += len(pending)
+        tally.drop(lost := len(block.samples) - len(pending), lost / sample_rate)
         hole = max(0, start - first - filled) if len(pending) else 0
         while hole or len(pending):
             take = min(size - filled, hole if hole else len(pending))
@@ -150,22 +184,30 @@ class VideoMeter:
         self._backend = backend
         self._spans: list[Interval] = []
         self._last: Shown | None = None
+        self.units = 0
 
-    def add(self, frame: Shown) -> None:
-        """Count `frame`. After the first damage, a hole of half a frame is a gap: something was lost there."""
+    def add(self, frame: Shown, held_s: float = HOLD_S) -> None:
+        """Count `frame`; a picture stays until the next one over holes of `held_s`.
+
+        After the first damage, a hole of half a frame is a gap: something was lost there.
+        """
+        self.units += 1
         last = self._last
+        if last is not None and frame.pts_s <= last.pts_s:
+            return
         if last is not None:
-            end_s = shown_until_s(last, frame.pts_s)
+            end_s = shown_until_s(last, frame.pts_s, held_s)
             if self._backend.errors and end_s - last.pts_s > 1.5 * last.duration_s > 0:
                 end_s = last.pts_s + last.duration_s
             _extend(self._spans, last.pts_s, end_s, TIE_S)
         self._last = frame
 
-    def coverage(self, info: MediaInfo) -> StreamCoverage:
-        """Seconds decoded against those that the file announces."""
+    def coverage(self, info: MediaInfo, tally: Tally | None = None) -> StreamCoverage:
+        """Seconds decoded against those that the file announces, and what became of the pictures."""
         if self._last is not None:
             _extend(self._spans, self._last.pts_s, self._last.pts_s + self._last.duration_s, TIE_S)
-        return _coverage(self._spans, info.video, info.duration_s, self._backend.errors)
+        found = _coverage(self._spans, info.video, info.duration_s, self._backend.errors)
+        return _accounted(found, self.units, tally)
 
 
 class AudioMeter:
@@ -174,18 +216,31 @@ class AudioMeter:
     def __init__(self, backend: Backend, sample_rate: int) -> None:
         self._backend, self._rate = backend, sample_rate
         self._spans: list[Interval] = []
+        self.units = 0
 
-    def add(self, block: AudioBlock) -> None:
-        """Count `block`; blocks of zero length count nothing."""
-        _extend(self._spans, block.start_s, block.start_s + len(block.samples) / self._rate, 2 / self._rate)
+    def add(self, block: AudioBlock, joined: bool = False) -> None:
+        """Count `block`; blocks of zero length count nothing.
 
-    def coverage(self, info: MediaInfo) -> StreamCoverage:
-        """Seconds decoded against those that the file announces.
+        In a track of `joined` recordings holes up to `SLACK_S` are none: its sound need not end with its picture.
+        """
+        self.units += len(block.samples)
+        slack_s = SLACK_S if joined else 2 / self._rate
+        _extend(self._spans, block.start_s, block.start_s + len(block.samples) / self._rate, slack_s)
+
+    def coverage(self, info: MediaInfo, tally: Tally | None = None) -> StreamCoverage:
+        """Seconds decoded against those that the file announces, and what became of the samples.
 
         Without a duration of its own, audio beside video is not held against the container's: it may be shorter.
         """
         container_s = info.duration_s if info.video is None else None
-        return _coverage(self._spans, info.audio, container_s, self._backend.errors)
+        found = _coverage(self._spans, info.audio, container_s, self._backend.errors)
+        return _accounted(found, self.units, tally)
+
+
+def _accounted(found: StreamCoverage, units: int, tally: Tally | None) -> StreamCoverage:
+    if tally is None:
+        return replace(found, units=units)
+    return replace(found, units=units, placed=tally.placed, dropped=tally.dropped, dropped_s=tally.dropped_s)
 
 
 def _extend(spans: list[Interval], start_s: float, end_s: float, slack_s: float) -> None:

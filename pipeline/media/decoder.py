@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import astuple
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeVar
 
 from configs.schema import DecodeConfig
-from data.media import MediaInfo, StreamCoverage
+from data.media import MediaInfo, StreamCoverage, TrackChoice
 from pipeline.media.base import AudioBatch, VideoBatch
 from pipeline.media.crew import Crew, Job
 from pipeline.media.messages import Covered, info_to_json
@@ -45,13 +46,21 @@ class DecodePool:
         self._crew = Crew(children, config.stall_timeout_s)
         weakref.finalize(self, self._crew.abandon)
 
-    def submit(self, path: Path, wanted: Collection[Track], limit_s: float | None = None) -> ClipStream:
-        """Queue the clip at `path`, of which the tracks `wanted` are decoded; returns at once.
+    def submit(
+        self,
+        path: Path,
+        wanted: Collection[Track],
+        limit_s: float | None = None,
+        choice: TrackChoice | None = None,
+    ) -> ClipStream:
+        """Queue the clip at `path`, of which `wanted` is decoded, of the tracks of `choice`; returns at once.
 
         A clip on which its process has worked for `limit_s` seconds without finishing is an InputError; time during
         which the process waits because its queue is full does not count.
         """
-        job = Job({**self._task, "path": str(path), "wanted": sorted(wanted)}, path, limit_s)
+        tracks = astuple(choice) if choice is not None else (None, None)
+        task = {**self._task, "path": str(path), "wanted": sorted(wanted), "tracks": tracks}
+        job = Job(task, path, limit_s)
         self._crew.submit(job)
         return ClipStream(self, job)
 

@@ -25,6 +25,7 @@ class DecordBackend:
 
     def __init__(self, threads: int = 2) -> None:
         self.errors = 0
+        self.notes: tuple[str, ...] = ()
         self._threads = threads
         if importlib.util.find_spec("decord") is None:
             fix = "pip install decord==0.6.0 (Linux and Windows on x86-64 only), or set decode.backend=pyav"
@@ -34,6 +35,7 @@ class DecordBackend:
         """See `Backend.frames`; decord turns and scales."""
         if info.video is None:
             raise InputError("has no video track", info.path)
+        _refuse_choice(info, "video")
         width, height = upright_size(info.video, short_side)
         reader = _opened("VideoReader", info, num_threads=self._threads, width=width, height=height)
         times_s = reader.get_frame_timestamp(range(len(reader)))
@@ -50,11 +52,21 @@ class DecordBackend:
         """See `Backend.audio`; decord knows no timestamps of sound, so the track is taken to be whole."""
         if info.audio is None:
             raise InputError("has no audio track", info.path)
+        _refuse_choice(info, "audio")
         reader = _opened("AudioReader", info, sample_rate=sample_rate, mono=True)
         total, step = reader.shape[1], round(BLOCK_S * sample_rate)
         for first in range(0, total, step):
             samples = reader[first : min(first + step, total)].asnumpy()
             yield AudioBlock(first / sample_rate, np.ascontiguousarray(samples.reshape(-1), np.float32))
+
+
+def _refuse_choice(info: MediaInfo, kind: str) -> None:
+    if any(other.kind == kind and other.evidence for other in info.others):
+        raise InputError(
+            f"has several {kind} tracks, among which decord cannot choose",
+            info.path,
+            "set decode.backend=pyav",
+        )
 
 
 def _opened(reader: str, info: MediaInfo, **options: Any) -> Any:

@@ -9,6 +9,7 @@ from itertools import chain
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,13 +17,20 @@ from data.files import replacing
 
 SAMPLE_RATE = 16_000
 
-X264_ASSEMBLY = "asm=avx2"
-"""Keeps x264 from its AVX-512 code, whose macroblock tree is not repeatable: six encodes gave five results."""
+_AVX2 = 11  # OpenCV's number of it, which its Python binding does not name
+
+
+def x264_assembly() -> dict[str, str]:
+    """Options that keep x264 from its AVX-512 code; none on processors that have no AVX2, such as Arm's.
+
+    The macroblock tree of that code is not repeatable: six encodes gave five results.
+    """
+    return {"x264-params": "asm=avx2"} if cv2.checkHardwareSupport(_AVX2) else {}
 
 
 @dataclass(frozen=True)
 class Format:
-    """FFmpeg's names of the encoders and of the container, and what the picture's encoder is told beside its quality.
+    """FFmpeg's names of the encoders and the container, and the options of the video encoder besides its quality.
 
     `container` is also how the file's name ends; `quality` names the option that `crf` of `write_clip` goes to.
     """
@@ -30,7 +38,7 @@ class Format:
     video: str = "libx264"
     audio: str = "aac"
     container: str = "mp4"
-    options: tuple[tuple[str, str], ...] = (("preset", "veryfast"), ("x264-params", X264_ASSEMBLY))
+    options: tuple[tuple[str, str], ...] = (("preset", "veryfast"), *x264_assembly().items())
     quality: str = "crf"
 
     @property

@@ -60,6 +60,7 @@ class FFmpegBackend:
 
     def __init__(self, threads: int = 2) -> None:
         self.errors = 0
+        self.notes: tuple[str, ...] = ()
         self._threads = threads
         self._program = program()
 
@@ -69,7 +70,7 @@ class FFmpegBackend:
             raise InputError("has no video track", info.path)
         width, height = upright_size(info.video, short_side)
         stream = (
-            _source(info.path, self._threads)["V:0"]
+            _source(info.path, self._threads)[str(info.video.track)]
             .filter("scale", width, height, flags=SCALE_FLAGS)
             .filter("format", "rgb24")
             .filter("settb", "AVTB")
@@ -97,9 +98,11 @@ class FFmpegBackend:
         if info.audio is None:
             raise InputError("has no audio track", info.path)
         rate = info.audio.sample_rate
+        # Channels that cancel out are told apart before they are mixed, by `Run`.
+        layout, channels = ("stereo", 2) if info.audio.channels == 2 else ("mono", 1)
         stream = (
-            _source(info.path, self._threads)["a:0"]
-            .filter("aresample", rate, ochl="mono", osf="flt", rematrix_maxval=1.0)
+            _source(info.path, self._threads)[str(info.audio.track)]
+            .filter("aresample", rate, ochl=layout, osf="flt", rematrix_maxval=1.0)
             .filter("asettb", f"1/{rate}")
             .filter("ashowinfo")
         )
@@ -110,13 +113,13 @@ class FFmpegBackend:
             for line in process.lines():
                 count, pts = _SAMPLES.search(line), _LINE.search(line)
                 samples = np.frombuffer(
-                    process.read(4 * int(count[1] if count is not None else 0)), np.float32
+                    process.read(4 * channels * int(count[1] if count is not None else 0)), np.float32
                 )
                 known = pts is not None and pts["pts"] != "NOPTS"
                 start_s = int(pts["pts"]) / rate - info.origin_s if pts is not None and known else next_s
-                next_s = start_s + len(samples) / rate
+                next_s = start_s + len(samples) / channels / rate
                 self.errors = process.errors
-                frame = av.AudioFrame.from_ndarray(samples[None].copy(), "flt", "mono")
+                frame = av.AudioFrame.from_ndarray(samples[None].copy(), "flt", layout)
                 frame.sample_rate = rate
                 if run is None or not run.continues(start_s, frame):
                     if run is not None:

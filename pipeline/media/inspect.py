@@ -1,28 +1,57 @@
-"""Reading the tracks of a container; runs in the decoding process."""
+"""Reading the tracks of a container and their packets; runs in the decoding process."""
 
 from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from data.errors import InputError
-from data.media import AudioStream, MediaInfo, VideoStream
-from pipeline.media.base import CODECS, CONTAINERS
+from data.media import AudioStream, MediaInfo, OtherTrack, TrackChoice, VideoStream
+from data.text import timecode
+from pipeline.media.base import CONTAINERS
+from pipeline.media.choose import ANY, REENCODE, Chosen, candidates, choose, is_silent, pixel_aspect
+from pipeline.media.survey import Timeline, TrackSurvey, survey, timeline
+from pipeline.media.tail import Tail, announces_length, is_fragmented, tail_of
+from pipeline.media.transport import Announced, programs
 
 FIRST_PACKETS = 64
 
 MAX_FPS = 1000
 """Above it, what a container calls its frame rate is its time base, and the rate is unknown (0)."""
 
-REENCODE = "convert it with: ffmpeg -i INPUT -c:v libx264 -c:a aac OUTPUT.mp4"
+PRIMING_S = 0.1
+"""Sound may begin this long before time 0: codecs need to warm up, and what they give by then is cut."""
+
+LONGER_S = 0.5
+"""Packets that go on for more than this behind the announced end are believed rather than the container."""
+
+_PICTURES = {
+    b"\x89PNG": "a PNG picture",
+    b"\xff\xd8\xff": "a JPEG picture",
+    b"WEBP": "a WebP picture or animation, which FFmpeg cannot decode here",
+    b"#EXTM3U": "a playlist",
+    b"ffconcat": "a playlist",
+    b"%PDF": "a PDF document",
+    b"PK\x03\x04": "an archive",
+}
+"""What files are that people take for media, by their first bytes."""
 
 
-def inspect(path: Path, max_pixels: int, max_duration_s: float) -> MediaInfo:
-    """What the container announces, without SHA-256 and size (empty and 0); for the decoding process.
+def inspect(
+    path: Path,
+    max_pixels: int,
+    max_duration_s: float,
+    wanted: TrackChoice = ANY,
+    alive: Callable[[], None] = lambda: None,
+) -> MediaInfo:
+    """What the file announces and what its packets say, without SHA-256 and size (empty and 0).
 
-    Raises InputError as `probe` does.
+    `wanted` are the tracks to analyse, if not those of the rule (see `choose`); `alive` is called now and then.
+    Raises InputError as `probe` does, UsageError for a wanted track that is not there.
     """
     import av
 
@@ -38,64 +67,157 @@ def inspect(path: Path, max_pixels: int, max_duration_s: float) -> MediaInfo:
         name = container.format.name
         if not CONTAINERS & set(name.split(",")):
             raise InputError(f"the container '{name}' is not accepted", path, REENCODE)
-        _check_size(container, max_pixels, path)
-        discontinuous = bool(container.format.flags & av.format.Flags.ts_discont.value)
-        start = container.start_time
-        origin_s = start / av.time_base if discontinuous and start is not None else 0.0
-        video, audio = _video(container, origin_s, path), _audio(container, origin_s, path)
-        duration_s = container.duration / av.time_base if container.duration is not None else None
-    if video is None and audio is None:
-        raise InputError(
-            "has neither a video nor an audio track", path, "choose a file with pictures or sound"
+        fragments = is_fragmented(path, name)
+        surveys, last_byte = survey(container, alive, av.error.FFmpegError, fragments)
+        announced = programs(path) if name == "mpegts" else {}
+        chosen = choose(
+            candidates(container, surveys, announced, max_pixels),
+            wanted,
+            path,
+            lambda stream: is_silent(path, stream, alive),
         )
-    longest_s = max((t.duration_s or 0.0 for t in (video, audio) if t is not None), default=0.0)
-    if max(longest_s, duration_s or 0.0) > max_duration_s:
-        what = (
-            f"lasts {max(longest_s, duration_s or 0.0):.0f} s, more than the {max_duration_s:.0f} s allowed"
-        )
+        facts = _facts(container, chosen, surveys, tail_of(path, name, last_byte), path)
+        if announced:
+            facts = replace(facts, others=(*facts.others, *_unseen(container, announced)))
+    longest_s = max(t.duration_s or 0.0 for t in (facts.video, facts.audio) if t is not None)
+    longest_s = max(longest_s, facts.duration_s or 0.0)
+    if longest_s > max_duration_s:
+        what = f"lasts {longest_s:.0f} s, more than the {max_duration_s:.0f} s allowed"
         raise InputError(what, path, "cut it or raise decode.max_duration_s")
-    return MediaInfo(path, "", 0, name, origin_s, duration_s, video, audio)
+    return facts
 
 
-def _video(container: Any, origin_s: float, path: Path) -> VideoStream | None:
-    from pipeline.media.pyav import is_picture_track
+def _facts(
+    container: Any, chosen: Chosen, surveys: Mapping[int, TrackSurvey], tail: Tail, path: Path
+) -> MediaInfo:
+    import av
 
-    stream = next((s for s in container.streams if s.type == "video" and is_picture_track(s)), None)
-    if stream is None:
-        return None
-    codec = _checked_codec(stream, "video", path)
-    context = stream.codec_context
-    start_s, duration_s = _times(stream, origin_s)
-    rate = stream.average_rate or stream.guessed_rate
-    return VideoStream(
-        codec=codec,
-        width=context.width,
-        height=context.height,
-        rotation=_rotation(container, stream),
-        pixel_format=context.pix_fmt or "unknown",
-        average_fps=float(rate) if rate and rate <= MAX_FPS else 0.0,
-        start_s=start_s,
-        duration_s=duration_s,
-    )
+    name = container.format.name
+    streams = [stream for stream in (chosen.video, chosen.audio) if stream is not None]
+    surveyed = [surveys[stream.index] for stream in streams]
+    line = timeline(surveyed)
+    splices = {stream.index: found for stream, found in zip(streams, line.splices, strict=True)}
+    starts = [_start_s(stream, surveys[stream.index]) for stream in streams]
+    origin_s = min((start for start in starts if start is not None), default=0.0)
+    if -PRIMING_S <= origin_s < 0:
+        origin_s = 0.0
+    told = announces_length(path, name)
+    measured_s = max(0.0, line.end_s - origin_s) if any(s.parts for s in surveyed) else None
+    duration_s = container.duration / av.time_base if container.duration is not None and told else None
+    if duration_s is not None and "matroska" in name and duration_s > origin_s > 0:
+        duration_s -= origin_s  # Matroska's is the time at which it ends
+    if measured_s is not None and (duration_s is None or measured_s > duration_s + LONGER_S):
+        duration_s = measured_s  # of joined recordings the container knows the first alone
+    notes, whole = _notes(line, origin_s, tail)
+
+    def times(stream: Any) -> tuple[float, float | None]:
+        start_s = _start_s(stream, surveys[stream.index])
+        start_s = start_s - origin_s if start_s is not None else 0.0
+        if told or not surveys[stream.index].parts:
+            return start_s, _announced_s(stream, start_s + origin_s)
+        # The container says no length, and FFmpeg's is a guess: it lasts as long as its packets.
+        ends = [part.end_s for part in surveys[stream.index].parts]
+        shifts = {splice.first: splice.shift_s for splice in splices[stream.index]}
+        parts = surveys[stream.index].parts
+        end_s = max(end + shifts.get(part.first, 0.0) for end, part in zip(ends, parts, strict=True))
+        return start_s, max(0.0, end_s - origin_s - start_s)
+
+    video = audio = None
+    if chosen.video is not None:
+        stream, context = chosen.video, chosen.video.codec_context
+        rate = stream.average_rate or stream.guessed_rate
+        start_s, length_s = times(stream)
+        video = VideoStream(
+            codec=str(context.codec.canonical_name),
+            width=context.width,
+            height=context.height,
+            rotation=_rotation(path, stream.index),
+            pixel_format=context.pix_fmt or "unknown",
+            average_fps=float(rate) if rate and rate <= MAX_FPS else 0.0,
+            start_s=start_s,
+            duration_s=length_s,
+            track=stream.index,
+            pixel_aspect=pixel_aspect(stream),
+            splices=splices[stream.index],
+        )
+    if chosen.audio is not None:
+        stream, context = chosen.audio, chosen.audio.codec_context
+        start_s, length_s = times(stream)
+        audio = AudioStream(
+            codec=str(context.codec.canonical_name),
+            sample_rate=context.sample_rate,
+            channels=context.channels,
+            start_s=start_s,
+            duration_s=length_s,
+            track=stream.index,
+            splices=splices[stream.index],
+        )
+    return MediaInfo(path, "", 0, name, origin_s, duration_s, video, audio, chosen.others, notes, whole)
 
 
-def _check_size(container: Any, max_pixels: int, path: Path) -> None:
-    for stream in container.streams:
-        context = stream.codec_context if stream.type == "video" else None
-        if context is not None and context.width * context.height > max_pixels:
-            what = f"has pictures of {context.width} x {context.height} pixels; {max_pixels} are allowed"
-            raise InputError(what, path, "scale it down or raise decode.max_pixels")
+def _start_s(stream: Any, found: TrackSurvey) -> float | None:
+    """When the first part of a track starts in seconds, before the origin is taken off; None where nothing says."""
+    if stream.start_time is not None:
+        return float(stream.start_time * stream.time_base)
+    return found.start_s
 
 
-def _rotation(container: Any, stream: Any) -> int:
+def _notes(line: Timeline, origin_s: float, tail: Tail) -> tuple[tuple[str, ...], bool]:
+    notes = []
+    whole = True
+    again = [timecode(at_s - origin_s) for at_s, back in line.joints if back]
+    ahead = [timecode(at_s - origin_s) for at_s, back in line.joints if not back]
+    if again:
+        more = f" and {len(again) - 3} times more" if len(again) > 3 else ""
+        at = ", ".join(again[:3])
+        notes.append(
+            f"time stamps start again at {at}{more}: recordings were joined; shown one after the other"
+        )
+    if ahead:
+        more = f" and {len(ahead) - 3} times more" if len(ahead) > 3 else ""
+        at = ", ".join(ahead[:3])
+        notes.append(
+            f"the clock jumps ahead at {at}{more}: the hole was closed; something may be missing there"
+        )
+        whole = False
+    if tail.unread_bytes:
+        notes.append(
+            f"behind what players show, the file goes on for {tail.unread_bytes:,} bytes that look like media "
+            f"({tail.like}): not analysed"
+        )
+        whole = False
+    if tail.cut_bytes:
+        notes.append(f"the file is cut off: {tail.cut_bytes:,} bytes of its last part are missing")
+        whole = False
+    return tuple(notes), whole
+
+
+def _unseen(container: Any, announced: Mapping[int, Announced]) -> list[OtherTrack]:
+    """Tracks that a transport stream announces where FFmpeg no longer looks for new ones."""
+    seen = {stream.id for stream in container.streams}
+    several = len({of.program for of in announced.values()}) > 1
+    return [
+        OtherTrack(pid, of.kind, "unknown", "it begins late in the file", of.program if several else None)
+        for pid, of in announced.items()
+        if of.kind and pid not in seen
+    ]
+
+
+def _rotation(path: Path, track: int) -> int:
     """Degrees clockwise that bring the first picture upright; 0 when none of the first packets gives a picture."""
     import av
 
-    stream.codec_context.thread_count = 1  # by default, one for each core is started for a single picture
+    from pipeline.media.pyav import open_container
+
     try:
-        for packet in itertools.islice(container.demux(stream), FIRST_PACKETS):
-            for frame in packet.decode():
-                return int(-round(frame.rotation)) % 360
+        with open_container(path) as container:
+            stream: Any = container.streams[track]
+            stream.codec_context.thread_count = (
+                1  # by default, one for each core is started for a single picture
+            )
+            for packet in itertools.islice(container.demux(stream), FIRST_PACKETS):
+                for frame in packet.decode():
+                    return int(-round(frame.rotation)) % 360
     except MemoryError:
         raise
     except av.error.FFmpegError:
@@ -103,31 +225,10 @@ def _rotation(container: Any, stream: Any) -> int:
     return 0
 
 
-def _audio(container: Any, origin_s: float, path: Path) -> AudioStream | None:
-    stream = next((s for s in container.streams if s.type == "audio"), None)
-    if stream is None:
-        return None
-    codec = _checked_codec(stream, "audio", path)
-    start_s, duration_s = _times(stream, origin_s)
-    return AudioStream(
-        codec, stream.codec_context.sample_rate, stream.codec_context.channels, start_s, duration_s
-    )
-
-
-def _checked_codec(stream: Any, kind: str, path: Path) -> str:
-    context = stream.codec_context
-    name = context.codec.canonical_name if context is not None else "unknown"
-    if name not in CODECS:
-        raise InputError(f"the {kind} codec '{name}' is not accepted", path, REENCODE)
-    return str(name)
-
-
-def _times(stream: Any, origin_s: float) -> tuple[float, float | None]:
-    base = float(stream.time_base)
-    start_s = stream.start_time * base - origin_s if stream.start_time is not None else 0.0
+def _announced_s(stream: Any, start_s: float) -> float | None:
     if stream.duration is not None:
-        return start_s, stream.duration * base
-    return start_s, _tagged_duration_s(stream.metadata, start_s + origin_s)
+        return float(stream.duration * stream.time_base)
+    return _tagged_duration_s(stream.metadata, start_s)
 
 
 def _tagged_duration_s(tags: dict[str, str], start_s: float) -> float | None:
@@ -147,27 +248,19 @@ def _tagged_duration_s(tags: dict[str, str], start_s: float) -> float | None:
 
 def _not_opened(path: Path, reason: str) -> InputError:
     with open(path, "rb") as file:
-        head = file.read(12)
+        head = file.read(16)
     if head[4:8] in (b"ftyp", b"mdat", b"wide", b"free") and not _has_box(path, b"moov"):
         what = "is a truncated MP4: its index (moov) is missing, because the recording or copy was cut off"
         return InputError(what, path, "copy it again, or rebuild the index with: untrunc GOOD.mp4 BROKEN.mp4")
-    return InputError(f"is not a media file that can be analysed ({reason})", path, REENCODE)
+    kind = next(
+        (what for mark, what in _PICTURES.items() if head.startswith(mark) or head[8:12] == mark), reason
+    )
+    return InputError(f"is not a media file that can be analysed ({kind})", path, REENCODE)
 
 
 def _has_box(path: Path, name: bytes) -> bool:
     """Whether the MP4 file at `path` has a top-level box of that name, whole or cut."""
-    end = os.path.getsize(path)
+    from pipeline.media.mp4 import top_boxes
+
     with open(path, "rb") as file:
-        position = 0
-        while position + 8 <= end:
-            file.seek(position)
-            head = file.read(16)
-            if head[4:8] == name:
-                return True
-            size = int.from_bytes(head[:4], "big")
-            if size == 1:
-                size = int.from_bytes(head[8:16], "big")
-            if size < 8:
-                return False
-            position += size
-    return False
+        return any(found == name for found, _, _ in top_boxes(file, os.path.getsize(path)))

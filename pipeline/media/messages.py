@@ -8,14 +8,14 @@ from __future__ import annotations
 import json
 import struct
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from data.errors import ForensicError, InputError, MemoryLimitError, UsageError
-from data.media import AudioStream, MediaInfo, StreamCoverage, VideoStream
+from data.media import AudioStream, MediaInfo, OtherTrack, Splice, StreamCoverage, VideoStream
 from data.timeline import Interval
 from pipeline.media.base import AudioBatch, VideoBatch
 
@@ -52,8 +52,7 @@ Message = MediaInfo | VideoBatch | AudioBatch | Covered | Done | ForensicError
 
 def info_to_json(info: MediaInfo) -> dict[str, Any]:
     """`info` as plain values."""
-    tracks = {"video": info.video and vars(info.video), "audio": info.audio and vars(info.audio)}
-    return {**vars(info), **tracks, "path": str(info.path)}
+    return {**asdict(info), "path": str(info.path)}
 
 
 def info_from_json(values: dict[str, Any]) -> MediaInfo:
@@ -63,10 +62,16 @@ def info_from_json(values: dict[str, Any]) -> MediaInfo:
         **{
             **values,
             "path": Path(values["path"]),
-            "video": VideoStream(**video) if video is not None else None,
-            "audio": AudioStream(**audio) if audio is not None else None,
+            "video": VideoStream(**_track(video)) if video is not None else None,
+            "audio": AudioStream(**_track(audio)) if audio is not None else None,
+            "others": tuple(OtherTrack(**other) for other in values["others"]),
+            "notes": tuple(values["notes"]),
         }
     )
+
+
+def _track(values: dict[str, Any]) -> dict[str, Any]:
+    return {**values, "splices": tuple(Splice(**splice) for splice in values["splices"])}
 
 
 class Writer:
@@ -130,7 +135,8 @@ def parse(kind: bytes, text: bytes, data: memoryview, path: Path) -> Message | N
     if kind == b"C":
         told = values["coverage"]
         gaps = tuple(Interval(start_s, end_s) for start_s, end_s in told["gaps"])
-        return Covered(str(values["track"]), StreamCoverage(**{**told, "gaps": gaps}))
+        notes = tuple(map(str, told["notes"]))
+        return Covered(str(values["track"]), StreamCoverage(**{**told, "gaps": gaps, "notes": notes}))
     if kind == b"Z":
         return Done(int(values["resident_mb"]))
     if kind == b"E":

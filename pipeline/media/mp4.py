@@ -43,25 +43,23 @@ def look_into(path: Path) -> Mp4Facts:
 
 def _facts(file: BinaryIO, end: int, path: Path) -> Mp4Facts:
     index: bytes | None = None
-    for number, (name, start, stop) in enumerate(_boxes_of(file, end)):
+    for number, (name, start, stop) in enumerate(top_boxes(file, end)):
         if number == 0 and name not in _FIRST:
-            raise InputError("is no MP4 file, whatever its name says", path, _AGAIN)
+            raise InputError("is not an MP4 file, despite its name", path, _AGAIN)
         if stop > end:
-            what = (
-                f"is cut off: its part {name.decode('latin-1')} ends {stop - end} bytes behind the file's end"
-            )
+            what = f"is cut off: its part {name.decode('latin-1')} ends {stop - end} bytes past the end of the file"
             raise InputError(what, path, _AGAIN)
         if name == b"moov":
             file.seek(start)
             index = file.read(min(stop - start, _MAX_INDEX))
     if index is None:
-        raise InputError("has no index (moov): it is cut off, or no MP4 file", path, _AGAIN)
+        raise InputError("has no index (moov): it is cut off, or not an MP4 file", path, _AGAIN)
     return Mp4Facts(_duration_s(index), _frames(index))
 
 
-def _boxes_of(file: BinaryIO, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Name, start of the content and end of each top-level box; ends with a box that
-    reaches to the end of the file (size 0), or where nothing like a box follows."""
+def top_boxes(file: BinaryIO, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Name, start of the content and end of each top-level box, one of size 0 reaching to the `end` of the file; ends
+    where nothing like a box follows. The end of a box lies behind `end` where the file is cut off."""
     at = 0
     while at + 8 <= end:
         file.seek(at)
@@ -69,6 +67,8 @@ def _boxes_of(file: BinaryIO, end: int) -> Iterator[tuple[bytes, int, int]]:
         size, content = int.from_bytes(head[:4], "big"), at + 8
         if size == 1 and len(head) == 16:
             size, content = int.from_bytes(head[8:], "big"), at + 16
+        if size == 0 and any(head[4:8]):
+            size = end - at
         if size < content - at:
             return
         yield head[4:8], content, at + size

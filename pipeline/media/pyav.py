@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import InputError
-from data.media import AudioBlock, MediaInfo
-from pipeline.media.base import CONTAINERS, Shown, scaled_size
+from data.media import AudioBlock, AudioStream, MediaInfo, Splice, VideoStream
+from pipeline.media.base import CONTAINERS, Shown, display_size, scaled_size
+from pipeline.media.mix import Mix
+from pipeline.media.survey import READ_FAILURES, shifts
 
 SCALE_FLAGS = "bilinear+accurate_rnd+bitexact"
 """Flags of FFmpeg's scaler; bit-exact, so that a feature does not depend on the CPU's vector instructions."""
-READ_FAILURES = 64
-"""Failed reads in a row after which the rest of a file counts as lost."""
 JUMP_S = 0.010
 """Audio timestamps may stray this far from the sample count; half of the shortest common codec frame."""
 
@@ -42,13 +42,9 @@ def is_picture_track(stream: Any) -> bool:
     return stream.type == "video" and not stream.disposition & still
 
 
-def first_track(container: av.container.InputContainer, kind: str, threads: int) -> Any:
-    """The stream that is analysed: the first of `kind` ("video" or "audio") with a decoder, on `threads` threads."""
-    stream: Any = next(
-        s
-        for s in container.streams
-        if s.type == kind and s.codec_context is not None and (kind != "video" or is_picture_track(s))
-    )
+def track_of(container: av.container.InputContainer, track: VideoStream | AudioStream, threads: int) -> Any:
+    """The stream of `container` that is analysed, on `threads` threads."""
+    stream: Any = container.streams[track.track]
     stream.thread_type = "AUTO"
     stream.codec_context.thread_count = threads
     return stream
@@ -97,6 +93,7 @@ class PyAVBackend:
 
     def __init__(self, threads: int = 2) -> None:
         self.errors = 0
+        self.notes: tuple[str, ...] = ()
         self._threads = threads
 
     def frames(self, info: MediaInfo, short_side: int | None) -> Iterator[Shown]:
@@ -107,10 +104,12 @@ class PyAVBackend:
         scaler = Scaler(self._threads)
         size: tuple[int, int] | None = None
         next_s = info.video.start_s
-        for frame in self._track(info, "video"):
+        for frame in self._track(info, info.video):
             turn = orientation(frame)
             if size is None:
-                width, height = scaled_size(frame.width, frame.height, short_side)
+                width, height = scaled_size(
+                    *display_size(frame.width, frame.height, info.video.pixel_aspect), short_side
+                )
                 size = (height, width) if turn[0] else (width, height)
             width, height = (size[1], size[0]) if turn[0] else size
             duration_s = float(frame.duration * frame.time_base) if frame.duration else nominal_s
@@ -123,8 +122,8 @@ class PyAVBackend:
         if info.audio is None:
             raise InputError("has no audio track", info.path)
         run: Run | None = None
-        next_s = info.audio.start_s
-        for frame in self._track(info, "audio"):
+        next_s, lost_s = info.audio.start_s, 0.0
+        for frame in self._track(info, info.audio):
             start_s = (
                 _seconds(frame.pts, frame.time_base) - info.origin_s if frame.pts is not None else next_s
             )
@@ -132,22 +131,33 @@ class PyAVBackend:
             if run is None or not run.continues(start_s, frame):
                 if run is not None:
                     yield from run.push(None)
+                    lost_s += run.lost_s
                 run = Run(start_s, frame, sample_rate)
             yield from run.push(frame)
         if run is not None:
             yield from run.push(None)
+            lost_s += run.lost_s
+        if lost_s:
+            self.notes = (
+                f"its channels cancel out, or drown the loudest, for {lost_s:.1f} s: that one was heard alone",
+            )
 
-    def _track(self, info: MediaInfo, kind: str) -> Iterator[Any]:
+    def _track(self, info: MediaInfo, track: VideoStream | AudioStream) -> Iterator[Any]:
         try:
             container = open_container(info.path)
         except av.error.FFmpegError as error:
             raise InputError(f"cannot be opened: {error.strerror}", info.path, "check the file") from error
         with container:
-            yield from self.decoded(container, first_track(container, kind, self._threads))
+            yield from self.decoded(container, track_of(container, track, self._threads), track.splices)
 
-    def decoded(self, container: av.container.InputContainer, stream: Any) -> Iterator[Any]:
-        """Undamaged frames of `stream` from where the container stands; the others are counted."""
-        for packet in self._packets(container, stream):
+    def decoded(
+        self, container: av.container.InputContainer, stream: Any, splices: Sequence[Splice] = ()
+    ) -> Iterator[Any]:
+        """Undamaged frames of `stream` from where the container stands; the others are counted.
+
+        `splices` count the packets from the start of the file, so with them the container must stand there.
+        """
+        for packet in shifts(self._packets(container, stream), splices):
             try:
                 decoded = packet.decode()
             except MemoryError:
@@ -225,7 +235,8 @@ class Run:
     """One unbroken stretch of audio on its way through the resampler.
 
     Output is placed by counting samples from the start of the stretch: the resampler's delay then never shifts
-    anything, because what it holds back comes out on `push(None)`.
+    anything, because what it holds back comes out on `push(None)`. `lost_s` are the seconds in which the mean of the
+    channels was not taken, see `Mix`.
     """
 
     def __init__(self, start_s: float, frame: Any, sample_rate: int) -> None:
@@ -234,6 +245,13 @@ class Run:
         self._source = (frame.sample_rate, frame.format.name, frame.layout.name)
         # Without rematrix_maxval, FFmpeg mixes float stereo to mono 3 dB louder than integer stereo.
         self._resampler = av.AudioResampler("flt", "mono", sample_rate, options={"rematrix_maxval": "1.0"})
+        self._count = int(frame.layout.nb_channels)
+        self._mix = Mix(sample_rate) if self._count > 1 else None
+        self._each = av.AudioResampler("fltp", frame.layout, sample_rate)
+
+    @property
+    def lost_s(self) -> float:
+        return self._mix.lost_s if self._mix is not None else 0.0
 
     def continues(self, start_s: float, frame: Any) -> bool:
         """Whether `frame` follows without a hole, an overlap or a change of format."""
@@ -245,10 +263,22 @@ class Run:
         if frame is not None:
             self._pushed += frame.samples
             frame.pts = None
-        for piece in self._resampler.resample(frame):
-            samples = np.ascontiguousarray(piece.to_ndarray().reshape(-1), dtype=np.float32)
-            yield AudioBlock(self._start_s + self._emitted / self._rate, samples)
-            self._emitted += len(samples)
+        mono = [piece.to_ndarray().reshape(-1) for piece in self._resampler.resample(frame)]
+        if self._mix is not None:
+            each = [piece.to_ndarray() for piece in self._each.resample(frame)]
+            none = np.zeros((self._count, 0), np.float32)
+            mono = [
+                self._mix.push(
+                    np.concatenate([*mono, np.zeros(0, np.float32)]),
+                    np.concatenate([*each, none], axis=1),
+                    last=frame is None,
+                )
+            ]
+        for piece in mono:
+            samples = np.ascontiguousarray(piece, dtype=np.float32)
+            if len(samples):
+                yield AudioBlock(self._start_s + self._emitted / self._rate, samples)
+                self._emitted += len(samples)
 
 
 def _seconds(ticks: int, time_base: Any) -> float:

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from data.errors import InputError
 from data.media import Frame, MediaInfo
+from pipeline.media.base import display_size, hold_s
 from pipeline.media.clock import TIE_S, shown_until_s
-from pipeline.media.pyav import PyAVBackend, Scaler, first_track, open_container, orientation, upright
+from pipeline.media.pyav import PyAVBackend, Scaler, open_container, orientation, track_of, upright
 
 BACK_S = (0.0, 2.0, 20.0, math.inf)
 """How far before a wanted time the clip is entered, one after the other: some indexes lead behind the time asked."""
@@ -41,7 +42,7 @@ class Stills:
     def __init__(self, info: MediaInfo, box: tuple[int, int], alive: Callable[[], None]) -> None:
         if info.video is None:
             raise InputError("has no video track", info.path)
-        self._info, self._box, self._alive = info, box, alive
+        self._info, self._video, self._box, self._alive = info, info.video, box, alive
         self._nominal_s = 1 / info.video.average_fps if info.video.average_fps > 0 else 0.0
         self._backend, self._scaler = PyAVBackend(), Scaler()
         self._container: av.container.InputContainer | None = None
@@ -70,11 +71,13 @@ class Stills:
             return None
         until_s = shown.when.pts_s + shown.when.duration_s
         if self._next is not None:
-            until_s = shown_until_s(shown.when, self._next.when.pts_s)
+            held_s = hold_s(self._info.container, self.errors)
+            until_s = shown_until_s(shown.when, self._next.when.pts_s, held_s)
         return self._upright(shown.picture) if time_s < until_s else None
 
     def _enter(self, time_s: float) -> None:
-        for back_s in BACK_S:
+        # Where time stamps start again, a time leads to several places of the file.
+        for back_s in BACK_S if not self._video.splices else BACK_S[-1:]:
             if math.isinf(back_s):
                 self._open()
             else:
@@ -93,7 +96,7 @@ class Stills:
             raise InputError(
                 f"cannot be opened: {error.strerror}", self._info.path, "check the file"
             ) from error
-        self._stream = first_track(self._container, "video", threads=2)
+        self._stream = track_of(self._container, self._video, threads=2)
         self._restart()
 
     def _seek(self, time_s: float) -> None:
@@ -116,8 +119,8 @@ class Stills:
 
     def _timed(self) -> Iterator[_Raw]:
         assert self._container is not None
-        next_s, last_s = self._info.video.start_s if self._info.video is not None else 0.0, -math.inf
-        for frame in self._backend.decoded(self._container, self._stream):
+        next_s, last_s = self._video.start_s, -math.inf
+        for frame in self._backend.decoded(self._container, self._stream, self._video.splices):
             self._alive()
             base = float(frame.time_base)
             duration_s = frame.duration * base if frame.duration else self._nominal_s
@@ -129,7 +132,8 @@ class Stills:
 
     def _upright(self, frame: av.VideoFrame) -> NDArray[np.uint8]:
         turn = orientation(frame)
-        width, height = (frame.height, frame.width) if turn[0] else (frame.width, frame.height)
+        stored = display_size(frame.width, frame.height, self._video.pixel_aspect)
+        width, height = stored[::-1] if turn[0] else stored
         scale = min(1.0, self._box[0] / width, self._box[1] / height)
         width, height = max(1, round(width * scale)), max(1, round(height * scale))
         stored = (height, width) if turn[0] else (width, height)

@@ -1,4 +1,4 @@
-"""The forged intervals in the forms of other tools: spreadsheets, players, Audacity and editing systems.
+"""The forged intervals in the formats of other tools: spreadsheets, players, Audacity and editing systems.
 
 All forms are built from the rows of `pipeline.report.rows`. Forms that count frames use 25 a second, the clock of the
 analysis; spans are rounded outward to whole frames, so that nothing that was found is cut off.

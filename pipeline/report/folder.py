@@ -60,7 +60,11 @@ def _note(report: Report) -> str:
     """Why the answer does not hold for all of the clip; empty where it does."""
     notes = [f"{NAMES[name]} not assessable" for name in report.doubts]
     if not notes:
-        return "" if report.complete else "partly decoded"
+        if report.complete:
+            return ""
+        decoded = all(track is None or track.fraction >= 1 for track in report.coverage.values())
+        passed_over = any(track.evidence for track in report.input.not_analysed)
+        return "not all tracks analysed" if decoded and passed_over else "partly decoded"
     # Without a score the reasons are what there is to say.
     return ", ".join(notes if report.probabilities is not None else map(printable, report.doubts.values()))
 

@@ -1,4 +1,4 @@
-"""The report as JSON: the only place where its numbers are rounded, and the way back.
+"""The report as JSON: writing, the only place where its numbers are rounded, and reading.
 
 One top-level key per line. Apart from the line `clock` two runs on the same input, weights and settings write the
 same bytes.
@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import NoneType, UnionType
@@ -126,7 +126,7 @@ def find_reports(source: Path) -> tuple[list[Path], Path]:
         # Names that begin with a dot are half-written files.
         shown = [file for file in files if not file.name.startswith(".")]
         if not shown:
-            raise InputError("holds no JSON file", source, "give a folder that `pipeline run` wrote")
+            raise InputError("contains no JSON file", source, "give a folder that `pipeline run` wrote")
         return shown, source
     if not source.exists():
         raise InputError("no such file or folder", source, "check the path")
@@ -148,11 +148,11 @@ def load(path: Path) -> Report | ErrorEntry:
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror})", path, "check the file") from error
     except UnicodeDecodeError:
-        raise InputError("not a report (no UTF-8 text)", path, _AGAIN) from None
+        raise InputError("not an RT-DeepLoc report (not UTF-8 text)", path, _AGAIN) from None
 
 
 def _document(text: str) -> dict[str, Any]:
-    what = "not a report (no JSON object with a schema of ours)"
+    what = "not an RT-DeepLoc report"
     try:
         document = json.loads(text)
     except _BAD:
@@ -166,7 +166,7 @@ def _document(text: str) -> dict[str, Any]:
 def _name(name: Any) -> str:
     """`name` if a file can have it, wherever it comes from; ValueError if not."""
     if type(name) is not str or name in ("", ".", "..") or not {"/", "\0"}.isdisjoint(name):
-        raise ValueError("input.name is no name of a file")
+        raise ValueError("input.name is not a file name")
     # Lone surrogates stand for bytes that are no UTF-8; others cannot be encoded, which is a ValueError too.
     if len(name.encode("utf-8", "surrogateescape")) > _NAME_BYTES:
         raise ValueError(f"input.name is longer than {_NAME_BYTES} bytes")
@@ -197,7 +197,9 @@ def _report(document: dict[str, Any]) -> Report:
         label = _fit(document["label"], _Label)
         shares = _fit(document["probabilities"], Mapping[_Class, float] | None)
         if (shares is None) != (label == ABSTAINED):
-            raise ValueError("an answer has probabilities, and only an answer")
+            raise ValueError(
+                "probabilities must be given exactly when there is a label other than not_assessable"
+            )
         if shares is not None and shares.keys() != set(get_args(_Class)):
             raise ValueError("probabilities are incomplete")
         _name(document["input"]["name"])
@@ -237,7 +239,9 @@ def _report(document: dict[str, Any]) -> Report:
             assessment=assessment,
         )
     except _BAD as error:
-        raise InputError(f"not a report ({str(error) or type(error).__name__})", fix=_AGAIN) from None
+        raise InputError(
+            f"not an RT-DeepLoc report ({str(error) or type(error).__name__})", fix=_AGAIN
+        ) from None
 
 
 def error_text(name: str, error: ForensicError) -> str:
@@ -281,10 +285,10 @@ def _read_curve(values: list[float | None] | None) -> NDArray[np.float32] | None
         return None
     # Not value by value: an hour has 90,000 steps.
     if not set(map(type, values)) <= {float, int, NoneType}:
-        raise ValueError("a curve holds what is no number")
+        raise ValueError("a curve contains a value that is not a number")
     curve = np.array([math.nan if value is None else value for value in values], dtype=np.float64)
     if np.any(np.abs(curve) > _LARGEST):
-        raise ValueError("a curve holds a number that is too large")
+        raise ValueError("a curve contains a number that is too large")
     return curve.astype(np.float32)
 
 
@@ -298,6 +302,11 @@ def _coverage(track: StreamCoverage | None) -> dict[str, Any] | None:
         "fraction": _score(written.fraction),
         "gaps": [[_time(gap.start_s), _time(gap.end_s)] for gap in track.gaps],
         "errors": track.errors,
+        "units": track.units,
+        "placed": track.placed,
+        "dropped": track.dropped,
+        "dropped_s": _time(track.dropped_s),
+        "notes": list(track.notes),
     }
 
 
@@ -309,6 +318,12 @@ def _read_coverage(track: dict[str, Any] | None) -> StreamCoverage | None:
         decoded_s=_fit(track["decoded_s"], float),
         gaps=_read_spans(track["gaps"]),
         errors=_fit(track["errors"], int),
+        # The first reports had no account.
+        units=_fit(track.get("units", 0), int),
+        placed=_fit(track.get("placed", 0), int),
+        dropped=_fit(track.get("dropped", 0), int),
+        dropped_s=_fit(track.get("dropped_s", 0.0), float),
+        notes=_fit(track.get("notes", []), tuple[str, ...]),
     )
 
 
@@ -336,7 +351,7 @@ def _read_spans(spans: list[list[float]]) -> tuple[Interval, ...]:
 
 
 def _fit(value: Any, kind: Any) -> Any:
-    """`value` of a JSON document as `kind`, a type as our dataclasses use them; ValueError if it is none."""
+    """`value` of a JSON document as `kind`, the type of a field; ValueError if it does not fit."""
     origin, parts = get_origin(kind), get_args(kind)
     if origin is Literal and value in parts:
         return value
@@ -349,9 +364,10 @@ def _fit(value: Any, kind: Any) -> Any:
     if isinstance(kind, type) and is_dataclass(kind) and isinstance(value, dict):
         # Fields of a later program are passed over, as the schema promises; none may be missing.
         hints = get_type_hints(kind)
-        if missing := hints.keys() - value.keys():
+        needed = {field.name for field in fields(kind) if field.default is MISSING}
+        if missing := needed - value.keys():
             raise ValueError(f"{kind.__name__} lacks {', '.join(sorted(missing))}")
-        return kind(**{name: _fit(value[name], part) for name, part in hints.items()})
+        return kind(**{name: _fit(value[name], part) for name, part in hints.items() if name in value})
     if kind is float and type(value) in (int, float) and abs(value) <= _LARGEST:
         return float(value)
     if kind in (str, int, bool) and type(value) is kind:

@@ -1,4 +1,4 @@
-"""The analysed file, found again near its report, and what an earlier page still holds of it."""
+"""Finding the analysed file near its report, and reusing pictures of an earlier page."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class EarlierPage:
 
 
 def earlier_page(path: Path, report: Report) -> EarlierPage | None:
-    """What the page at `path` holds; None where there is none that was made of this very `report`."""
+    """The page at `path`; None where there is none, or it was made from another report."""
     try:
         page = path.read_text(encoding="utf-8")
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""The report on one clip: what was found, what was looked at, and with what."""
+"""The report on one clip: findings, coverage and provenance."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import PurePath
 import numpy as np
 from numpy.typing import NDArray
 
-from data.media import Assessment, AudioStream, MediaInfo, StreamCoverage, VideoStream
+from data.media import Assessment, AudioStream, MediaInfo, OtherTrack, StreamCoverage, VideoStream
 from data.timeline import TimeGrid
 from pipeline.localization.scores import ForgedInterval
 
@@ -26,7 +26,10 @@ NOTE = "An indication, not proof."
 
 @dataclass(frozen=True)
 class InputFacts:
-    """The analysed file, without the folder it lay in; times in seconds, streams as they were probed."""
+    """The analysed file, without the folder it lay in; times in seconds, streams as they were probed.
+
+    `not_analysed` are its other picture and sound tracks.
+    """
 
     name: str
     sha256: str
@@ -36,6 +39,12 @@ class InputFacts:
     duration_s: float | None
     video: VideoStream | None
     audio: AudioStream | None
+    not_analysed: tuple[OtherTrack, ...] = ()
+
+    def has_other(self, modality: str) -> bool:
+        """Whether there is a track of "visual" or "audio" that was not analysed and may hold something."""
+        kind = "audio" if modality == "audio" else "video"
+        return any(track.kind == kind and track.evidence for track in self.not_analysed)
 
     @classmethod
     def of(cls, info: MediaInfo) -> InputFacts:
@@ -49,6 +58,7 @@ class InputFacts:
             duration_s=info.duration_s,
             video=info.video,
             audio=info.audio,
+            not_analysed=info.others,
         )
 
 
@@ -123,7 +133,7 @@ class RunClock:
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """Everything known of one clip.
+    """All results for one clip.
 
     `label` is the most probable of `probabilities` (real, visual, audio, both); where nothing could be judged it is
     `ABSTAINED`, and there are no probabilities and no intervals. `route` is the one asked for and
@@ -153,7 +163,7 @@ class Report:
 
     @property
     def doubts(self) -> Mapping[str, str]:
-        """Why a track is not assessable, by track; empty where all that is there was judged."""
+        """Why tracks are not assessable, by track; empty where all present tracks were assessed."""
         return {
             name: found.reason
             for name, found in self.assessment.items()

@@ -1,4 +1,4 @@
-"""Where reports go: a folder that mirrors the input's layout, a JSON file, or standard output."""
+"""Output of reports: a folder that mirrors the input's layout, a JSON file, or standard output."""
 
 from __future__ import annotations
 

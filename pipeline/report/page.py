@@ -107,10 +107,10 @@ def finding(report: Report) -> str:
     if report.label == ABSTAINED:
         return f"{verdict}."
     if report.label == "real":
-        return f"{verdict} in the clip as a whole; {spans} shown as asked." if n else f"{verdict}."
+        return f"{verdict} in the clip as a whole; {spans} shown as requested." if n else f"{verdict}."
     if report.doubts:
-        return f"{verdict}. {spans} found." if n else f"{verdict}. No single span stands out."
-    return f"{verdict} in {spans}." if n else f"{verdict}; no single span stands out."
+        return f"{verdict}. {spans} found." if n else f"{verdict}. No interval reached the threshold."
+    return f"{verdict} in {spans}." if n else f"{verdict}; no interval reached the threshold."
 
 
 def _as_written(report: Report) -> Report:

@@ -96,7 +96,7 @@ def gather(
 
     def same() -> bool:
         if not path.is_file():
-            raise InputError("the clip was not at hand when this report was written", path)
+            raise InputError("the clip was not found when this report was written", path)
         if path.stat().st_size != facts.size_bytes or file_sha256(path) != facts.sha256:
             raise InputError("the file is not the one that was analysed", path)
         return True

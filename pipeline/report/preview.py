@@ -18,7 +18,7 @@ from data.hook import Hook
 from data.media import MediaInfo
 from pipeline.media.base import upright_size
 from pipeline.media.decoder import Decoder
-from pipeline.media.encode import X264_ASSEMBLY
+from pipeline.media.encode import x264_assembly
 
 LONGEST_S = 600.0
 """Longer clips get no preview: at the size allowed nothing could be seen in it."""
@@ -95,7 +95,7 @@ class _Picture:
             "g": str(fps),
             "preset": "veryfast",
             "threads": "1",
-            "x264-params": X264_ASSEMBLY,
+            **x264_assembly(),
         }
 
     def add(self, images: NDArray[np.uint8]) -> None:

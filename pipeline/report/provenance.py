@@ -1,8 +1,10 @@
-"""What was analysed and with what, as names and values for people; nothing that the report does not say."""
+"""Provenance of a report as names and values in text."""
 
 from __future__ import annotations
 
+from data.media import OtherTrack, VideoStream
 from data.text import printable
+from pipeline.media.base import display_size, upright_size
 from pipeline.report.model import SCHEMA, Report
 
 
@@ -32,6 +34,7 @@ def provenance(report: Report) -> list[tuple[str, list[tuple[str, str]]]]:
                 [
                     ("Codec", printable(video.codec)),
                     ("Stored size", f"{video.width} × {video.height} pixels"),
+                    ("Pixel aspect", _aspect(video)),
                     ("Rotation", f"{video.rotation}° clockwise"),
                     ("Pixel format", printable(video.pixel_format)),
                     ("Average frame rate", rate),
@@ -52,6 +55,8 @@ def provenance(report: Report) -> list[tuple[str, list[tuple[str, str]]]]:
                 ],
             )
         )
+    if facts.not_analysed:
+        groups.append(("Tracks that were not analysed", [_other(track) for track in facts.not_analysed]))
     at = report.thresholds
     branches = ", ".join(report.branches) if report.branches else "none"
     groups.append(
@@ -76,6 +81,19 @@ def provenance(report: Report) -> list[tuple[str, list[tuple[str, str]]]]:
     groups.append(("Weights (SHA-256)", [(printable(k), printable(v)) for k, v in made.weights.items()]))
     groups.append(("Versions", [(printable(k), printable(v)) for k, v in made.versions.items()]))
     return groups
+
+
+def _aspect(video: VideoStream) -> str:
+    width, height = upright_size(video, None)
+    if display_size(video.width, video.height, video.pixel_aspect) == (video.width, video.height):
+        return "square"
+    return f"{video.pixel_aspect:.4g}; analysed and shown at {width} × {height} pixels"
+
+
+def _other(track: OtherTrack) -> tuple[str, str]:
+    what = "Picture" if track.kind == "video" else "Sound"
+    program = f", program {track.program}" if track.program is not None else ""
+    return f"{what} track {track.track}{program}", printable(f"{track.codec}: {track.reason}")
 
 
 def _track_times(start_s: float, duration_s: float | None) -> list[tuple[str, str]]:

@@ -69,7 +69,11 @@ def _unanswered(report: Report) -> list[str]:
         if name in report.doubts:
             reasons.append(printable(report.doubts[name]))
         elif coverage is None:
-            reasons.append(f"there is no {track}")
+            reasons.append(
+                f"the {track} could not be analysed"
+                if report.input.has_other(name)
+                else f"there is no {track}"
+            )
         else:
             reasons.append(f"nothing of the {track} could be decoded")
     return reasons
@@ -95,8 +99,12 @@ def summary(report: Report, name: str) -> list[str]:
     found = rows(report)
     lines += [f"  {row.start} - {row.end}  {row.modality:<6}  {row.score:.2f}" for row in found]
     if not found and report.label not in ("real", ABSTAINED):
-        lines.append("  no single span stands out")
+        lines.append("  no interval reached the threshold")
     lines.append("  analysed: " + ", ".join(_analysed(report)))
+    if abs(report.input.origin_s) >= 0.001:
+        lines.append(
+            f"  times count from the start of the clip, {report.input.origin_s:.3f} s on its own clock"
+        )
     lines += [f"  warning: {warning}" for warning in report.warnings]
     factor = report.clock.real_time_factor
     speed = f", {factor:.2f} s per second of media" if factor is not None else ""
@@ -110,7 +118,7 @@ def _analysed(report: Report) -> list[str]:
     for track, name in NAMES.items():
         coverage = report.coverage[track]
         if coverage is None:
-            parts.append(f"{name} not present")
+            parts.append(f"{name} not analysed" if report.input.has_other(track) else f"{name} not present")
         elif track in report.doubts:
             parts.append(f"{name} not assessable")
         else:

@@ -1,4 +1,4 @@
-"""One run in a folder of its own: trained, tuned if asked, evaluated; what is done is kept and not done again."""
+"""One run in a folder of its own: trained, optionally tuned, evaluated; finished stages are not repeated."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ class Outcome:
 
 
 class Study:
-    """All that one command does: the features first, then every run, and a result after each of them.
+    """All that one command does: extraction, then every run, with a result after each of them.
 
     `layouts` are those of the sets that are trained and evaluated on, `out` takes the result and ``runs/``.
     """
@@ -118,7 +118,7 @@ class Study:
             raise UsageError(what, bench.target.root, "leave --tune out")
 
     def reproduce(self) -> Outcome:
-        """Go through all stages; what is done already is not done again.
+        """Go through all stages; finished ones are not repeated.
 
         Raises UsageError for settings, data or folders that do not fit, KeyboardInterrupt when interrupted: the same
         call goes on.

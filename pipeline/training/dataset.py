@@ -70,7 +70,7 @@ class FeatureDataset(Dataset[dict[str, Tensor]]):
         audio = self._reader(entry.audio, "audio", self._dims[1])
         if (visual.grid.start, visual.grid.step) != (audio.grid.start, audio.grid.step):
             raise UsageError(
-                "visual and audio features lie on different clocks", visual.path, "extract again"
+                "visual and audio features have different time grids", visual.path, "extract again"
             )
         first, stop = self._crop(visual.n, audio.n, number)
         visual_values, visual_mask = _read(visual, first, stop)

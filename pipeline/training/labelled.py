@@ -1,4 +1,4 @@
-"""Measures of every step of a forged data set with what was done to it: what the extractors are pre-trained on."""
+"""Labelled steps of a forged data set: the training data of the compact extractors."""
 
 from __future__ import annotations
 

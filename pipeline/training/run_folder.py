@@ -1,4 +1,4 @@
-"""What a training run leaves on disk: its checkpoint, its metrics and, at the end, a folder of weights."""
+"""The files of a training run: checkpoint, metrics and, at the end, a folder of weights."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class RunFolder:
             state = torch.load(path, map_location="cpu", weights_only=True)
             found, step = state["identity"], int(state["step"])
         except Exception as error:  # torch.load raises whatever the damage makes of zip and pickle
-            fix = "delete it and train anew"
+            fix = "delete it and train again"
             raise WeightsError(f"not an intact checkpoint ({type(error).__name__})", path, fix) from error
         differing = [name for name in identity if found.get(name) != identity[name]]
         if differing:
@@ -154,7 +154,7 @@ def _step_of(line: str) -> float:
 
 def _copy(source: Path, target: Path) -> None:
     if not source.exists():
-        raise WeightsError("is named by the settings but absent", source, "give the folder that holds it")
+        raise WeightsError("is named in the settings but missing", source, "give the folder that holds it")
     if source.is_dir():
         for path in sorted(source.rglob("*")):
             if path.is_file():

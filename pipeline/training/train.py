@@ -47,7 +47,7 @@ Keys = Callable[[str], Mapping[str, StoreKey]]
 
 
 class TrainingError(ForensicError):
-    """Training went wrong: the loss is no longer a number."""
+    """Training failed: the loss is no longer a number."""
 
 
 def train(

@@ -1,6 +1,6 @@
 """Calibration, thresholds, merge gap and minimum length, chosen on a split whose labels are known.
 
-This is the one place where interval labels shape a detector, and what it writes says so. The calibration comes first
+This is the only place where interval labels shape a detector, and its output records this. The calibration comes first
 and uses the classes of the clips alone. Step scores are computed once; the search goes through the settings that turn
 them into intervals.
 """
@@ -61,7 +61,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Sureness:
+class CalibrationQuality:
     """Calibration quality of the class probabilities of `clips`: mean -ln p, and expected calibration error.
 
     Authentic and forged clips weigh the same. The error is that of P(forged), see `calibration_error`. NaN without any.
@@ -77,7 +77,7 @@ class Tuning:
     """The best settings, and all that were tried, the former thresholds first.
 
     `before` is the metric of the former settings, calibration included; every trial has the new calibration.
-    `sureness` is that of the clips that the calibration was fitted to, with the one from before and with the new one.
+    `quality` is that of the clips that the calibration was fitted to, with the one from before and with the new one.
     """
 
     config: LocalizeConfig
@@ -88,7 +88,7 @@ class Tuning:
     clips: int
     trials: tuple[Trial, ...]
     before: float
-    sureness: tuple[Sureness, Sureness]
+    quality: tuple[CalibrationQuality, CalibrationQuality]
 
     @property
     def best(self) -> float:
@@ -97,7 +97,7 @@ class Tuning:
 
     def to_json(self) -> str:
         """The record that is stored with the model."""
-        old, new = self.sureness
+        old, new = self.quality
         document = {
             "supervision": f"interval labels of the split '{self.split}' were used to choose these settings",
             "dataset": self.dataset,
@@ -146,14 +146,14 @@ def tune(
         raise UsageError(what, manifest.root, "tune on a split whose intervals are known")
     start = detector.config.localize
     scored = list(score_split(_uncalibrated(detector), manifest, split, store, hook))
-    calibration, sureness = _calibrate(scored, start.calibration)
+    calibration, quality = _calibrate(scored, start.calibration)
     before = _judge(_with(scored, start.calibration), metric, protocol, hook)(start)
     judge = _judge(_with(scored, calibration), metric, protocol, hook)
     trials = list(_search(judge, _values(start)))
     best = max(trials, key=lambda trial: trial.score)  # the first of equals
     config = start.model_copy(update={**best.values, "calibration": calibration})
     dataset = manifest.root.name
-    return Tuning(config, metric, protocol, dataset, split, len(scored), tuple(trials), before, sureness)
+    return Tuning(config, metric, protocol, dataset, split, len(scored), tuple(trials), before, quality)
 
 
 def save_tuning(tuning: Tuning, folder: Path) -> None:
@@ -200,7 +200,9 @@ def _with(scored: Scored, calibration: Calibration) -> Scored:
     return found
 
 
-def _calibrate(scored: Scored, before: Calibration) -> tuple[Calibration, tuple[Sureness, Sureness]]:
+def _calibrate(
+    scored: Scored, before: Calibration
+) -> tuple[Calibration, tuple[CalibrationQuality, CalibrationQuality]]:
     """The calibration for clips that were `scored` without, and how sure they are with that of `before` and with it.
 
     A clip speaks by the window that decides its class. Which one that is may change with the calibration, so that it
@@ -212,7 +214,7 @@ def _calibrate(scored: Scored, before: Calibration) -> tuple[Calibration, tuple[
         previous, found = found, evened(fit(rows, labels), labels)
         if found == previous or all(scores is None or len(scores.windows) < 2 for _, scores in scored):
             break
-    return found, (_sureness(scored, before), _sureness(scored, found))
+    return found, (_quality(scored, before), _quality(scored, found))
 
 
 def _decided(scored: Scored, calibration: Calibration) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -235,12 +237,12 @@ def _decided(scored: Scored, calibration: Calibration) -> tuple[NDArray[np.float
     return np.array(rows, np.float64).reshape(-1, len(CLASSES)), np.array(labels, np.int64)
 
 
-def _sureness(scored: Scored, calibration: Calibration) -> Sureness:
+def _quality(scored: Scored, calibration: Calibration) -> CalibrationQuality:
     rows, labels = _decided(scored, calibration)
     likely = np.array([calibrated(row, calibration) for row in rows.tolist()]).reshape(rows.shape)
     weights = even_weights(labels != REAL)
     error = calibration_error((1 - likely[:, REAL]).clip(0, 1), labels != REAL, weights)
-    return Sureness(len(labels), log_loss(likely, labels, weights), error)
+    return CalibrationQuality(len(labels), log_loss(likely, labels, weights), error)
 
 
 def _plain(value: float) -> float | None:

@@ -118,7 +118,7 @@ def test_every_push_has_exactly_one_output_in_order(sizes: list[int], flushes: s
     assert first_column(outputs) == [(k, [*range(a, b)]) for k, (a, b) in enumerate(pairwise(edges))]
 
 
-@pytest.fixture(scope="module", params=["fp32", "bf16"])
+@pytest.fixture(scope="module", params=["fp32", pytest.param("bf16", marks=pytest.mark.bf16)])
 def tsn(request: Any, tmp_path_factory: pytest.TempPathFactory) -> TSN:
     torch.manual_seed(8)
     path = tmp_path_factory.mktemp("weights") / "tsn.safetensors"

@@ -1,50 +1,15 @@
-"""Number formats, memory errors and cache keys."""
+"""Memory errors and cache keys."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from configs.schema import AudioConfig, Settings, VisualConfig
-from data.errors import UsageError
 from extractors import runtime
 from extractors.paper import tsn, wav2vec2
-
-CPU, CUDA = torch.device("cpu"), torch.device("cuda")
-
-
-@pytest.mark.parametrize(
-    ("capabilities", "expected"),
-    [
-        ({"amx_bf16": True, "avx512_bf16": False}, torch.bfloat16),
-        ({"amx_bf16": False, "avx512_bf16": True}, torch.bfloat16),
-        ({"amx_bf16": False, "avx512_bf16": False}, torch.float32),
-        ({}, torch.float32),  # a processor of another family
-    ],
-)
-def test_auto_uses_bfloat16_only_where_the_processor_has_it(
-    monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, bool], expected: torch.dtype
-) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
-    assert runtime.choose_dtype(CPU, "auto") is expected
-
-
-def test_auto_uses_float16_on_cuda() -> None:
-    assert runtime.choose_dtype(CUDA, "auto") is torch.float16
-
-
-@pytest.mark.parametrize(("name", "expected"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
-def test_a_named_precision_is_kept(name: Any, expected: torch.dtype) -> None:
-    assert runtime.choose_dtype(CPU, name) is expected
-
-
-@pytest.mark.parametrize("name", ["fp16", "int8"])
-def test_impossible_precision_is_a_usage_error(name: Any) -> None:
-    with pytest.raises(UsageError):
-        runtime.choose_dtype(CPU, name)
 
 
 def test_inference_keeps_no_gradients_and_is_deterministic() -> None:

@@ -36,7 +36,7 @@ def test_local_paths_are_taken_as_they_are(tmp_path: Path) -> None:
 
 
 def test_missing_local_path_is_named() -> None:
-    with pytest.raises(WeightsError, match=r"no/such/file\.pth: no such weights") as caught:
+    with pytest.raises(WeightsError, match=r"no/such/file\.pth: weights not found") as caught:
         resolve("no/such/file.pth", None)
     assert caught.value.exit_code == 5
 
@@ -260,7 +260,7 @@ def test_digest_follows_a_file_that_is_replaced(tmp_path: Path) -> None:
 
 
 def test_digest_of_nothing_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="no weights there"):
+    with pytest.raises(WeightsError, match="no weights found"):
         weights_sha256(tmp_path)
-    with pytest.raises(WeightsError, match="no weights there"):
+    with pytest.raises(WeightsError, match="no weights found"):
         weights_sha256(tmp_path / "absent")

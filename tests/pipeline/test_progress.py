@@ -13,30 +13,48 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_plain_lines_are_few_and_start_each_step() -> None:
+def test_plain_lines_come_once_a_minute_whatever_the_number_of_files_and_steps() -> None:
     now_s, stream = [0.0], io.StringIO()
-    with PlainProgress(stream, every_s=30, clock=lambda: now_s[0]) as bar:
+    bar = PlainProgress(stream, clock=lambda: now_s[0])
+    # Ten files of 20 s: 200 s, so lines at 60, 120 and 180 s.
+    for number in range(10):
+        with bar:
+            bar.begin(f"{number}.mp4")
+            for second in range(20):
+                now_s[0] = 20 * number + second
+                bar("picture" if second < 10 else "score", second, 20)
+    assert stream.getvalue().splitlines() == ["3.mp4: picture", "6.mp4: picture", "9.mp4: picture"]
+
+
+def test_a_line_says_how_far_the_step_is() -> None:
+    now_s, stream = [0.0], io.StringIO()
+    with PlainProgress(stream, clock=lambda: now_s[0]) as bar:
         bar.begin("a.mp4")
-        for second in range(70):
-            now_s[0] = second
-            bar("picture", second, 100)
-        bar("score")
-    # At 0, 30 and 60 s, then the next step at once.
-    assert stream.getvalue().splitlines() == [
-        "a.mp4: picture",
-        "a.mp4: picture 30/100",
-        "a.mp4: picture 60/100",
-        "a.mp4: score",
-    ]
+        now_s[0] = 61.0
+        bar("picture", 30, 100)
+        now_s[0] = 122.0
+        bar("sound", 7)
+    assert stream.getvalue().splitlines() == ["a.mp4: picture 30/100", "a.mp4: sound 7"]
 
 
-def test_plain_lines_name_each_file_again() -> None:
-    stream = io.StringIO()
-    with PlainProgress(stream) as bar:
-        for name in ("a.mp4", "b.mp4"):
+def test_quiet_says_nothing_on_a_terminal_or_a_pipe() -> None:
+    for stream in (Terminal(), io.StringIO()):
+        with progress(stream, quiet=True) as bar:
+            bar.begin("a.mp4")
+            bar("picture", 1, 4)
+        assert stream.getvalue() == ""
+
+
+def test_a_bar_can_be_shown_again_for_the_next_file() -> None:
+    stream = Terminal()
+    bar = BarProgress(stream)
+    for name in ("a.mp4", "b.mp4"):
+        with bar:
             bar.begin(name)
-            bar("picture", 5)
-    assert stream.getvalue().splitlines() == ["a.mp4: picture 5", "b.mp4: picture 5"]
+            bar("picture", 1, 4)
+    first, second = stream.getvalue().index("a.mp4"), stream.getvalue().index("b.mp4")
+    assert first < second
+    assert "a.mp4" not in stream.getvalue()[second:]
 
 
 def test_the_form_follows_the_stream() -> None:

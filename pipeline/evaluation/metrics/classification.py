@@ -69,7 +69,7 @@ def reliability(
 ) -> tuple[Bin, ...]:
     """Items by their probability of being forged, in `bins` equal parts of [0, 1]; the empty ones are left out.
 
-    Shapes: all (N,); `weights` says how often each item counts. Raises ValueError when a probability is none.
+    Shapes: all (N,); `weights` says how often each item counts. Raises ValueError when a probability is not in [0, 1].
     """
     if not ((probabilities >= 0) & (probabilities <= 1)).all():
         raise ValueError("a probability is not between 0 and 1")

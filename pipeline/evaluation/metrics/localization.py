@@ -59,7 +59,7 @@ class Localization:
         labels: NDArray[np.integer] | None = None,
     ) -> None:
         if len(proposals) != len(segments):
-            raise ValueError(f"{len(proposals)} videos have proposals, {len(segments)} have a truth")
+            raise ValueError(f"{len(proposals)} videos have proposals, {len(segments)} have ground truth")
         self.protocol = protocol
         self._chosen = _subset(protocol, len(segments), labels)
         found = [proposals[v] for v in self._chosen]

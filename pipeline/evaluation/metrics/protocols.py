@@ -32,7 +32,7 @@ class Protocol:
     ``float32`` over the hull of the two spans, ``float64`` over their union, or ``rounded`` to nine decimals, so that
     spans which differ by exactly the threshold are judged alike wherever they lie.
 
-    Raises ValueError when a threshold is not in (0, 1] or there is none.
+    Raises ValueError when there is no threshold, or one is not in (0, 1].
     """
 
     ap_ious: tuple[float, ...]

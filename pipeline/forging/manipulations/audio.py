@@ -1,4 +1,4 @@
-"""Audio forgeries of speech: other words, other voices and machine voices, fitted in as a careful forger would."""
+"""Audio forgeries of speech: other words, other voices and machine voices, blended into the recording."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ CONTEXT = RATE // 4
 
 @dataclass(frozen=True)
 class Voices:
-    """What a forger has at hand: speech of somebody else, machine speech, codecs, vocoders; empty or None if not."""
+    """Material of a forger: speech of another person, machine speech, codecs, vocoders; empty or None where missing."""
 
     other: Samples
     synthetic: Samples
@@ -46,7 +46,7 @@ class Voices:
 
 
 class AudioForgery(Protocol):
-    """Forges mono 16 kHz `samples` (L,) float32 inside `span`, with `voices` at hand; its name is its family's."""
+    """Forges mono 16 kHz `samples` (L,) float32 inside `span`, using `voices`; its name is that of its family."""
 
     __name__: str
 
@@ -97,7 +97,7 @@ def splice_speaker(samples: Samples, span: Span, rng: np.random.Generator, voice
 def speak_text(samples: Samples, span: Span, rng: np.random.Generator, voices: Voices) -> Samples:
     """Words of a text-to-speech voice in place of these.
 
-    Imitates inserted machine speech. Raises ValueError when no synthetic speech of that length is at hand, and on
+    Imitates inserted machine speech. Raises ValueError when no synthetic speech of that length is available, and on
     silence.
     """
     return _say_instead(samples, voices.synthetic, "the machine voice", span, rng)
@@ -125,7 +125,7 @@ def recode_speech(samples: Samples, span: Span, rng: np.random.Generator, voices
     Imitates words taken from a telephone call or a messenger. Raises ValueError without a codec, and on silence.
     """
     if voices.recode is None:
-        raise ValueError("no codec at hand")
+        raise ValueError("no codec available")
     context, inner = context_of(samples, span)
     return say_again(samples, voices.recode(context, rng)[inner], span, rng)
 

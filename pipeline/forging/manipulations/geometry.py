@@ -1,4 +1,4 @@
-"""Places and resampling of pictures: rectangles that follow a face box, and the two ways to fetch pixels into them."""
+"""Geometry of pictures: rectangles that follow a face box, and resampling of pixels into them."""
 
 from __future__ import annotations
 

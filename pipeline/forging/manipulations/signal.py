@@ -1,4 +1,4 @@
-"""What the forgeries of sound share: spectra, levels, room tone, band-limited reading, time and pitch, joins."""
+"""Signal processing of audio forgeries: spectra, levels, room tone, resampling, time and pitch, joins."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class FaceClip:
 class VisualForgery(Protocol):
     """Forges `frames` (N, H, W, 3) uint8 inside `span`, given face `boxes` (N, 4) as x, y, width, height.
 
-    `other` is somebody else's clip, or None. Raises ValueError when the material is lacking.
+    `other` is a clip of another person, or None. Raises ValueError when the material is lacking.
     """
 
     __name__: str

@@ -94,18 +94,18 @@ def test_files_without_rows_and_rows_without_files_are_told(
     assert [s.file.name for s in manifest.samples] == ["000000.mp4", "000002.mp4"]
     assert manifest.missing == (Path("train/000001.mp4"),)
     assert manifest.unlisted == (Path("test/999999.mp4"),)
-    assert "1 of 3 clips are absent, first train/000001.mp4" in caplog.text
+    assert "1 of 3 clips are missing, first train/000001.mp4" in caplog.text
     assert "1 files have no metadata" in caplog.text
 
 
 def test_half_unpacked_root_is_refused(tmp_path: Path) -> None:
     lay_out(tmp_path, [PUBLISHED, FORGED])
     (tmp_path / "train/000001.mp4").unlink()
-    with pytest.raises(InputError, match="absent or empty; unpack every volume") as caught:
+    with pytest.raises(InputError, match="missing or empty; unpack every volume") as caught:
         Manifest.lavdf(tmp_path)
     assert caught.value.path == tmp_path / "train"
     (tmp_path / "train").rmdir()
-    with pytest.raises(InputError, match="absent or empty"):
+    with pytest.raises(InputError, match="missing or empty"):
         Manifest.lavdf(tmp_path)
 
 
@@ -138,15 +138,15 @@ def test_damaged_metadata_is_refused(tmp_path: Path, content: str) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"split": "val"}, "split 'val' is none of train, dev, test"),
+        ({"split": "val"}, "split 'val' is not one of train, dev, test"),
         ({"modify_video": 1}, "must be true or false"),
         ({"modify_audio": "false"}, "must be true or false"),
         ({"fake_periods": [[2.0, 1.0]]}, "ends before it starts"),
-        ({"fake_periods": [[-0.5, 1.0]]}, "fake_periods -0.5 is no time"),
-        ({"fake_periods": [[0.5, float("nan")]]}, "fake_periods nan is no time"),
-        ({"duration": float("inf")}, "duration inf is no time"),
-        ({"duration": -1.0}, "duration -1.0 is no time"),
-        ({"video_frames": "115"}, "video_frames '115' is no count"),
+        ({"fake_periods": [[-0.5, 1.0]]}, "fake_periods -0.5 is not a time"),
+        ({"fake_periods": [[0.5, float("nan")]]}, "fake_periods nan is not a time"),
+        ({"duration": float("inf")}, "duration inf is not a time"),
+        ({"duration": -1.0}, "duration -1.0 is not a time"),
+        ({"video_frames": "115"}, "video_frames '115' is not a count"),
         ({"fake_periods": [[1.0]]}, "entry 0 cannot be read"),
         ({"fake_periods": [1.0, 2.0]}, "entry 0 cannot be read"),
         ({"duration": None}, "entry 0 cannot be read"),
@@ -253,7 +253,7 @@ def test_folder_is_searched_sorted_and_by_ending(tmp_path: Path) -> None:
 
 def test_folders_without_media_are_refused(tmp_path: Path) -> None:
     (tmp_path / "readme.txt").touch()
-    with pytest.raises(InputError, match=r"holds no media file.*\.mp4"):
+    with pytest.raises(InputError, match=r"contains no media file.*\.mp4"):
         Manifest.folder(tmp_path)
     with pytest.raises(InputError, match="no such folder"):
         Manifest.folder(tmp_path / "readme.txt")

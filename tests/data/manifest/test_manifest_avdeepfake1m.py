@@ -118,15 +118,15 @@ def test_null_fields_and_absent_sound_are_accepted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"modify_type": "both-modified"}, "modify_type 'both-modified' is none of real, visual_modified"),
+        ({"modify_type": "both-modified"}, "modify_type 'both-modified' is not one of real, visual_modified"),
         ({"fake_segments": [[2.0, 1.0]]}, "ends before it starts"),
-        ({"fake_segments": [[-0.1, 1.0]]}, "is no time"),
-        ({"fake_segments": [[0.0, float("nan")]]}, "is no time"),
-        ({"fake_segments": [[0.0, "1"]]}, "is no number"),
-        ({"fake_segments": 3}, "is no list"),
-        ({"video_frames": -1}, "is no count"),
-        ({"video_frames": 2.5}, "is no count"),
-        ({"audio_frames": True}, "is no count"),
+        ({"fake_segments": [[-0.1, 1.0]]}, "is not a time"),
+        ({"fake_segments": [[0.0, float("nan")]]}, "is not a time"),
+        ({"fake_segments": [[0.0, "1"]]}, "is not a number"),
+        ({"fake_segments": 3}, "is not a list"),
+        ({"video_frames": -1}, "is not a count"),
+        ({"video_frames": 2.5}, "is not a count"),
+        ({"audio_frames": True}, "is not a count"),
         ({"file": "../x.mp4"}, "leaves the data set"),
     ],
 )
@@ -243,7 +243,7 @@ def test_a_folder_that_is_not_unpacked_is_refused(tmp_path: Path) -> None:
     lay_out(tmp_path, [REAL])
     shutil.rmtree(tmp_path / "train/id00012")
     (tmp_path / "train/train.zip.001").write_bytes(b"volume")
-    with pytest.raises(InputError, match="absent or empty; unpack every volume") as caught:
+    with pytest.raises(InputError, match="missing or empty; unpack every volume") as caught:
         Manifest.avdeepfake1m(tmp_path)
     assert caught.value.path == tmp_path / "train"
     assert f"so that {tmp_path}/train/{CLIP}/real.mp4 is there" in caught.value.fix

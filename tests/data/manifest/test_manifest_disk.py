@@ -128,5 +128,5 @@ def test_folders_that_link_to_each_other_are_walked_once_each_way(tmp_path: Path
 
 def test_a_data_set_in_the_making_is_told_from_a_wrong_root(tmp_path: Path) -> None:
     touch(tmp_path, "train/000000.mp4", "recipe.json")
-    with pytest.raises(InputError, match="let the same `pipeline synthesize` command finish it"):
+    with pytest.raises(InputError, match="unfinished: run the same `pipeline synthesize` command again"):
         Manifest.lavdf(tmp_path)

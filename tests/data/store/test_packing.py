@@ -134,7 +134,7 @@ def test_nothing_to_pack_makes_nothing(store: FeatureStore) -> None:
 def test_second_pack_is_refused_while_the_first_runs(anywhere: FeatureStore) -> None:
     filled(anywhere, *keys(2))
     other = FeatureStore(anywhere.root)
-    with other.claim("packs"), pytest.raises(UsageError, match="another process changes the packs"):
+    with other.claim("packs"), pytest.raises(UsageError, match="another process is changing the packs"):
         pack(anywhere)
     assert pack(anywhere).entries == 2
 
@@ -144,14 +144,14 @@ def test_index_that_somebody_else_has_changed_is_not_replaced(store: FeatureStor
     pack(store)
     index = store.packs.index()
     store.packs.publish(index.changed())
-    with pytest.raises(StoreError, match="somebody else changes the packs"):
+    with pytest.raises(StoreError, match="another process is changing the packs"):
         store.packs.publish(index.changed())
 
 
 def test_place_without_exclusive_creation_is_not_packed(monkeypatch: pytest.MonkeyPatch) -> None:
     store = FeatureStore("memory://never-packed")
     monkeypatch.setattr(type(store.place), "exclusive", False)
-    with pytest.raises(UsageError, match="no exclusive creation"):
+    with pytest.raises(UsageError, match="lacks exclusive creation"):
         pack(store)
 
 

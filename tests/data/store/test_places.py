@@ -281,7 +281,7 @@ def test_denied_access_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_unknown_kind_of_url_is_a_usage_error() -> None:
-    with pytest.raises(UsageError, match="no kind of store is called nonsense"):
+    with pytest.raises(UsageError, match="unknown kind of store 'nonsense'"):
         FeatureStore("nonsense://bucket/x")
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from formats import FORMATS
 from torch import Tensor
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
@@ -25,6 +26,8 @@ SMALL: dict[str, Any] = {
 BASE = {"feat_extract_norm": "group", "do_stable_layer_norm": False, "conv_bias": False}
 LARGE = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
 KINDS = pytest.mark.parametrize("kind", [BASE, LARGE], ids=["base", "large"])
+LEAST = {torch.float32: 0.999999, torch.bfloat16: 0.999}
+"""Least cosine of a step to the plain model's, by number format."""
 
 
 def model(kind: dict[str, Any], **changes: Any) -> Wav2Vec2Model:
@@ -32,9 +35,15 @@ def model(kind: dict[str, Any], **changes: Any) -> Wav2Vec2Model:
     return Wav2Vec2Model(Wav2Vec2Config(**{**SMALL, **kind, **changes})).eval()
 
 
-def pair(kind: dict[str, Any], **changes: Any) -> tuple[Wav2Vec2Model, Any]:
-    """A model of transformers and its fused copy in bfloat16."""
-    return model(kind, **changes), fuse_model(model(kind, **changes), torch.bfloat16)
+@pytest.fixture(params=FORMATS)
+def dtype(request: Any) -> torch.dtype:
+    """Each format in turn. The product fuses for the sake of reduced precision; the operations are the same in any."""
+    return request.param
+
+
+def pair(kind: dict[str, Any], dtype: torch.dtype, **changes: Any) -> tuple[Wav2Vec2Model, Any]:
+    """A model of transformers and its fused copy in `dtype`."""
+    return model(kind, **changes), fuse_model(model(kind, **changes), dtype)
 
 
 def sound(samples: int = 16_000, count: int = 1, seed: int = 5) -> Tensor:
@@ -54,34 +63,36 @@ def similarity(plain: Any, fused: Any, waveform: Tensor) -> float:
 
 @KINDS
 @pytest.mark.parametrize("samples", [400, 719, 1040, 16_000, 20_001])
-def test_every_step_points_where_float32_does(kind: dict[str, Any], samples: int) -> None:
-    plain, fused = pair(kind)
+def test_every_step_points_where_float32_does(kind: dict[str, Any], dtype: torch.dtype, samples: int) -> None:
+    plain, fused = pair(kind, dtype)
     found = states(fused, sound(samples))
     assert found.dtype is torch.float32
-    assert similarity(plain, fused, sound(samples)) >= 0.999
+    assert similarity(plain, fused, sound(samples)) >= LEAST[dtype]
 
 
 @KINDS
 @pytest.mark.parametrize("change", [1e-4, 10.0])
-def test_quiet_and_loud_sound_keep_their_direction(kind: dict[str, Any], change: float) -> None:
-    plain, fused = pair(kind)
-    assert similarity(plain, fused, sound() * change) >= 0.999
+def test_quiet_and_loud_sound_keep_their_direction(
+    kind: dict[str, Any], dtype: torch.dtype, change: float
+) -> None:
+    plain, fused = pair(kind, dtype)
+    assert similarity(plain, fused, sound() * change) >= LEAST[dtype]
 
 
-def test_a_constant_offset_costs_a_group_norm_model_nothing() -> None:
-    plain, fused = pair(BASE)
-    assert similarity(plain, fused, sound() * 0.01 + 0.5) >= 0.999
-
-
-@KINDS
-def test_silence_is_finite_and_close(kind: dict[str, Any]) -> None:
-    plain, fused = pair(kind)
-    assert similarity(plain, fused, torch.zeros(1, 8000)) >= 0.999
+def test_a_constant_offset_costs_a_group_norm_model_nothing(dtype: torch.dtype) -> None:
+    plain, fused = pair(BASE, dtype)
+    assert similarity(plain, fused, sound() * 0.01 + 0.5) >= LEAST[dtype]
 
 
 @KINDS
-def test_company_never_changes_a_bit(kind: dict[str, Any]) -> None:
-    _, fused = pair(kind)
+def test_silence_is_finite_and_close(kind: dict[str, Any], dtype: torch.dtype) -> None:
+    plain, fused = pair(kind, dtype)
+    assert similarity(plain, fused, torch.zeros(1, 8000)) >= LEAST[dtype]
+
+
+@KINDS
+def test_company_never_changes_a_bit(kind: dict[str, Any], dtype: torch.dtype) -> None:
+    _, fused = pair(kind, dtype)
     windows = sound(8000, count=3)
     together = states(fused, windows)
     for k in range(3):
@@ -89,29 +100,35 @@ def test_company_never_changes_a_bit(kind: dict[str, Any]) -> None:
 
 
 @KINDS
-def test_threads_never_change_a_bit(kind: dict[str, Any]) -> None:
-    _, fused = pair(kind)
+def test_threads_never_change_a_bit(kind: dict[str, Any], dtype: torch.dtype) -> None:
+    _, fused = pair(kind, dtype)
     alone = states(fused, sound(200_000))
     torch.set_num_threads(2)
     try:
-        assert torch.equal(states(fused, sound(200_000)), alone)
+        together = states(fused, sound(200_000))
     finally:
         torch.set_num_threads(1)
+    if dtype == torch.float32:  # long sums of float32 are split by threads, and the product does not fuse it
+        assert torch.allclose(together, alone, rtol=1e-4, atol=1e-4)
+    else:
+        assert torch.equal(together, alone)
 
 
 @KINDS
-def test_lengths_before_never_change_a_bit(kind: dict[str, Any]) -> None:
-    _, fused = pair(kind)
+def test_lengths_before_never_change_a_bit(kind: dict[str, Any], dtype: torch.dtype) -> None:
+    _, fused = pair(kind, dtype)
     first = states(fused, sound(8000))
     states(fused, sound(5000))
     assert torch.equal(states(fused, sound(8000)), first)
 
 
 @KINDS
-def test_separate_operations_agree(kind: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onednn, "has_onednn", lambda: False)
-    plain, fused = pair(kind)
-    assert similarity(plain, fused, sound()) >= 0.999
+def test_separate_operations_agree(
+    kind: dict[str, Any], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onednn, "has_onednn", lambda dtype: False)
+    plain, fused = pair(kind, dtype)
+    assert similarity(plain, fused, sound()) >= LEAST[dtype]
 
 
 @pytest.mark.parametrize(
@@ -124,20 +141,22 @@ def test_separate_operations_agree(kind: dict[str, Any], monkeypatch: pytest.Mon
     ],
 )
 @KINDS
-def test_other_settings_are_followed(kind: dict[str, Any], changes: dict[str, Any]) -> None:
-    plain, fused = pair(kind, **changes)
-    assert similarity(plain, fused, sound(9000)) >= 0.999
+def test_other_settings_are_followed(
+    kind: dict[str, Any], dtype: torch.dtype, changes: dict[str, Any]
+) -> None:
+    plain, fused = pair(kind, dtype, **changes)
+    assert similarity(plain, fused, sound(9000)) >= LEAST[dtype]
 
 
-def test_sixteen_groups_of_one_channel_come_to_an_end() -> None:
+def test_sixteen_groups_of_one_channel_come_to_an_end(dtype: torch.dtype) -> None:
     # oneDNN 3.12 never returns from this positional convolution in bfloat16 with a step's channels together.
     changes = {"hidden_size": 16, "num_conv_pos_embedding_groups": 16}
-    plain, fused = pair(LARGE, **changes)
+    plain, fused = pair(LARGE, dtype, **changes)
     assert similarity(plain, fused, sound(4000)) >= 0.99
 
 
-def test_weights_are_converted_once_and_not_kept_twice() -> None:
-    fused = fuse_model(copy.deepcopy(model(LARGE)), torch.bfloat16)
+def test_weights_are_converted_once_and_not_kept_twice(dtype: torch.dtype) -> None:
+    fused = fuse_model(copy.deepcopy(model(LARGE)), dtype)
     kinds = {type(module) for module in fused.modules()}
     assert torch.nn.Linear not in kinds
     assert torch.nn.Conv1d not in kinds

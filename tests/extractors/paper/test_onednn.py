@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from formats import FORMATS
 from torch import Tensor
 from torch.nn import functional
 
@@ -13,13 +14,13 @@ from extractors.paper import onednn
 from extractors.paper.onednn import Convolution, Linear, convolution
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2**-7}
-FORMATS = pytest.mark.parametrize("dtype", list(TOLERANCE))
+EACH_FORMAT = pytest.mark.parametrize("dtype", FORMATS)
 
 
 @pytest.fixture(params=["fused", "separate"])
 def way(request: Any, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "separate":
-        monkeypatch.setattr(onednn, "has_onednn", lambda: False)
+        monkeypatch.setattr(onednn, "has_onednn", lambda dtype: False)
     return str(request.param)
 
 
@@ -41,7 +42,7 @@ def close(found: Tensor, expected: Tensor) -> bool:
     return torch.allclose(found.float(), expected, rtol=tolerance, atol=tolerance)
 
 
-@FORMATS
+@EACH_FORMAT
 @pytest.mark.parametrize("after", ["none", "relu", "gelu"])
 @pytest.mark.parametrize("groups", [1, 4])
 @torch.inference_mode()
@@ -57,7 +58,7 @@ def test_a_convolution_takes_bias_and_activation_along(
     assert close(found, activation(expected))
 
 
-@FORMATS
+@EACH_FORMAT
 @torch.inference_mode()
 def test_a_convolution_is_added_in_place_and_rectified(way: str, dtype: torch.dtype) -> None:
     conv, weight, bias = layer(dtype)
@@ -68,21 +69,24 @@ def test_a_convolution_is_added_in_place_and_rectified(way: str, dtype: torch.dt
     assert torch.equal(found, rest)
 
 
+@EACH_FORMAT
 @torch.inference_mode()
-def test_the_shapes_before_do_not_change_a_bit() -> None:
-    x, other = maps(16, 9, 8, torch.bfloat16), maps(16, 30, 3, torch.bfloat16)
-    conv, _, _ = layer(torch.bfloat16)
+def test_the_shapes_before_do_not_change_a_bit(dtype: torch.dtype) -> None:
+    x, other = maps(16, 9, 8, dtype), maps(16, 30, 3, dtype)
+    conv, _, _ = layer(dtype)
     first = conv(x)
     conv(other)
     assert torch.equal(conv(x), first)
-    fresh, _, _ = layer(torch.bfloat16)
+    fresh, _, _ = layer(dtype)
     fresh(other)
     assert torch.equal(fresh(x), first)
 
 
+@pytest.mark.bf16
 @torch.inference_mode()
 def test_a_sum_is_rounded_once_when_it_is_fused() -> None:
     # 1 + 2**-8 lies between two bfloat16 numbers: rounded before 2**-8 is added it is 1, and 1 + 2**-8 again 1.
+    # Float32 has no such case to show: its sums are made in the format that they are kept in.
     conv = convolution(torch.full((16, 16, 1, 1), 2.0**-8).bfloat16(), None, (1, 1))
     x = torch.zeros(1, 16, 4, 4).bfloat16().contiguous(memory_format=torch.channels_last)
     x[:, 0], x[:, 1] = 256.0, 1.0  # 1 + 2**-8
@@ -90,7 +94,7 @@ def test_a_sum_is_rounded_once_when_it_is_fused() -> None:
     assert torch.all(conv.onto(rest, x) == 1 + 2.0**-7)
 
 
-@FORMATS
+@EACH_FORMAT
 @pytest.mark.parametrize("after", ["none", "gelu"])
 @pytest.mark.parametrize("bias", [True, False])
 @torch.inference_mode()
@@ -106,7 +110,7 @@ def test_a_linear_layer_takes_its_activation_along(
     assert close(found, functional.gelu(expected) if after == "gelu" else expected)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@EACH_FORMAT
 @torch.inference_mode()
 def test_threads_do_not_change_a_bit(dtype: torch.dtype) -> None:
     conv, _, _ = layer(dtype)
@@ -117,3 +121,30 @@ def test_threads_do_not_change_a_bit(dtype: torch.dtype) -> None:
         assert torch.equal(conv(x), alone)
     finally:
         torch.set_num_threads(1)
+
+
+@pytest.mark.bf16
+@pytest.mark.parametrize(("value", "runs"), [("1", False), ("yes", False), ("0", True), ("", True)])
+def test_a_setting_turns_the_kernels_of_bfloat16_off_and_no_others(
+    monkeypatch: pytest.MonkeyPatch, value: str, runs: bool
+) -> None:
+    monkeypatch.setenv(onednn.NO_BF16, value)
+    assert onednn.has_onednn(torch.bfloat16) is runs
+    assert onednn.has_onednn(torch.float32)
+
+
+def test_operators_that_fail_on_this_processor_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise RuntimeError(
+            "mkldnn_reorder_linear_weight: bf16 path needs the cpu support avx_ne_convert or avx512bw"
+        )
+
+    monkeypatch.setattr(onednn, "_ordered", refuse)
+    onednn._operators_run.cache_clear()
+    try:
+        assert not onednn.has_onednn(torch.float32)
+        plain, x = torch.nn.Linear(4, 3), torch.ones(2, 4)
+        with torch.inference_mode():
+            assert torch.allclose(Linear(plain, torch.float32)(x), plain(x))
+    finally:
+        onednn._operators_run.cache_clear()

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from configs.schema import VisualConfig
 from data.errors import MemoryLimitError, WeightsError
 from extractors.paper.resnet import build_trunk, load_trunk
-from extractors.paper.tsn import TSN
+from extractors.paper.tsn import TSN, tsn_digest
 
 CONFIG = VisualConfig(arch="resnet10", short_side=32, crop=32)
 
@@ -55,7 +55,7 @@ def test_equals_the_plain_trunk_on_normalised_frames(tsn: TSN, weights: Path, fr
     np.testing.assert_allclose(tsn(frames), expected, rtol=2**-11, atol=1e-5 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.bf16)])
 @pytest.mark.parametrize("size", [1, 3, 8])
 def test_grouping_never_changes_a_bit(weights: Path, frames: np.ndarray, precision: Any, size: int) -> None:
     extractor = TSN(CONFIG, weights, dtype=precision)
@@ -139,9 +139,13 @@ def test_digest_names_what_shapes_the_features_and_nothing_else(
     copy = shutil.copy(weights, tmp_path / "renamed.safetensors")
     moved = CONFIG.model_copy(update={"weights": "somewhere else"})
     assert TSN(moved, Path(copy), dtype="fp32").digest == tsn.digest
-    assert TSN(CONFIG, weights, dtype="bf16").digest != tsn.digest
     assert TSN(CONFIG.model_copy(update={"crop": 48}), weights, dtype="fp32").digest != tsn.digest
     state = load_file(weights)
     state["bn1.bias"] += 1
     save_file(state, tmp_path / "other.safetensors")
     assert TSN(CONFIG, tmp_path / "other.safetensors", dtype="fp32").digest != tsn.digest
+
+
+def test_digest_names_the_number_format(weights: Path) -> None:
+    # On CUDA the format is not checked against a device that need not be there.
+    assert len({tsn_digest(CONFIG, weights, "cuda", dtype) for dtype in ("fp32", "bf16", "fp16")}) == 3

@@ -89,21 +89,29 @@ def test_hours_are_shown_as_hours() -> None:
     assert Progress(1, 101, 0, 100.0, 100.0).line().endswith("2 h 46 min left")
 
 
-def test_lines_come_every_thirty_seconds_and_at_the_end() -> None:
+def test_lines_come_once_a_minute() -> None:
     clock, stream = Clock(), io.StringIO()
     with Lines(stream, clock=clock) as lines:
-        for second in range(0, 100, 10):
+        for second in range(0, 200, 10):
             clock.now_s = float(second)
-            lines(Progress(second, 100, 0, 0.0, float(second)))
+            lines(Progress(second, 200, 0, 0.0, float(second)))
     counts = [line.split()[0] for line in stream.getvalue().splitlines()]
-    assert counts == ["30", "60", "90"]
+    assert counts == ["60", "120", "180"]
 
 
-def test_the_last_line_is_told_even_if_none_was_due() -> None:
-    stream = io.StringIO()
-    with Lines(stream, clock=Clock()) as lines:
-        lines(Progress(2, 2, 0, 4.0, 1.0))
-    assert stream.getvalue() == "2 of 2 files, 0 failed, 4.0 x real time, 0 s left\n"
+def test_a_line_says_how_many_how_fast_and_how_long() -> None:
+    clock, stream = Clock(), io.StringIO()
+    with Lines(stream, clock=clock) as lines:
+        clock.now_s = 60.0
+        lines(Progress(2, 4, 0, 240.0, 60.0))
+    assert stream.getvalue() == "2 of 4 files, 0 failed, 4.0 x real time, 1 min 00 s left\n"
+
+
+def test_quiet_shows_nothing() -> None:
+    for stream in (Terminal(), io.StringIO()):
+        with show(stream, quiet=True) as quiet:
+            quiet(Progress(2, 4, 0, 240.0, 60.0))
+        assert stream.getvalue() == ""
 
 
 class Terminal(io.StringIO):

@@ -90,6 +90,18 @@ def test_what_became_of_a_clip_in_a_message(clip: Extracted, expected: Result) -
     assert result_of(clip) == expected
 
 
+def test_workers_are_placed_where_the_networks_run(tiny_bundle: Path, traced_bundle: Path) -> None:
+    assert describe(tiny_bundle, "cuda").device == "cuda"  # TSN and wav2vec 2.0
+    assert describe(traced_bundle, "cuda").device == "cpu"  # the extractors of `compact`
+    mixed = [
+        "visual.network=tsn",
+        "visual.arch=resnet10",
+        f"visual.weights={tiny_bundle / 'tsn.safetensors'}",
+    ]
+    assert describe(traced_bundle, "cuda", mixed).device == "cuda"
+    assert describe(tiny_bundle, "cpu").device == "cpu"
+
+
 @pytest.mark.parametrize(
     ("asked", "expected"),
     [

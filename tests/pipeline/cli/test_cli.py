@@ -271,7 +271,7 @@ def test_the_benchmark_is_data_sets_of_the_same_people(
 ) -> None:
     made: list[tuple[Any, ...]] = []
 
-    def make(*arguments: Any, splits: tuple[str, ...] | None = None, paired: bool = False) -> int:
+    def make(*arguments: Any, splits: tuple[str, ...] | None = None, paired: bool = False, **_: Any) -> int:
         made.append((*arguments[:4], splits))
         return 4 if paired else 0
 

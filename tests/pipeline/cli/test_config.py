@@ -40,4 +40,4 @@ def test_a_wrong_setting_is_refused(cli: Callable[..., Any]) -> None:
 def test_a_folder_without_settings_is_refused(cli: Callable[..., Any], tmp_path: Path) -> None:
     answer = cli("config", "--weights", tmp_path)
     assert answer.code == 5
-    assert "no weights folder" in answer.err
+    assert "not a weights folder" in answer.err

@@ -159,8 +159,8 @@ def test_shards_share_a_folder(
     [
         (("--address", "auto"), "--address names a Ray cluster; add --engine ray"),
         (("--split", "train"), "a folder has no splits"),
-        (("--shard", "3/2"), "'3/2' is no shard; use the form I/N"),
-        (("--shard", "half"), "'half' is no shard"),
+        (("--shard", "3/2"), "'3/2' is not a valid shard; use the form I/N"),
+        (("--shard", "half"), "'half' is not a valid shard"),
         (("--events", "no/such/folder/e.jsonl"), "cannot be written"),
     ],
 )

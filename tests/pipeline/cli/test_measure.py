@@ -63,7 +63,9 @@ def test_evaluate_writes_tables_and_submissions(
         *("--out", out, "--bootstrap", "20", "--device", "cpu"),
     )
     assert answer.code == 4  # one clip could not be analysed
-    assert "1 clips could not be analysed and count as called authentic, first dev/000004.mp4" in answer.out
+    assert (
+        "1 clips could not be analysed and count as classified authentic, first dev/000004.mp4" in answer.out
+    )
     assert "## localization, honest" in answer.out
     assert sorted(path.name for path in out.iterdir()) == [
         "evaluation.csv",
@@ -126,9 +128,10 @@ def test_predictions_with_faults_are_never_scored(cli: Cli, tmp_path: Path) -> N
     answer = cli(*command, "--out", tmp_path / "out")
     assert (answer.code, answer.out) == (3, "")
     assert (
-        "6 fault(s), first: 'dev/000000.mp4' #0 [nan, 0.0, 1.0] has a score that is no number" in answer.err
+        "6 fault(s), first: 'dev/000000.mp4' #0 [nan, 0.0, 1.0] has a score that is not a number"
+        in answer.err
     )
-    assert "'dev/000009.mp4' is no clip of this split" in answer.err
+    assert "'dev/000009.mp4' is not in this split" in answer.err
     assert "'dev/000001.mp4' is missing" in answer.err
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
 
@@ -138,7 +141,7 @@ def test_predictions_with_faults_are_never_scored(cli: Cli, tmp_path: Path) -> N
     [
         (("--weights", "w", "--predictions", "p"), "not both"),
         (("--store", "s", "--scores", "p"), "not both"),
-        (("--weights", "w"), "features need a place; give --store DIR"),
+        (("--weights", "w"), "a detector is evaluated from stored features; give --store DIR"),
         (("--predictions", "p", "--protocol", "fair"), "none of honest, lavdf"),
     ],
 )

@@ -290,7 +290,7 @@ def test_a_folder_of_reports_gets_its_index_and_bad_json_a_named_error(cli: Call
     Path("in/torn.mp4.json").write_text(dumps(forged())[:500])
     answer = cli("report", "--input", "in", "--out", "out")
     assert answer.code == 4
-    assert "error: in/torn.mp4.json: not a report" in answer.err
+    assert "error: in/torn.mp4.json: not an RT-DeepLoc report" in answer.err
     assert "2 of 4 file(s) analysed" in answer.out
     rows = list(csv.DictReader(Path("out/index.csv").read_text().splitlines()))
     assert [(row["file"], row["verdict"]) for row in rows] == [
@@ -311,14 +311,14 @@ def test_documents_of_others_in_a_folder_are_passed_over(
     Path("in/package.json").write_text('{"name": "theirs"}')
     answer = cli("report", "--input", "in")
     assert answer.code == 0, answer.err
-    assert "in/package.json is passed over: not a report" in caplog.text
+    assert "in/package.json is skipped: not an RT-DeepLoc report" in caplog.text
     assert "1 of 1 file(s) analysed" in answer.out
     assert not list(Path("in").glob("package.*[!n]"))
     Path("in/forged.mp4.json").unlink()
     Path("in/index.html").unlink()
     answer = cli("report", "--input", "in")
     assert answer.code == 3
-    assert "error: in: holds no report" in answer.err
+    assert "error: in: contains no report" in answer.err
     assert not Path("in/index.html").exists()
 
 
@@ -328,7 +328,7 @@ def test_names_that_no_file_can_have_do_not_end_the_folder(cli: Callable[..., An
         Path(f"in/{key}.json").write_text(dumps(forged(name)))
     answer = cli("report", "--input", "in", "--export", "otio")
     assert answer.code == 4
-    assert answer.err.count("not a report (input.name is") == 2
+    assert answer.err.count("not an RT-DeepLoc report (input.name is") == 2
     assert {path.name for path in Path("in").glob("*.otio")} == {"c.otio"}
     assert "c.html" in Path("in/index.html").read_text()
 
@@ -379,11 +379,11 @@ def test_a_figure_that_cannot_be_drawn_is_said_before_any_work(
     ("content", "code", "error"),
     [
         (None, 3, "error: a.json: no such file or folder; check the path"),
-        ("{}", 3, "error: a.json: not a report"),
+        ("{}", 3, "error: a.json: not an RT-DeepLoc report"),
         (
             error_text("b.mp4", InputError("is empty", fix="x")),
             3,
-            "says that 'b.mp4' could not be analysed (is empty)",
+            "reports that 'b.mp4' could not be analysed (is empty)",
         ),
     ],
 )

@@ -78,7 +78,7 @@ def test_from_raw_video_to_the_table(cli: Cli, tiny_bundle: Path, tmp_path: Path
         (("--table", "1", "--figure", "3"), "give --table or --figure"),
         (("--table", "2"), "--other and --table 2 go together"),
         (("--table", "1", "--other", "x"), "--other and --table 2 go together"),
-        (("--table", "1", "--seeds", "1,a"), "--seeds 1,a are no numbers"),
+        (("--table", "1", "--seeds", "1,a"), "--seeds 1,a are not numbers"),
     ],
 )
 def test_options_that_do_not_fit_are_named(

@@ -94,7 +94,7 @@ def test_the_published_figures_add_up() -> None:
 def test_absent_clips_make_it_incomplete(root: Path) -> None:
     (root / "train/000001.mp4").unlink()
     found = check("lavdf", root)
-    assert found.verdict == "incomplete: 1 of 4 clips are absent"
+    assert found.verdict == "incomplete: 1 of 4 clips are missing"
     assert found.exit_code == 4
     assert (found.missing, found.present) == (("train/000001.mp4",), 3)
 
@@ -104,8 +104,8 @@ def test_a_part_that_is_not_unpacked_makes_it_unusable(root: Path) -> None:
     volumes(root, 1, 2, 3)
     found = check("lavdf", root)
     assert found.exit_code == 3
-    assert found.verdict == f"unusable: {root}/dev: is named by the metadata but absent or empty"
-    hint = Finding("note", "3 volumes of LAV-DF.zip are there, not or not wholly unpacked",
+    assert found.verdict == f"unusable: {root}/dev: is listed in the metadata but missing or empty"
+    hint = Finding("note", "3 volumes of LAV-DF.zip are present but not, or not fully, unpacked",
                    f"7z x {root}/LAV-DF.zip.001")  # fmt: skip
     assert hint in found.findings
 
@@ -142,7 +142,7 @@ def test_leftovers_of_a_complete_set_are_only_noted(root: Path) -> None:
     assert found.verdict == "complete"
     assert whats(found, "note") == [
         "LAV-DF.zip.005.aria2 is a download that has not finished",
-        "3 volumes of LAV-DF.zip (0.0 GB) are left",
+        "3 volumes of LAV-DF.zip (0.0 GB) remain",
     ]
 
 
@@ -200,11 +200,11 @@ def test_empty_cut_and_foreign_files_are_found_without_decoding(root: Path) -> N
     (root / "dev/000002.mp4").write_bytes(whole[: len(whole) // 2])
     (root / "test/000003.mp4").write_bytes(b"<html>quota exceeded</html>")
     found = check("lavdf", root)
-    assert found.verdict == "incomplete: 3 of 4 files looked into are damaged"
+    assert found.verdict == "incomplete: 3 of 4 inspected files are damaged"
     assert list(found.broken) == ["dev/000002.mp4", "test/000003.mp4", "train/000000.mp4"]
     assert found.broken["train/000000.mp4"] == "is empty (0 bytes)"
     assert "cut off" in found.broken["dev/000002.mp4"]
-    assert "no MP4 file" in found.broken["test/000003.mp4"]
+    assert "not an MP4 file" in found.broken["test/000003.mp4"]
 
 
 def test_links_to_clips_are_clips(root: Path) -> None:
@@ -226,21 +226,21 @@ def test_the_sample_is_the_same_every_time_and_no_larger_than_asked(root: Path, 
     assert first.looked_into == len(first.broken) == 20
     assert first.broken == second.broken
     assert list(first.broken) != [sample.file.as_posix() for sample in many[:20]]
-    assert first.findings[-1].fix.endswith("look into all with --sample 0")
+    assert first.findings[-1].fix.endswith("inspect all with --sample 0")
     assert check("lavdf", root, sample=0).looked_into == 60
 
 
 def test_progress_is_reported(root: Path) -> None:
     calls: list[tuple[Any, ...]] = []
     check("lavdf", root, hook=lambda *call: calls.append(call))
-    assert calls == [("read metadata",), ("compare with files",), ("look into files", 4, 4)]
+    assert calls == [("read metadata",), ("compare with files",), ("inspect files", 4, 4)]
 
 
 @pytest.mark.parametrize(
     ("change", "note"),
     [
-        ({"duration_s": 1.4}, "1 files looked into are more than 0.5 s longer or shorter than listed"),
-        ({"video_frames": 33}, "1 files looked into are more than 0.5 s longer or shorter than listed"),
+        ({"duration_s": 1.4}, "1 inspected files are more than 0.5 s longer or shorter than listed"),
+        ({"video_frames": 33}, "1 inspected files are more than 0.5 s longer or shorter than listed"),
         ({"fake_periods": (Interval(0.2, 1.01),)}, "1 clips have an interval that ends more than 0.2 s"),
         ({"label": 0}, "1 clips are real with forged intervals, or forged without any"),
         ({"fake_periods": ()}, "1 clips are real with forged intervals, or forged without any"),
@@ -324,7 +324,7 @@ def test_the_command_shows_a_table_and_ends_with_the_verdict(cli: Callable[..., 
         ["dev", "0", "0", "1", "0", "1", "1"],
         ["test", "0", "0", "0", "1", "1", "1"],
     ]
-    assert lines[4] == "4 clips are there, 0 are absent, 4 files were looked into"
+    assert lines[4] == "4 clips found, 0 missing, 4 files inspected"
     assert lines[-1] == "complete"
 
 
@@ -342,7 +342,7 @@ def test_the_command_exits_with_the_verdict_and_writes_all_names(cli: Callable[.
     assert written["broken"] == {"test/000003.mp4": "is empty (0 bytes)"}
     assert written["clips"]["test"] == {"both": 2}
     assert (
-        "incomplete: 1 of 5 clips are absent (first: train/000000.mp4); unpack the archive again"
+        "incomplete: 1 of 5 clips are missing (first: train/000000.mp4); unpack the archive again"
         in answer.out
     )
 
@@ -358,3 +358,52 @@ def test_json_of_an_unusable_set_is_complete_too(tmp_path: Path) -> None:
     written = json.loads(to_json(check("avdeepfake1m", tmp_path)))
     assert (written["exit_code"], written["clips"]) == (3, {})
     assert written["findings"][0]["level"] == "unusable"
+
+
+# --- periods that make no sense, and subsets ------------------------------------------------------------------
+
+
+def rewrite(root: Path, change: Callable[[list[dict[str, Any]]], None]) -> None:
+    for name in ("metadata.json", "metadata.min.json"):
+        rows = json.loads((root / name).read_text(encoding="utf-8"))
+        change(rows)
+        (root / name).write_text(json.dumps(rows), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("periods", "what"),
+    [
+        ([[0.2, 0.2]], "1 clips have forged periods of no length"),
+        ([[0.1, 0.4], [0.3, 0.6]], "1 clips have forged periods that overlap"),
+    ],
+)
+def test_periods_that_make_no_sense_are_named_by_file(
+    root: Path, periods: list[list[float]], what: str
+) -> None:
+    rewrite(root, lambda rows: rows[1].update(fake_periods=periods, n_fakes=len(periods)))
+    found = check("lavdf", root)
+    (finding,) = (each for each in found.findings if each.what == what)
+    assert finding.examples == ("train/000001.mp4",)
+
+
+def test_a_reversed_period_is_refused_with_the_name_of_its_file(root: Path) -> None:
+    rewrite(root, lambda rows: rows[1].update(fake_periods=[[0.6, 0.2]]))
+    found = check("lavdf", root)
+    assert found.level == "unusable"
+    assert "train/000001.mp4" in found.findings[0].what
+    assert "1 clips have forged periods that end before they start" in whats(found, "note")
+
+
+def test_a_count_of_periods_that_does_not_fit_is_found(root: Path) -> None:
+    rewrite(root, lambda rows: rows[2].update(n_fakes=3))
+    (finding,) = (each for each in check("lavdf", root).findings if "n_fakes" in each.what)
+    assert finding.examples == ("dev/000002.mp4",)
+
+
+def test_of_a_deliberate_subset_absent_clips_are_no_fault(root: Path) -> None:
+    (root / "train/000001.mp4").unlink()
+    shutil.rmtree(root / "test")
+    assert check("lavdf", root).level == "unusable"
+    found = check("lavdf", root, subset=True)
+    assert found.exit_code == 0
+    assert whats(found, "note")[0] == "2 of 4 clips are not in this subset"

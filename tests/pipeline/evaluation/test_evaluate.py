@@ -15,7 +15,7 @@ from evaluation_set import manifest, predictions, samples, write_sidecar
 
 from data.errors import InputError, UsageError
 from data.manifest import Sample
-from data.timeline import TimeGrid
+from data.timeline import Interval, TimeGrid
 from pipeline.evaluation.evaluate import evaluate
 from pipeline.evaluation.metrics import PROTOCOLS
 from pipeline.evaluation.predict import NEUTRAL
@@ -50,7 +50,7 @@ def test_clips_that_are_not_assessable_count_as_neither_called_forged_nor_authen
     found[1] = VideoPrediction(found[1].file, NO_PROPOSALS, 0.5, NEUTRAL, abstained=True)
     result = evaluate(found, manifest(tmp_path, clips), "dev", replicates=0)
     assert result.notes == (
-        "1 clips are not assessable and count as without proposals, forged with probability 0.5, first "
+        "1 clips are not assessable and count as having no proposals and P(forged) = 0.5, first "
         f"{found[1].file}",
     )
     # 0.5 lies between the scores of the authentic clip (0.03) and of the forged ones (0.99).
@@ -103,7 +103,7 @@ def test_unread_clips_count_as_called_authentic_and_are_told(tmp_path: Path) -> 
     assert result.value(HONEST, "AR@5") == pytest.approx(3 / 4)
     assert result.value("video level", "accuracy, 4 classes") == pytest.approx(3 / 4)
     assert result.notes == (
-        "1 clips could not be analysed and count as called authentic, first dev/000001.mp4",
+        "1 clips could not be analysed and count as classified authentic, first dev/000001.mp4",
     )
     assert result.notes[0] in result.markdown()
 
@@ -113,8 +113,8 @@ def test_what_is_odd_about_the_data_set_is_told(tmp_path: Path) -> None:
     clips[1] = replace(clips[1], fake_periods=())
     known = replace(manifest(tmp_path, clips), missing=(Path("dev/9.mp4"),))
     notes = evaluate(predictions(clips), known, "dev", replicates=0).notes
-    assert notes[0] == "1 clips of the data set are not on this disk and do not count"
-    assert notes[1] == "1 clips are labelled forged without saying where, first dev/000001.mp4"
+    assert notes[0] == "1 clips of the data set are missing from the disk and do not count"
+    assert notes[1] == "1 clips are labelled forged but have no intervals, first dev/000001.mp4"
 
 
 # --- what is not said is not measured ---------------------------------------------------------------------------------
@@ -327,7 +327,7 @@ def test_predictions_of_other_clips_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"3 clips have no prediction, first dev/000005.mp4, "):
         evaluate(predictions(clips[:5]), known, "dev")
     with pytest.raises(
-        InputError, match=r"4 clips are predicted, but not in the split, first test/000000.mp4"
+        InputError, match=r"4 clips have predictions but are not in the split, first test/000000.mp4"
     ):
         evaluate(predictions(clips + samples(1, "test")), known, "dev")
 
@@ -369,3 +369,28 @@ def test_markdown_shows_percent_with_intervals(tmp_path: Path) -> None:
     bare = evaluate(found, manifest(tmp_path / "set", clips), "dev", replicates=0)
     assert "50.00 |" in bare.markdown()
     assert "interval" not in bare.markdown()
+
+
+# --- segments that nobody can hit, and names ----------------------------------------------------------------------
+
+
+def test_segments_that_nobody_can_hit_are_left_out_and_counted(tmp_path: Path) -> None:
+    clips = samples(1)
+    found = predictions(clips)
+    forged = next(k for k, clip in enumerate(clips) if clip.fake_periods)
+    end_s = clips[forged].duration_s
+    beyond = (Interval(0.0, 0.0), Interval(end_s + 1, end_s + 2))
+    clips[forged] = replace(clips[forged], fake_periods=(*clips[forged].fake_periods, *beyond))
+    result = evaluate(found, manifest(tmp_path, clips), "dev", replicates=0)
+    assert result.value(HONEST, "mAP") == 1.0
+    assert result.notes == (
+        "2 segments are empty or lie behind their clip's end: nobody can hit them, they are left out",
+    )
+
+
+def test_a_root_given_as_a_dot_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clips = samples(1)
+    made = manifest(tmp_path / "set", clips)
+    monkeypatch.chdir(made.root)
+    result = evaluate(predictions(clips), replace(made, root=Path()), "dev", replicates=0)
+    assert result.dataset == "set"

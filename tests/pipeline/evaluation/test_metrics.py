@@ -315,7 +315,7 @@ def test_numbers_that_mean_nothing_are_refused(proposals: Any) -> None:
 
 
 def test_unequal_numbers_of_videos_are_refused() -> None:
-    with pytest.raises(ValueError, match="2 videos have proposals, 1 have a truth"):
+    with pytest.raises(ValueError, match="2 videos have proposals, 1 have ground truth"):
         localization([np.zeros((0, 3))] * 2, [np.zeros((0, 2))])
 
 

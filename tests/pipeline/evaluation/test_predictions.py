@@ -56,7 +56,7 @@ def test_layout_of_the_json_does_not_matter(tmp_path: Path) -> None:
 def test_names_within_a_part_are_understood_where_they_are_unambiguous(tmp_path: Path) -> None:
     assert list(proposals(tmp_path, {"b.mp4": [], "test/a.mp4": []})) == ["test/b.mp4", "test/a.mp4"]
     both = ("testA/a.mp4", "testB/a.mp4", "testB/b.mp4")
-    assert "'a.mp4' is no clip of this split" in fault(
+    assert "'a.mp4' is not in this split" in fault(
         tmp_path, {"a.mp4": [], "testA/a.mp4": [], "testB/a.mp4": [], "b.mp4": []}, both
     )
 
@@ -139,9 +139,9 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ("[NaN, 0, 1]", "#0 [nan, 0.0, 1.0] has a score that is no number"),
-        ("[Infinity, 0, 1]", "has a score that is no number"),
-        ("[0.5, 0, NaN]", "has a time that is no number"),
+        ("[NaN, 0, 1]", "#0 [nan, 0.0, 1.0] has a score that is not a number"),
+        ("[Infinity, 0, 1]", "has a score that is not a number"),
+        ("[0.5, 0, NaN]", "has a time that is not a number"),
         ("[0.5, -0.04, 1]", "#0 [0.5, -0.04, 1.0] starts before 0"),
         ("[0.5, 2, 1]", "#0 [0.5, 2.0, 1.0] ends before it starts"),
         ("[0.5, 2]", "#0 [0.5, 2] is not [confidence, start, end]"),
@@ -168,7 +168,7 @@ def test_values_that_are_no_lists_are_named(tmp_path: Path, value: str) -> None:
 
 
 def test_unknown_missing_and_doubled_clips_are_named(tmp_path: Path) -> None:
-    assert "'test/c.mp4' is no clip of this split" in fault(
+    assert "'test/c.mp4' is not in this split" in fault(
         tmp_path, {"test/a.mp4": [], "test/b.mp4": [], "test/c.mp4": []}
     )
     assert "'test/b.mp4' is missing (write an empty list" in fault(tmp_path, {"test/a.mp4": []})
@@ -197,13 +197,13 @@ def test_all_faults_are_counted_and_the_first_three_shown(tmp_path: Path) -> Non
     ("content", "said"),
     [
         ("test/a.mp4 0.5\n", "line 1 is not of the form file;score: 'test/a.mp4 0.5'"),
-        ("a.mp4;0.5\nb.mp4;nan\n", "'b.mp4' has the score 'nan', which is no number"),
+        ("a.mp4;0.5\nb.mp4;nan\n", "'b.mp4' has the score 'nan', which is not a number"),
         ("a.mp4;0.5\nb.mp4;high\n", "'b.mp4' has the score 'high'"),
         ("a.mp4;0.5\nb.mp4;\n", "'b.mp4' has the score ''"),
         ("a.mp4;inf\nb.mp4;1\n", "'a.mp4' has the score 'inf'"),
         ("a.mp4;0.5\n", "'test/b.mp4' is missing"),
         ("a.mp4;0.5\nb.mp4;0.5\na.mp4;0.6\n", "'a.mp4' occurs more than once"),
-        ("a.mp4;0.5\nb.mp4;0.5\nc.mp4;0.6\n", "'c.mp4' is no clip of this split"),
+        ("a.mp4;0.5\nb.mp4;0.5\nc.mp4;0.6\n", "'c.mp4' is not in this split"),
         ("", "2 fault(s), first: 'test/a.mp4' is missing"),
     ],
 )
@@ -217,3 +217,9 @@ def test_scores_that_mean_nothing_are_named(tmp_path: Path, content: str, said: 
 def test_file_names_may_hold_semicolons(tmp_path: Path) -> None:
     (tmp_path / "p.txt").write_text("test/a;b.mp4;0.25\n")
     assert read_scores(tmp_path / "p.txt", ("test/a;b.mp4",)) == {"test/a;b.mp4": 0.25}
+
+
+def test_the_mark_that_powershell_begins_files_with_is_read_over(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.json"
+    path.write_text('{"a.mp4": [[0.9, 1, 2]]}', encoding="utf-8-sig")
+    assert read_proposals(path, ["a.mp4"])["a.mp4"].tolist() == [[0.9, 1.0, 2.0]]

@@ -86,5 +86,5 @@ def test_each_repeat_names_the_clip_that_it_repeats() -> None:
     seen: list[tuple[str, int | None, int | None]] = []
     found = repeats(voices, clips, lambda step, done=None, total=None: seen.append((step, done, total)))
     assert found == {"v0": "c2"}
-    assert seen[-1] == ("compare the sounds", 2, 2)
+    assert seen[-1] == ("compare recordings", 2, 2)
     assert repeats(voices, {}) == repeats({}, clips) == {}

@@ -141,7 +141,7 @@ def test_the_sound_of_a_clip_under_another_name_lends_no_voice(
         found = find(tmp_path)
     assert [lent.path.name for lent in found.voices] == ["s2.m4a"]
     assert found.left_out == {"s1.m4a": "the same recording as anna.mp4"}
-    assert "s1.m4a lends no voice" in caplog.text
+    assert "s1.m4a is not used as a voice" in caplog.text
 
 
 @pytest.mark.parametrize("sign", ["recipe.json", "forgeries.json"])
@@ -204,12 +204,12 @@ def test_a_table_that_does_not_fit_the_files_is_warned_of(
     table.write_text("clip,identity\nelsewhere/a.mp4,zoe\n")
     find(tmp_path)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert "who.csv: names no file that is there, such as elsewhere/a.mp4" in caplog.text
+    assert "who.csv: names files that do not exist, such as elsewhere/a.mp4" in caplog.text
     caplog.clear()
     table.write_text("clip,identity\na.mp4,zoe\n")
     find(tmp_path)
     (record,) = caplog.records
-    assert "2 files stand in no table, such as b.mp4" in record.getMessage()
+    assert "2 files are in no table, such as b.mp4" in record.getMessage()
 
 
 def test_a_name_that_is_no_unicode_is_material_like_any_other(tmp_path: Path, clip: bytes) -> None:

@@ -315,10 +315,10 @@ def test_a_split_without_people_is_said(
     authentic: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     everybody = CONFIG.model_copy(update={"train_share": 1.0, "dev_share": 0.0})
-    with pytest.raises(InputError, match="no clip falls into test"):
+    with pytest.raises(InputError, match="no clips in the split test"):
         plan(authentic, everybody, splits=("test",))
     plan(authentic, everybody)
-    assert "no clip falls into dev, test" in caplog.text
+    assert "no clips in the split dev, test" in caplog.text
 
 
 def test_what_an_earlier_run_has_made_takes_no_more_space(authentic: Path, tmp_path: Path) -> None:

@@ -150,7 +150,7 @@ def test_a_program_that_fails_is_reported_and_gives_nothing(
     installed(monkeypatch, tmp_path, flite=script)
     with caplog.at_level(logging.WARNING):
         assert synthetic_speech(np.random.default_rng(0), RATE).shape == (0,)
-    assert "flite does not speak" in caplog.text
+    assert "text-to-speech with flite failed" in caplog.text
 
 
 def test_a_program_that_hangs_is_ended(

@@ -11,6 +11,7 @@ from pathlib import Path
 import media_factory
 import numpy as np
 import pytest
+from decoders import NEEDS_DECORD
 from media_factory import CLIPS, Clip
 from numpy.typing import NDArray
 
@@ -51,15 +52,18 @@ WRONG_AUDIO = {
 
 
 def cases(clips: list[str], wrong: dict[str, str]) -> list[object]:
-    """Every backend with every clip; decord's known faults marked."""
+    """Every backend with every clip; decord's known faults marked, and decord left out where it is not installed."""
     return [
         pytest.param(
             name,
             clip,
             id=f"{name}-{clip}",
-            marks=[pytest.mark.xfail(reason=wrong[clip], strict=True)]
-            if name == "decord" and clip in wrong
-            else [],
+            marks=([NEEDS_DECORD] if name == "decord" else [])
+            + (
+                [pytest.mark.xfail(reason=wrong[clip], strict=True)]
+                if name == "decord" and clip in wrong
+                else []
+            ),
         )
         for clip in clips
         for name in BACKENDS

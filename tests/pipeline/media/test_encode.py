@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 
 from data.errors import UsageError
-from pipeline.media.encode import H264, Format, write_clip
+from pipeline.media.encode import H264, Format, write_clip, x264_assembly
 
 FRAMES = np.tile(np.arange(0, 240, 4, dtype=np.uint8)[:, None, None, None], (1, 34, 51, 3))
 TONE = (0.3 * np.sin(2 * np.pi * 440 * np.arange(38_400) / 16_000)).astype(np.float32)
@@ -36,6 +37,15 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a.mp4", "b.mp4"):
         write_clip(tmp_path / name, FRAMES, TONE)
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+
+
+def test_only_a_processor_with_avx2_is_told_to_stop_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    for has, options in ((True, {"x264-params": "asm=avx2"}), (False, {})):
+        monkeypatch.setattr(cv2, "checkHardwareSupport", lambda unit, has=has: asked.append(unit) or has)
+        assert x264_assembly() == options
+    # OpenCV's interface.h: #define CV_CPU_AVX2 11
+    assert asked == [11, 11]
 
 
 def test_images_may_come_one_at_a_time(tmp_path: Path) -> None:

@@ -72,8 +72,8 @@ def test_what_the_index_does_not_say_is_unknown(tmp_path: Path) -> None:
         (HEAD + INDEX + MEDIA[:-1], "its part mdat ends 1 bytes behind"),
         (HEAD + MEDIA[:50], "its part mdat ends 58 bytes behind"),
         (HEAD + MEDIA + INDEX[:-10], "its part moov ends 10 bytes behind"),
-        (b"<!DOCTYPE html><html>not found</html>", "is no MP4 file"),
-        (b"\x1aE\xdf\xa3" + bytes(100), "is no MP4 file"),
+        (b"<!DOCTYPE html><html>not found</html>", "is not an MP4 file"),
+        (b"\x1aE\xdf\xa3" + bytes(100), "is not an MP4 file"),
         (b"short", "has no index"),
     ],
 )

@@ -14,14 +14,15 @@ import media_factory
 import numpy as np
 import psutil
 import pytest
+from decoders import NEEDS_DECORD
 from media_factory import CLIPS
 
 from configs.schema import DecodeConfig
 from data.errors import InputError
 from data.media import MediaInfo, StreamCoverage
 from pipeline.media import backend
-from pipeline.media.base import AudioBatch, VideoBatch
-from pipeline.media.clock import AudioMeter, VideoMeter, place_audio, sample_frames
+from pipeline.media.base import AudioBatch, VideoBatch, hold_s
+from pipeline.media.clock import AudioMeter, Tally, VideoMeter, place_audio, sample_frames
 from pipeline.media.crew import AHEAD
 from pipeline.media.decoder import BATCH, BATCH_S, DecodePool, Decoder, Track
 from pipeline.media.inspect import inspect
@@ -80,20 +81,26 @@ def decoded_here(path: Path) -> Found:
     batches: list[VideoBatch | AudioBatch] = []
     coverage: dict[str, StreamCoverage | None] = {"visual": None, "audio": None}
 
-    def metered(items: Iterator[Any], meter: VideoMeter | AudioMeter) -> Iterator[Any]:
+    def metered(items: Iterator[Any], add: Callable[[Any], None]) -> Iterator[Any]:
         for item in items:
-            meter.add(item)
+            add(item)
             yield item
 
     if info.video is not None:
-        seen = VideoMeter(decoder := backend("pyav"))
-        batches += sample_frames(metered(decoder.frames(info, 48), seen), CONFIG.fps, BATCH, 40)
-        coverage["visual"] = seen.coverage(info)
+        seen, tally = VideoMeter(decoder := backend("pyav")), Tally()
+
+        def held_s() -> float:
+            return hold_s(info.container, decoder.errors)
+
+        frames = metered(decoder.frames(info, 48), lambda frame: seen.add(frame, held_s()))
+        batches += sample_frames(frames, CONFIG.fps, BATCH, 40, tally, held_s)
+        coverage["visual"] = seen.coverage(info, tally)
     if info.audio is not None:
         rate = CONFIG.sample_rate
-        heard = AudioMeter(decoder := backend("pyav"), rate)
-        batches += place_audio(metered(decoder.audio(info, rate), heard), rate, BATCH_S)
-        coverage["audio"] = heard.coverage(info)
+        heard, sound_tally = AudioMeter(sounds := backend("pyav"), rate), Tally()
+        blocks = metered(sounds.audio(info, rate), heard.add)
+        batches += place_audio(blocks, rate, BATCH_S, sound_tally)
+        coverage["audio"] = heard.coverage(info, sound_tally)
     return info, batches, coverage
 
 
@@ -352,7 +359,7 @@ def test_a_process_has_the_threads_it_is_given(threads: int, long_clip: Path) ->
         assert until(lambda: (child_of(pool).num_threads() > 2) == (threads > 1))
 
 
-@pytest.mark.parametrize("name", ["ffmpeg", "decord"])
+@pytest.mark.parametrize("name", ["ffmpeg", pytest.param("decord", marks=NEEDS_DECORD)])
 def test_other_decoders_serve_clip_after_clip_too(name: str, folder: Path) -> None:
     config = CONFIG.model_copy(update={"backend": name})
     with DecodePool(config, None, None, threads=1) as pool:

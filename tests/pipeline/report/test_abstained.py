@@ -32,7 +32,10 @@ def test_no_answer_is_a_sentence_with_its_reasons() -> None:
     page = shown(abstained())
     assert page.one(id="finding").text == f"Not assessable: {NO_FACE}, and {NO_SPEECH}."
     assert page.one(id="verdict").attributes["data-label"] == "not_assessable"
-    assert page.one(id="no-probabilities").words == "No class has a probability: the model was not asked."
+    assert (
+        page.one(id="no-probabilities").words
+        == "There are no class probabilities, because the model was not run."
+    )
     assert not page.all("table", id="probabilities")
     words = page.one(id="verdict").words
     assert "This is no answer." in words
@@ -48,7 +51,10 @@ def test_no_answer_is_a_sentence_with_its_reasons() -> None:
     ("report", "sentence"),
     [
         (faceless(), "No forgery found in the sound; the picture is not assessable."),
-        (with_label("audio"), "The sound looks forged; the picture is not assessable. No single span stands out."),
+        (
+            with_label("audio"),
+            "The sound looks forged; the picture is not assessable. No interval reached the threshold.",
+        ),
         (
             with_label("audio", intervals=build("audio", [(3.0, 4.0, "audio", 0.8)]).intervals),
             "The sound looks forged; the picture is not assessable. 1 span found.",

@@ -35,11 +35,11 @@ def lane_names(page: Page) -> list[str]:
     ("label", "found", "sentence"),
     [
         ("real", 0, "No forgery found."),
-        ("real", 2, "No forgery found in the clip as a whole; 2 spans shown as asked."),
+        ("real", 2, "No forgery found in the clip as a whole; 2 spans shown as requested."),
         ("visual", 1, "The picture looks forged in 1 span."),
         ("audio", 2, "The sound looks forged in 2 spans."),
         ("both", 3, "Picture and sound look forged in 3 spans."),
-        ("visual", 0, "The picture looks forged; no single span stands out."),
+        ("visual", 0, "The picture looks forged; no interval reached the threshold."),
     ],
 )
 def test_the_verdict_in_words(label: str, found: int, sentence: str) -> None:
@@ -232,7 +232,7 @@ def test_without_a_clip_the_page_says_so() -> None:
     assert "hidden" not in notice.attributes
     assert "neither the clip nor a preview" in notice.text
     assert page.all("img") == []
-    assert "This report carries no pictures of the clip." in page.html
+    assert "This report contains no pictures of the clip." in page.html
 
 
 def test_the_clip_comes_before_the_preview() -> None:

@@ -280,8 +280,8 @@ def test_another_file_gives_no_picture(clip: Path, caplog: pytest.LogCaptureFixt
 def test_a_missing_clip_gives_no_picture(tmp_path: Path) -> None:
     found = gather(tmp_path / "gone.mp4", factory.forged(), CONFIG)
     assert found.stills == ()
-    assert "not at hand" in found.notes[0]
-    assert "not at hand" in page_html(factory.forged(), found, None)
+    assert "was not found when this report was written" in found.notes[0]
+    assert "was not found when this report was written" in page_html(factory.forged(), found, None)
 
 
 def test_what_the_decoder_refuses_is_a_note_and_a_warning(

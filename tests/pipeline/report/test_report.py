@@ -129,13 +129,13 @@ def test_the_report_calls_itself_an_indication() -> None:
 def test_what_is_no_report_is_refused(damage: Any) -> None:
     document = json.loads(dumps(report()))
     damage(document)
-    with pytest.raises(InputError, match="not a report"):
+    with pytest.raises(InputError, match="not an RT-DeepLoc report"):
         loads(json.dumps(document))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "null"])
 def test_what_is_no_object_is_refused(text: str) -> None:
-    with pytest.raises(InputError, match="not a report"):
+    with pytest.raises(InputError, match="not an RT-DeepLoc report"):
         loads(text)
 
 
@@ -200,7 +200,7 @@ def test_a_real_clip_has_no_intervals_in_its_summary() -> None:
 
 
 def test_a_forged_clip_without_an_interval_says_so() -> None:
-    assert "  no single span stands out" in summary(report(intervals=()), "a.mp4")
+    assert "  no interval reached the threshold" in summary(report(intervals=()), "a.mp4")
 
 
 def test_outputs_mirror_the_input_and_never_collide(tmp_path: Path) -> None:

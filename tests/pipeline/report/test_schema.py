@@ -144,7 +144,7 @@ def test_damage_is_refused_by_the_schema_and_by_the_reader(damage: Callable[[Any
     document = json.loads(dumps(forged()))
     damage(document)
     assert not VALIDATOR.is_valid(document)
-    with pytest.raises(InputError, match="not a report"):
+    with pytest.raises(InputError, match="not an RT-DeepLoc report"):
         loads(json.dumps(document))
 
 
@@ -191,7 +191,7 @@ def test_the_name_of_a_failed_file_is_one_too(tmp_path: Path) -> None:
     text = error_text("../x.mp4", InputError("is empty"))
     assert not VALIDATOR.is_valid(json.loads(text))
     (tmp_path / "a.json").write_text(text)
-    with pytest.raises(InputError, match=r"not an entry of a failed file \(input.name is no name"):
+    with pytest.raises(InputError, match=r"not an entry of a failed file \(input.name is not a file name"):
         load(tmp_path / "a.json")
 
 
@@ -208,7 +208,7 @@ def test_what_only_the_reader_can_see_is_refused_too() -> None:
     ):
         document = json.loads(dumps(forged()))
         damage(document)
-        with pytest.raises(InputError, match="not a report"):
+        with pytest.raises(InputError, match="not an RT-DeepLoc report"):
             loads(json.dumps(document))
 
 
@@ -216,7 +216,7 @@ def test_what_only_the_reader_can_see_is_refused_too() -> None:
     "text", ["", "null", "[]", "{", "[" * 100_000, '{"schema": NaN}', '{"schema": {}}', "9" * 5000]
 )
 def test_what_is_no_report_at_all_is_refused(text: str) -> None:
-    with pytest.raises(InputError, match="not a report"):
+    with pytest.raises(InputError, match="not an RT-DeepLoc report"):
         loads(text)
 
 
@@ -262,7 +262,7 @@ def test_a_file_holds_a_report_or_the_entry_of_a_failure(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        (b"\xff\xfe", "no UTF-8 text"),
+        (b"\xff\xfe", "not UTF-8 text"),
         (b'{"schema": "rt-deeploc/error@1", "input": {}}', "not an entry of a failed file"),
         (b'{"schema": "rt-deeploc/report@9"}', "schema 'rt-deeploc/report@9', this version reads"),
     ],
@@ -289,7 +289,7 @@ def test_documents_of_others_are_told_from_damaged_reports(
     content: str, foreign: bool, tmp_path: Path
 ) -> None:
     (tmp_path / "a.json").write_text(content)
-    with pytest.raises(InputError, match="not a report") as caught:
+    with pytest.raises(InputError, match="not an RT-DeepLoc report") as caught:
         load(tmp_path / "a.json")
     assert isinstance(caught.value, ForeignError) is foreign
 
@@ -308,5 +308,5 @@ def test_reports_are_found_in_folders_but_not_half_written_ones(tmp_path: Path) 
     with pytest.raises(InputError, match="no such file"):
         find_reports(tmp_path / "c")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="holds no JSON file"):
+    with pytest.raises(InputError, match="contains no JSON file"):
         find_reports(tmp_path / "empty")

@@ -144,7 +144,7 @@ def test_other_dimensions_are_refused(store: FeatureStore, dims: tuple[int, int]
 def test_other_clocks_are_refused(store: FeatureStore) -> None:
     entry = add(store, 1, 5, 5)
     write(store, entry.audio, AUDIO, 5, rate=50)
-    with pytest.raises(UsageError, match="different clocks"):
+    with pytest.raises(UsageError, match="different time grids"):
         dataset(store, [entry])[0, 0]
 
 

@@ -83,18 +83,24 @@ def test_intervals_change_no_bit_of_the_compared_methods(
 
 @pytest.mark.parametrize("method", ["cola", "mdp"])
 def test_compared_methods_learn_through_the_same_trainer(clips: Set, tmp_path: Path, method: str) -> None:
-    settings = config(method, steps=40, learning_rate=1e-2, checkpoint_every=40, log_every=10)
-    run(clips, tmp_path, settings)
-    assert {path.name for path in (tmp_path / "weights").iterdir()} == {
-        "config.yaml",
-        f"{method}.safetensors",
-    }
-    assert load_config(tmp_path / "weights" / "config.yaml").model.method == method
-    first, *_, last = rows(tmp_path, "train")
-    assert last["total"] < first["total"]
-    assert last["video_accuracy"] > 0.8  # of authentic and forged; three in four are forged
-    (dev,) = rows(tmp_path, "dev")
-    assert dev["video_auc"] > 0.9
+    found = []
+    for seed in (1, 2, 3):
+        out = tmp_path / str(seed)
+        run(
+            clips,
+            out,
+            config(method, steps=40, learning_rate=1e-2, checkpoint_every=40, log_every=10, seed=seed),
+        )
+        assert {path.name for path in (out / "weights").iterdir()} == {"config.yaml", f"{method}.safetensors"}
+        assert load_config(out / "weights" / "config.yaml").model.method == method
+        first, *_, last = rows(out, "train")
+        assert last["total"] < first["total"] / 2
+        assert last["video_accuracy"] > 0.9  # of authentic and forged; three in four are forged
+        (dev,) = rows(out, "dev")
+        found.append(dev["video_auc"])
+    # Of three authentic and nine forged clips: 27 pairs, and a seed, or kernels that round otherwise, may cost any
+    # single run a quarter of them.
+    assert np.mean(found) > 0.75
 
 
 def test_run_of_one_method_is_not_resumed_with_another(clips: Set, reference: Reference) -> None:

@@ -208,7 +208,7 @@ def test_the_record_says_that_intervals_were_used(scored: dict[str, Any], tmp_pa
     assert (record["dataset"], record["split"], record["clips"]) == ("set", "dev", 8)
     assert (record["metric"], record["protocol"]) == ("mAP", "honest")
     assert record["chosen"] == chosen
-    old, new = result.sureness
+    old, new = result.quality
     assert record["calibration"] == {
         "temperature": fitted.temperature,
         "bias": list(fitted.bias),
@@ -229,7 +229,7 @@ def test_the_calibration_is_fitted_to_the_classes_of_the_clips(scored: dict[str,
     real, *forged = calibrated(SAID, result.config.calibration)
     assert real == pytest.approx(0.5, abs=0.03)
     assert forged == pytest.approx([(1 - real) / 3] * 3, abs=0.05)
-    old, new = result.sureness
+    old, new = result.quality
     assert (old.clips, new.clips) == (72, 72)
     assert old.error == pytest.approx(0.9 - 0.5)
     assert new.error < old.error / 2
@@ -260,7 +260,7 @@ def test_tuning_again_starts_from_the_model_and_is_compared_with_what_was(scored
     again = run(samples(6), start=first.config)
     assert again.config.calibration == first.config.calibration
     assert again.before == first.best
-    assert again.sureness[0] == again.sureness[1] == first.sureness[1]
+    assert again.quality[0] == again.quality[1] == first.quality[1]
 
 
 def test_a_clip_speaks_by_the_window_that_decides_its_class(scored: dict[str, Any]) -> None:
@@ -270,15 +270,15 @@ def test_a_clip_speaks_by_the_window_that_decides_its_class(scored: dict[str, An
     scored["windows"] = {0: (Window(0, 30, real),), 3: windows}
     clips = [sample for sample in samples(10) if sample.label in (0, 3)]
     result = run(clips)
-    assert result.sureness[0].clips == 20
-    assert result.sureness[0].log_loss == pytest.approx(-(math.log(0.97) + math.log(0.9)) / 2)
-    assert result.sureness[1].log_loss < result.sureness[0].log_loss
+    assert result.quality[0].clips == 20
+    assert result.quality[0].log_loss == pytest.approx(-(math.log(0.97) + math.log(0.9)) / 2)
+    assert result.quality[1].log_loss < result.quality[0].log_loss
 
 
 def test_clips_that_were_not_judged_say_nothing_of_the_calibration(scored: dict[str, Any]) -> None:
     scored["unread"] = (1,)
     scored["windows"] = {2: ()}
-    assert run(samples(2)).sureness[0].clips == 5
+    assert run(samples(2)).quality[0].clips == 5
     scored["unread"] = range(4)
     result = run(samples(1))
     assert result.config.calibration == Calibration()

@@ -1,0 +1,81 @@
+"""What a run loads: counted, since seconds differ from machine to machine (`make bench` prints those)."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import media_factory
+import pytest
+
+import pipeline.report.pictures
+
+PATIENCE_S = 600  # only against a command that hangs
+
+UNNEEDED = {
+    "accelerate", "av", "filelock", "fsspec", "huggingface_hub", "jinja2", "matplotlib", "PIL", "pooch", "requests",
+    "rich", "sympy", "tensorboard", "torch._dynamo", "torch._inductor", "torchaudio", "torchvision", "transformers",
+    "triton",
+}  # fmt: skip
+"""Each costs a tenth of a second or more, and `compact` uses none; decoding has a process of its own."""
+
+MOST = 330
+"""Modules that a run may load beside those of torch and numpy: about a tenth more than it does."""
+
+RUN = """
+import json, sys
+import numpy, torch
+before = set(sys.modules)
+from pipeline.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit as stop:
+    print(json.dumps({"code": stop.code, "more": sorted(set(sys.modules) - before), "all": sorted(sys.modules)}))
+"""
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One second of picture and sound."""
+    return media_factory.write(tmp_path_factory.mktemp("clip") / "clip.mp4", n=25, audio_seconds=1.0).path
+
+
+@pytest.fixture(scope="module")
+def loaded(clip: Path) -> dict[str, Any]:
+    """Exit code of a run with the shipped weights and without a page, and the modules that it loaded."""
+    command = [sys.executable, "-c", RUN, "run", "--input", str(clip), "--no-html", "--out", str(clip.parent)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    assert found["code"] in (0, 4), done.stderr  # 4: there is no face to be judged in this clip
+    assert (clip.parent / "clip.mp4.json").is_file()
+    return found
+
+
+def test_a_run_with_compact_loads_nothing_that_it_does_not_use(loaded: dict[str, Any]) -> None:
+    assert not UNNEEDED & set(loaded["all"])
+
+
+def test_a_run_loads_few_modules_beside_those_of_torch_and_numpy(loaded: dict[str, Any]) -> None:
+    more = [name for name in loaded["more"] if name.partition(".")[0] not in ("torch", "numpy")]
+    assert len(more) <= MOST, more
+
+
+def test_the_json_is_on_disk_before_anything_is_made_for_the_page(
+    cli: Callable[..., Any], clip: Path, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gather, there = pipeline.report.pictures.gather, []
+
+    def look(*arguments: Any) -> Any:
+        there.append(json.loads(Path("out/clip.mp4.json").read_text())["schema"])
+        assert not Path("out/clip.mp4.html").exists()
+        return gather(*arguments)
+
+    monkeypatch.setattr(pipeline.report.pictures, "gather", look)
+    answer = cli("run", "--input", clip, "--weights", tiny_bundle, "--device", "cpu", "--out", "out")
+    assert answer.code == 0, answer.err
+    assert len(there) == 1
+    assert Path("out/clip.mp4.html").is_file()
