@@ -117,7 +117,7 @@ def training(
 ) -> None:
     """Make what extractors are trained on: all manipulations on the train people, and the train generators' output.
 
-    Resumable; an hour of clips takes about two hours of processor time.
+    Resumable. An hour of clips takes about 8 minutes of processor time.
 
     \b
     Example:

@@ -122,7 +122,7 @@ def test_speech_is_said_again_in_time_and_at_its_level(
     speak._vocoder.cache_clear()
 
 
-@pytest.mark.parametrize("make", MAKES)
+@pytest.mark.parametrize("make", speak.available())
 def test_the_shipped_weights_say_the_same_words(make: str) -> None:
     from pipeline.forging.fitting import fit_sound
 
