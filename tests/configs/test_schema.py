@@ -30,7 +30,7 @@ def another(value: Any, annotation: Any, path: tuple[str, ...] = ()) -> Any:
     if typing.get_origin(annotation) is typing.Literal:
         return next(choice for choice in typing.get_args(annotation) if choice != value)
     if value is None:
-        return 1.0
+        return "another" if annotation == (str | None) else 1.0
     if isinstance(value, bool):
         return not value
     if isinstance(value, int):

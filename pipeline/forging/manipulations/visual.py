@@ -57,11 +57,10 @@ def replace_lower_face(
 ) -> Frames:
     """The mouth of another moment of the same person, as a lip-sync attack puts other words into it.
 
-    The lower face or the lips alone. Of a few moments the one is taken that fits best around the patch. It keeps its
-    own motion. Raises ValueError when the clip holds no other moment of `MIN_DONOR` frames, or no face.
+    Of a few moments the one is taken that fits best around the patch. It keeps its own motion. Raises ValueError
+    when the clip holds no other moment of `MIN_DONOR` frames, or no face.
     """
-    shape = (LOWER_FACE if rng.random() < 0.6 else LIPS).drawn(rng)
-    canvas = Canvas(frames, boxes, span, shape, rng)
+    canvas = Canvas(frames, boxes, span, LOWER_FACE.drawn(rng), rng)
     drafts = [_moment(len(frames), span, rng) for _ in range(6)]
     picked = min(drafts, key=lambda moment: _misfit(canvas, frames, boxes, moment))
     patches = [
