@@ -12,7 +12,7 @@ FILES ?= 2000
 RESULTS ?=  # options of benchmarks/shipped.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs fuzz parity bench results clean
+.PHONY: help demo test lint docs fuzz parity bench gpu results clean
 
 help:  ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -45,6 +45,11 @@ parity: $(PARITY)/.installed  ## Compare TSN with mmaction2's own recognizer, in
 
 bench: $(VENV)/.installed-dev $(PARITY)/.installed  ## Measure speeds as ratios to a peer or a limit, all in one run
 	$(BIN)/python benchmarks/run.py --parity $(PARITY)/bin/python $(BENCH)
+
+gpu: $(VENV)/.installed-dev  ## Test all that runs on a GPU against the processor, then measure its speed
+	@if $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \
+		$(BIN)/pytest -m cuda tests/gpu && $(BIN)/python benchmarks/gpu.py $(BENCH); \
+	else echo "not run: no CUDA"; fi
 
 results: $(VENV)/.installed  ## Measure the shipped weights on the sets below BENCHMARK=dir (docs/benchmark.md)
 	$(BIN)/python benchmarks/shipped.py --benchmark $(BENCHMARK) $(RESULTS)

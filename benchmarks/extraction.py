@@ -157,7 +157,7 @@ def duration_s(path: Path) -> float:
         return pool.submit(path, ()).info().duration_s or 0.0
 
 
-def whole_s(folder: Path, weights: Path, workers: int) -> float:
+def whole_s(folder: Path, weights: Path, workers: int, device: str = "cpu") -> float:
     """Seconds of work of one extraction into a new store, from the first worker being ready to the last answer."""
     with tempfile.TemporaryDirectory() as place:
         events = Path(place, "events.jsonl")
@@ -174,7 +174,7 @@ def whole_s(folder: Path, weights: Path, workers: int) -> float:
         ]
         command += ["--store", str(Path(place, "store")), "--workers", str(workers), "--events", str(events)]
         subprocess.run(
-            [*command, "--device", "cpu"], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [*command, "--device", device], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         told = [json.loads(line) for line in events.read_text().splitlines()]
     begun = [seconds(event["at"]) for event in told if event["event"] == "begun"]

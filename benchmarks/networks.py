@@ -21,10 +21,11 @@ from rows import Row
 
 from configs.schema import AudioConfig, VisualConfig
 from data.errors import InputError
+from data.labels import RATE
 from extractors.base import Extractor
 from extractors.paper.resnet import build_trunk
 from extractors.paper.tsn import TSN
-from extractors.paper.wav2vec2 import SAMPLE_RATE, Wav2Vec2
+from extractors.paper.wav2vec2 import Wav2Vec2
 from pipeline.bundle import bundle_config, load_extractors
 from pipeline.media.whole import read_frames, read_sound
 
@@ -112,7 +113,7 @@ def compact(folder: Path, clip: Path, threads: int = 1) -> list[Row]:
             }
         )
     visual_s = found["visual"] / (len(frames) / config.decode.fps)
-    audio_s = found["audio"] / (len(sound) / SAMPLE_RATE)
+    audio_s = found["audio"] / (len(sound) / RATE)
     against = f"real time, {threads} thread" + ("s" if threads > 1 else "")
     return [
         Row("compact, faces", 1 / visual_s, "x", against),
@@ -179,7 +180,7 @@ def _multiply_adds(arch: str, size: int) -> int:
 
 
 def _sound() -> NDArray[np.float32]:
-    return np.random.default_rng(0).normal(0, 0.1, SECONDS * SAMPLE_RATE).astype(np.float32)
+    return np.random.default_rng(0).normal(0, 0.1, SECONDS * RATE).astype(np.float32)
 
 
 def _least_cosine(ours: NDArray[np.floating], theirs: NDArray[np.floating]) -> float:

@@ -19,6 +19,7 @@ from pathlib import Path
 import decoding
 import extraction
 import networks
+import startup
 import torch
 from rows import Row, markdown
 
@@ -55,6 +56,13 @@ def main() -> None:
     print("\n" + markdown(rows))
 
 
+def measure_startup(options: argparse.Namespace, work: Path) -> list[Row]:
+    """What a command costs before it does its work."""
+    folder = work / "startup"
+    folder.mkdir()
+    return startup.startup(sorted(options.clips.glob("*.mp4"))[0], folder)
+
+
 def measure_decoding(options: argparse.Namespace, work: Path) -> list[Row]:
     """Our decoders against ffmpeg."""
     folder = work / "decoding"
@@ -87,6 +95,7 @@ def measure_memory(options: argparse.Namespace, work: Path) -> list[Row]:
 
 
 SECTIONS: dict[str, Callable[[argparse.Namespace, Path], list[Row]]] = {
+    "startup": measure_startup,
     "decoding": measure_decoding,
     "networks": measure_networks,
     "extraction": measure_extraction,

@@ -10,7 +10,8 @@ import csv
 import sys
 from pathlib import Path
 
-from data.manifest import CLASSES, Manifest, Sample
+from data.labels import CLASSES
+from data.manifest import Manifest, Sample
 from data.store.store import FeatureStore
 from pipeline.bundle import extraction
 from pipeline.extraction.extract import extract_missing

@@ -9,7 +9,8 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from extractors.windows import HOP, RECEPTIVE, SAMPLE_RATE, AudioSteps
+from data.labels import RATE
+from extractors.windows import HOP, RECEPTIVE, AudioSteps
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def pool_array(
 def _grid_index(steps: NDArray[np.int64], fps: Fraction | int) -> NDArray[np.int64]:
     """Grid step that holds the centre of each audio step, in exact integer arithmetic."""
     rate = Fraction(fps)
-    return (HOP * steps + RECEPTIVE // 2) * rate.numerator // (SAMPLE_RATE * rate.denominator)
+    return (HOP * steps + RECEPTIVE // 2) * rate.numerator // (RATE * rate.denominator)
 
 
 def _average(

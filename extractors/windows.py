@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-SAMPLE_RATE = 16_000
 HOP = 320  # samples from one step to the next: 20 ms
 RECEPTIVE = 400  # samples that one step of the convolutional encoder sees: 25 ms
 

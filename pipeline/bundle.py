@@ -160,7 +160,7 @@ def extraction(
     return Extraction(config.model_copy(update={"localize": localize}), extractors, bundle)
 
 
-class Description(NamedTuple):
+class NamedSetup(NamedTuple):
     """What names the features of an extraction without loading its networks: settings, and the two digests as one.
 
     `device` is where the networks run: the processor, if neither extractor has a use for another device.
@@ -171,9 +171,9 @@ class Description(NamedTuple):
     device: str
 
 
-def describe(
+def name_setup(
     source: str | Path, device: str = "auto", overrides: Iterable[str] = (), hook: Hook = silent
-) -> Description:
+) -> NamedSetup:
     """What `extraction` would load; weights that have to be fetched are fetched here, once for all workers.
 
     A `device` other than "auto" need not exist on this machine: the workers may be on others.
@@ -191,7 +191,7 @@ def describe(
         for part in parts
     )
     used = any(extractor_class(part.network).uses_device for part in parts)
-    return Description(config, setup_digest(visual, audio, config), chosen if used else "cpu")
+    return NamedSetup(config, setup_digest(visual, audio, config), chosen if used else "cpu")
 
 
 def _settings_of(source: str | Path, overrides: Iterable[str]) -> tuple[PipelineConfig, Path | None]:

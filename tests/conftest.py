@@ -7,7 +7,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import hypothesis
 import pytest
+
+# A busy machine may be slow at any moment; how fast the code is, benchmarks/ tells.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 ROOT = Path(__file__).resolve().parents[1]
 MEDIA = ROOT.parent / "shared" / "media"
@@ -34,12 +39,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Tests of bfloat16 kernels are skipped where these cannot run; raised here, they are one line of the summary."""
+    """Tests of bfloat16 kernels, or of CUDA, are skipped where there are none.
+
+    Skips that are raised here are one line of the summary, however many tests they are.
+    """
     if item.get_closest_marker("bf16"):
         from extractors.paper.precision import cpu_runs_bf16
 
         if not cpu_runs_bf16():
             pytest.skip("needs bfloat16 kernels, which this processor does not run")
+    if item.get_closest_marker("cuda"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs CUDA: `make gpu` on a machine that has it")
 
 
 class Answer(NamedTuple):

@@ -12,23 +12,31 @@ from pathlib import Path
 from typing import Literal
 
 from data.errors import InputError, UsageError
-from data.labels import SPLITS
 from data.manifest.avdeepfake1m import read_avdeepfake1m
 from data.manifest.disk import compare, media_below, refuse_half_unpacked
 from data.manifest.lavdf import read_lavdf, write_lavdf
-from data.manifest.samples import AUDIO_SUFFIXES, CLASSES, MEDIA_SUFFIXES, RECIPE, SIDECAR, Sample, WeakSample
+from data.manifest.samples import (
+    AUDIO_SUFFIXES,
+    AVDEEPFAKE1M_FILES,
+    AVDEEPFAKE1M_PLUS_FILES,
+    LAVDF_FILES,
+    MEDIA_SUFFIXES,
+    RECIPE,
+    SIDECAR,
+    Sample,
+    WeakSample,
+)
 
 __all__ = [
     "AUDIO_SUFFIXES",
-    "CLASSES",
     "MEDIA_SUFFIXES",
     "RECIPE",
     "SIDECAR",
-    "SPLITS",
     "DatasetName",
     "Manifest",
     "Sample",
     "WeakSample",
+    "detect_layout",
     "read_metadata",
     "write_lavdf",
 ]
@@ -66,7 +74,7 @@ class Manifest:
 
     @classmethod
     def load(cls, dataset: DatasetName, root: Path) -> Manifest:
-        """The data set `dataset` at `root`, enumerated from its own metadata and compared with its files.
+        """The data set of the layout `dataset` at `root`, enumerated from its own metadata and compared with its files.
 
         Missing clips and files without metadata are logged as warnings, and listed in `missing` and `unlisted`.
 
@@ -102,11 +110,6 @@ class Manifest:
         return cls.load("avdeepfake1m", root)
 
     @classmethod
-    def avdeepfake1m_plus(cls, root: Path) -> Manifest:
-        """AV-Deepfake1M++, as `load` reads it: `testA` and `testB` are one split, known by their folders."""
-        return cls.load("avdeepfake1m++", root)
-
-    @classmethod
     def folder(cls, root: Path) -> Manifest:
         """All media files below `root` by their endings, sorted, without labels.
 
@@ -115,6 +118,25 @@ class Manifest:
         Raises InputError when `root` is not a folder or holds no media file.
         """
         return cls.load("folder", root)
+
+
+def detect_layout(root: Path) -> DatasetName | None:
+    """The layout that the metadata of `root` has; None where there is none, or it could be of several.
+
+    Raises UsageError when it is AV-Deepfake1M's or its successor's, and nothing tells which.
+    """
+    if any((root / name).is_file() for name in LAVDF_FILES):
+        return "lavdf"
+    if any((root / name).exists() for name in (*AVDEEPFAKE1M_PLUS_FILES[2:], "testA", "testB")):
+        return "avdeepfake1m++"
+    if any(
+        (root / name).exists() for name in (AVDEEPFAKE1M_FILES[2], "test", "train_metadata", "val_metadata")
+    ):
+        return "avdeepfake1m"
+    if any((root / name).is_file() for name in AVDEEPFAKE1M_FILES):
+        what = "may be AV-Deepfake1M or AV-Deepfake1M++"
+        raise UsageError(what, root, "add --layout avdeepfake1m or --layout avdeepfake1m++")
+    return None
 
 
 def read_metadata(dataset: DatasetName, root: Path) -> Mapping[str, Sample]:

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import InputError
+from data.labels import FPS
 from data.manifest.disk import UNPACK, media_below, way_out
 from data.manifest.rows import count, inside, periods, read_rows, read_samples
 from data.manifest.samples import AVDEEPFAKE1M_FILES, AVDEEPFAKE1M_PLUS_FILES, Sample
 from data.timeline import Interval, merge
 
 _LOG = logging.getLogger(__name__)
-_FPS = 25
 # The loader that its authors publish asks for "both-modified", which no row has, and so calls those clips real.
 _LABELS = {"real": 0, "visual_modified": 1, "audio_modified": 2, "both_modified": 3}
 
@@ -135,7 +135,7 @@ def _sample(part: _Part, row: Any) -> Sample:
         label=label,
         split=part.split,
         fake_periods=_periods(row, label),
-        duration_s=frames / _FPS,
+        duration_s=frames / FPS,
         original=_original(row, part, label),
         video_frames=frames,
         audio_frames=count(row.get("audio_frames"), "audio_frames"),

@@ -106,9 +106,9 @@ def way_out(root: Path, wanted: Iterable[str]) -> str | None:
         if _holds(Path(child), wanted):
             return f"the folder {Path(child).name} in it has one: give {child}"
     if not set(LAVDF_FILES) & set(wanted) and _holds(root, LAVDF_FILES):
-        return "it has LAV-DF's layout: try --dataset lavdf"
+        return "it has LAV-DF's layout: try --layout lavdf"
     if not set(AVDEEPFAKE1M_FILES) & set(wanted) and _holds(root, AVDEEPFAKE1M_FILES):
-        return "it has AV-Deepfake1M's layout: try --dataset avdeepfake1m or avdeepfake1m++"
+        return "it has AV-Deepfake1M's layout: try --layout avdeepfake1m or avdeepfake1m++"
     return None
 
 

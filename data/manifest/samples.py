@@ -23,10 +23,6 @@ RECIPE = "recipe.json"
 MEDIA_SUFFIXES = frozenset(f".{name}" for name in f"{_VIDEO} {_AUDIO}".split())
 """File name endings that a folder of media is searched for."""
 
-
-CLASSES = ("real", "visual", "audio", "both")
-"""Names of the labels 0..3: which tracks were changed."""
-
 LAVDF_FILES = ("metadata.min.json", "metadata.json")
 """LAV-DF's metadata; the first lacks transcripts, which nothing here needs."""
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from data.errors import InputError
-from data.labels import FPS, RATE
+from data.labels import FPS, RATE, Modality
 from data.manifest import SIDECAR, Sample
 from data.timeline import Interval
 
@@ -19,7 +19,7 @@ class EditedSegment:
 
     start_s: float
     end_s: float
-    modality: Literal["visual", "audio"]
+    modality: Modality
     manipulation: str
 
 

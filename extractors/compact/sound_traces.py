@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from data.audio import mel_filters
-from extractors.windows import HOP, RECEPTIVE, SAMPLE_RATE
+from data.labels import RATE
+from extractors.windows import HOP, RECEPTIVE
 
 MEASURES = {
     "level": (24, "dB in mel bands; Davis and Mermelstein (1980)"),
@@ -214,14 +215,14 @@ def _pitch(waves: Tensor, steps: int) -> tuple[Tensor, Tensor]:
     height = correlation[:, lags] / (own[lags] / own[0])[:, None] / (correlation[:, :1] + 1e-6)
     # The multiples of a period score about as high as the period itself.
     best = (height - 0.0006 * (lags[:, None] - _LAGS[0])).argmax(1, keepdim=True)
-    return 12 * torch.log2(SAMPLE_RATE / lags[best]), height.gather(1, best).clamp(0, 1)
+    return 12 * torch.log2(RATE / lags[best]), height.gather(1, best).clamp(0, 1)
 
 
 def _residual(waves: Tensor, mean: Tensor) -> Tensor:
     """Log kurtosis and log crest (B, 2, T) of what linear prediction leaves of 40 ms around each step."""
     batch, _, steps = mean.shape
     lags = torch.arange(ORDER + 1, device=waves.device)
-    smooth = torch.exp(-0.5 * (2 * torch.pi * 40 / SAMPLE_RATE * lags) ** 2)[:, None]
+    smooth = torch.exp(-0.5 * (2 * torch.pi * 40 / RATE * lags) ** 2)[:, None]
     r = torch.fft.irfft(mean, dim=1)[:, : ORDER + 1] * smooth
     error, taps = r[:, :1] * 1.0001 + 1e-7, r[:, :0]
     for i in range(ORDER):  # Levinson and Durbin
@@ -244,5 +245,5 @@ def _edges(bands: int) -> Tensor:
 
 def _pick(edges: Tensor, size: int) -> Tensor:
     """Ones (bands, size / 2 + 1) where a bin of a spectrum of `size` samples lies between two `edges` in Hz."""
-    bins = torch.arange(size // 2 + 1) * SAMPLE_RATE / size
+    bins = torch.arange(size // 2 + 1) * RATE / size
     return ((bins >= edges[:-1, None]) & (bins < edges[1:, None])).float()

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.audio import speech_activity
-from extractors.windows import HOP, SAMPLE_RATE, step_count
+from data.labels import RATE
+from extractors.windows import HOP, step_count
 
 NEAR_S = 0.3
 """Steps within this distance of speech count as well: breaths, stops, and the room between words."""
@@ -62,7 +63,7 @@ def speech_steps(samples: NDArray[np.float32], near_s: float = NEAR_S) -> NDArra
     )
     # Frame j is centred on sample 160 j + 320, step k covers the samples from 320 k on.
     at = np.minimum((np.flatnonzero(voice) * _STRIDE + _FRAME // 2) // HOP, steps - 1)
-    near = round(near_s * SAMPLE_RATE / HOP)
+    near = round(near_s * RATE / HOP)
     edges = np.zeros(steps + 1, np.int64)
     np.add.at(edges, np.maximum(at - near, 0), 1)
     np.add.at(edges, np.minimum(at + near + 1, steps), -1)
@@ -73,7 +74,7 @@ def _pitch(samples: NDArray[np.float32], frames: int) -> tuple[NDArray[np.float6
     """By frame the autocorrelation at the period (F,), and the pitch in Hz (F,)."""
     window = np.hanning(_FRAME)
     spread = np.fft.irfft(np.abs(np.fft.rfft(window, _FFT)) ** 2)[:_FRAME]
-    bins = np.fft.rfftfreq(_FFT, 1 / SAMPLE_RATE)
+    bins = np.fft.rfftfreq(_FFT, 1 / RATE)
     band = (bins >= _BAND_HZ[0]) & (bins <= _BAND_HZ[1])
     cut = np.lib.stride_tricks.sliding_window_view(samples, _FRAME)[::_STRIDE]
     strength, pitch = np.zeros(frames), np.zeros(frames)
@@ -95,7 +96,7 @@ def _pitch(samples: NDArray[np.float32], frames: int) -> tuple[NDArray[np.float6
         shift = (before - after) / (2 * np.minimum(before - 2 * best + after, -1e-9))
         stop = first + len(part)
         strength[first:stop] = best
-        pitch[first:stop] = SAMPLE_RATE / (lag + np.clip(shift, -0.5, 0.5))
+        pitch[first:stop] = RATE / (lag + np.clip(shift, -0.5, 0.5))
     return strength, pitch
 
 

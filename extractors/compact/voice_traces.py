@@ -15,12 +15,13 @@ from torch import Tensor, nn
 
 from configs.schema import AudioConfig
 from data.errors import WeightsError
+from data.labels import RATE
 from extractors.compact.sound_traces import SoundTraces
 from extractors.compact.speech import speech_steps
 from extractors.compact.trace_net import load_trace_net
 from extractors.packing import Batcher, WindowSession
 from extractors.runtime import extractor_digest, inference
-from extractors.windows import HOP, SAMPLE_RATE, Window, cut_windows
+from extractors.windows import HOP, Window, cut_windows
 
 SCHEMA_VERSION = 1  # raise it whenever the same settings and weights begin to give other features
 
@@ -62,8 +63,8 @@ class VoiceTraces:
         self._net, self._weights = load_trace_net(weights, self._front.dim), weights
         self.dim = self._net.dim
         self.digest = self.digest_of(config, weights)
-        self._core = max(1, round(config.chunk_s * SAMPLE_RATE / HOP))
-        self._context = round(config.context_s * SAMPLE_RATE / HOP)
+        self._core = max(1, round(config.chunk_s * RATE / HOP))
+        self._context = round(config.context_s * RATE / HOP)
 
     @staticmethod
     def digest_of(config: AudioConfig, weights: Path, device: str = "cpu") -> str:

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from configs.schema import AudioConfig
 from data.errors import MemoryLimitError, WeightsError
+from data.labels import RATE
 from extractors.packing import Batcher, WindowSession
 from extractors.paper.fused_wav2vec2 import fuse_model
 from extractors.paper.precision import Precision, choose_dtype
 from extractors.paper.replay import Replay
 from extractors.runtime import extractor_digest, inference, is_out_of_memory
-from extractors.windows import HOP, RECEPTIVE, SAMPLE_RATE, AudioSteps, Window, cut_windows, samples_through
+from extractors.windows import HOP, RECEPTIVE, AudioSteps, Window, cut_windows, samples_through
 from extractors.windows import step_count as step_count  # part of this module's interface
 
 SCHEMA_VERSION = 2  # raise it whenever the same settings and weights begin to give other features
@@ -62,8 +63,8 @@ class Wav2Vec2:
         self.digest = self.digest_of(config, weights, device, dtype)
         self._together = self.device.type == "cuda"
         self._batch = _CUDA_BATCH
-        self._core = max(1, round(config.chunk_s * SAMPLE_RATE / HOP))
-        self._context = round(config.context_s * SAMPLE_RATE / HOP)
+        self._core = max(1, round(config.chunk_s * RATE / HOP))
+        self._context = round(config.context_s * RATE / HOP)
 
     @staticmethod
     def digest_of(config: AudioConfig, weights: Path, device: str = "cpu", dtype: Precision = "auto") -> str:
@@ -140,7 +141,7 @@ class Wav2Vec2:
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                self._shrink_batch(size, batch.shape[1] / SAMPLE_RATE, error)
+                self._shrink_batch(size, batch.shape[1] / RATE, error)
         if not all(np.isfinite(hidden).all() for hidden in found):
             raise WeightsError(
                 "features are not finite", self._weights, "check the weights, or use dtype fp32"

@@ -13,7 +13,7 @@ from pipeline.batch.plan import Plan, Shard, make_plan
 from pipeline.batch.slots import Engine
 from pipeline.batch.tally import Tally
 from pipeline.batch.worker import WorkOrder
-from pipeline.bundle import Description
+from pipeline.bundle import NamedSetup
 
 
 def plan_run(
@@ -34,7 +34,7 @@ def execute(
     engine: Engine,
     order: WorkOrder,
     workers: int | None,
-    described: Description,
+    described: NamedSetup,
     store: FeatureStore,
     tally: Tally,
 ) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pipeline.cli.options import EXIT_PARTIAL, Debug, Overrides, Quiet
+from pipeline.cli.options import EXIT_PARTIAL, Dataset, Debug, Overrides, Quiet, Root, layout_of
 from pipeline.cli.synthesize import Authentic, Pairs, Seed, Workers, make
 
 if TYPE_CHECKING:
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Check, describe and make data sets.")
 
-Root = Annotated[Path, typer.Option(help="A data set in LAV-DF's layout.")]
+Made = Annotated[Path, typer.Option(metavar="ROOT", help="A data set in LAV-DF's layout.")]
 
 
 @app.command()
 def check(
-    dataset: Annotated[
-        Literal["lavdf", "avdeepfake1m", "avdeepfake1m++", "folder"],
-        typer.Option(help="Layout of the data set; `pipeline synthesize` writes lavdf."),
-    ],
-    root: Annotated[Path, typer.Option(help="The folder that holds the metadata, or any folder of media.")],
+    dataset: Dataset,
+    layout: Annotated[
+        Literal["lavdf", "avdeepfake1m", "avdeepfake1m++", "folder"] | None,
+        typer.Option(help="Layout of the data set; folder: any media, without metadata. [default: detected]"),
+    ] = None,
     json: Annotated[
         Path | None, typer.Option(help="Write all findings, with every file name, to this file.")
     ] = None,
@@ -35,6 +35,7 @@ def check(
     subset: Annotated[
         bool, typer.Option("--subset", help="It is part of a set on purpose: absent clips are no fault.")
     ] = False,
+    root: Root = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -42,8 +43,8 @@ def check(
 
     \b
     Examples:
-      pipeline data check --dataset lavdf --root LAV-DF/
-      pipeline data check --dataset avdeepfake1m --root AV-Deepfake1M/ --json found.json
+      pipeline data check --dataset LAV-DF/
+      pipeline data check --dataset AV-Deepfake1M/ --layout avdeepfake1m --json found.json
     """
     from data.files import write_text
     from pipeline.datasets.check import SAMPLE, to_json
@@ -51,8 +52,9 @@ def check(
     from pipeline.progress import progress
 
     with progress(quiet=quiet) as bar:
-        bar.begin(str(root))
-        found = look(dataset, root, sample if sample is not None else SAMPLE, bar, subset)
+        bar.begin(str(dataset))
+        named = layout_of(dataset, layout)
+        found = look(named, dataset, sample if sample is not None else SAMPLE, bar, subset)
     if json is not None:
         write_text(json, to_json(found))
     _show(found)
@@ -137,7 +139,7 @@ def training(
 
 @app.command()
 def conditions(
-    root: Root,
+    dataset: Made,
     out: Annotated[Path, typer.Option(help="Output folder; each condition gets a folder in it.")],
     split: Annotated[
         Literal["train", "dev", "test"], typer.Option(help="Split whose clips are used.")
@@ -147,6 +149,7 @@ def conditions(
         list[str] | None, typer.Option(metavar="NAME", help="Make only this condition. Repeatable.")
     ] = None,
     workers: Workers = 2,
+    root: Root = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -157,7 +160,7 @@ def conditions(
 
     \b
     Example:
-      pipeline data conditions --root benchmark/known --out benchmark/conditions
+      pipeline data conditions --dataset benchmark/known --out benchmark/conditions
     """
     from data.errors import UsageError
     from data.files import check_folder
@@ -165,9 +168,9 @@ def conditions(
     from pipeline.forging.conditions import CONDITIONS, make_condition, plan
     from pipeline.progress import progress
 
-    if out.resolve().is_relative_to(root.resolve()):
-        raise UsageError("lies inside --root", out, "choose a folder elsewhere with --out")
-    batches = [plan(name, root, split, seed) for name in only or CONDITIONS]
+    if out.resolve().is_relative_to(dataset.resolve()):
+        raise UsageError("lies inside --dataset", out, "choose a folder elsewhere with --out")
+    batches = [plan(name, dataset, split, seed) for name in only or CONDITIONS]
     check_folder(out, "--out")
     made, bar = [], progress(quiet=quiet)
     for batch in batches:
@@ -182,26 +185,27 @@ def conditions(
 
 @app.command()
 def describe(
-    root: Root,
+    dataset: Made,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False,
+    root: Root = None,
     debug: Debug = False,
 ) -> None:
     """Show the statistics of a data set beside those published for LAV-DF."""
     from pipeline.datasets.describe import describe as look
 
-    description = look(root)
+    description = look(dataset)
     print(description.markdown() if markdown else "\n".join(description.text()))
 
 
 @app.command()
-def shortcuts(root: Root, quiet: Quiet = False, debug: Debug = False) -> None:
+def shortcuts(dataset: Made, root: Root = None, quiet: Quiet = False, debug: Debug = False) -> None:
     """Test a data set for shortcuts: trivial classifiers must stay at chance level. Exit code 1 if one does not."""
     from pipeline.datasets.shortcuts import find_shortcuts
     from pipeline.progress import progress
 
     with progress(quiet=quiet) as bar:
-        bar.begin(str(root))
-        findings = find_shortcuts(root, hook=bar)
+        bar.begin(str(dataset))
+        findings = find_shortcuts(dataset, hook=bar)
     for finding in findings:
         verdict = "chance" if finding.chance else "SHORTCUT"
         print(f"{verdict:<8}  AUC {finding.auc:.3f}, chance up to {finding.high:.3f}  {finding.features}")
@@ -209,7 +213,7 @@ def shortcuts(root: Root, quiet: Quiet = False, debug: Debug = False) -> None:
 
 
 def _show(found: Check) -> None:
-    from data.manifest import CLASSES, SPLITS
+    from data.labels import CLASSES, SPLITS
 
     if found.counts:
         classes = [name for name in (*CLASSES, None) if any(key[1] == name for key in found.counts)]

@@ -18,6 +18,7 @@ from pipeline.cli.options import (
     Quiet,
     Split,
     Weights,
+    layout_of,
     open_store,
 )
 
@@ -32,7 +33,7 @@ def _name(text: str) -> str:
 
 def evaluate(
     dataset: Dataset,
-    layout: Layout = "lavdf",
+    layout: Layout = None,
     split: Annotated[Split, typer.Option(help="Split to evaluate; AV-Deepfake1M's val is dev.")] = "test",
     weights: Weights = None,
     store: Annotated[
@@ -91,9 +92,10 @@ def evaluate(
         raise UsageError("predictions are read from files or made with weights, not both", fix=fix)
     if out is not None:
         check_folder(out, "--out")
+    named = layout_of(dataset, layout)
     if foreign:
         # Nothing is decoded: the metadata alone will do, and a clip that is not on the disk still counts.
-        manifest = Manifest(dataset, tuple(read_metadata(layout, dataset).values()))
+        manifest = Manifest(dataset, tuple(read_metadata(named, dataset).values()))
         files = [sample.file.as_posix() for sample in samples_of(manifest, split)]
         found = read_predictions(files, predictions, scores)
     else:
@@ -105,7 +107,7 @@ def evaluate(
                 "a detector is evaluated from stored features", fix="give --store DIR, or --predictions FILE"
             )
         kept = open_store(store)
-        manifest = Manifest.load(layout, dataset)
+        manifest = Manifest.load(named, dataset)
         with progress(quiet=quiet) as bar:
             bar.begin("weights")
             source = weights if weights is not None else "compact"
@@ -114,7 +116,7 @@ def evaluate(
             found = predict(detector, manifest, split, kept, bar)
         if out is not None:
             # Before anything is measured: the labels of a test split may be known to its authors alone.
-            short = layout != "lavdf"
+            short = named != "lavdf"
             write_proposals(out / "predictions.json", found, short)
             write_scores(out / "prediction.txt", found, short)
     judged = cast("list[Name]", protocol or ["honest", "paper"])

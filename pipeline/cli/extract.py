@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TextIO, cast
+from typing import TYPE_CHECKING, Annotated, Literal, TextIO
 
 import typer
 
@@ -14,17 +14,19 @@ from pipeline.cli.options import (
     EXIT_PARTIAL,
     Debug,
     Device,
-    Input,
+    Layout,
     Overrides,
     Preset,
     Quiet,
     Store,
     Weights,
+    layout_of,
     open_store,
     weights_source,
 )
 
 if TYPE_CHECKING:
+    from data.manifest import DatasetName
     from data.store.store import FeatureStore
     from pipeline.batch.plan import Plan, Shard
     from pipeline.batch.slots import Engine
@@ -34,12 +36,16 @@ _SHOWN = 20
 
 
 def extract(
-    input: Input,
     store: Store,
+    input: Annotated[
+        Path | None,
+        typer.Option("--input", "-i", help="A media file, or a folder searched for media files."),
+    ] = None,
     dataset: Annotated[
-        Literal["folder", "lavdf", "avdeepfake1m", "avdeepfake1m++"],
-        typer.Option(help="How --input lists its clips; folder takes every media file below it."),
-    ] = "folder",
+        Path | None,
+        typer.Option(metavar="ROOT", help="A data set instead: the clips that its metadata lists."),
+    ] = None,
+    layout: Layout = None,
     split: Annotated[
         list[str] | None, typer.Option(help="Only this split of the data set. Repeatable.")
     ] = None,
@@ -82,7 +88,7 @@ def extract(
     \b
     Examples:
       pipeline extract --input videos/ --store features/
-      pipeline extract --input LAV-DF/ --dataset lavdf --store s3://bucket/features --shard 3/8
+      pipeline extract --dataset LAV-DF/ --store s3://bucket/features --shard 3/8
       pipeline extract --input videos/ --store features/ --engine ray --address auto
     """
     from contextlib import ExitStack
@@ -92,24 +98,25 @@ def extract(
     from pipeline.batch.show import show
     from pipeline.batch.tally import Tally
     from pipeline.batch.worker import WorkOrder
-    from pipeline.bundle import describe
+    from pipeline.bundle import name_setup
     from pipeline.progress import progress
     from pipeline.runtime import choose_device
 
     if address is not None and engine != "ray":
         raise UsageError("--address names a Ray cluster", fix="add --engine ray, or leave it out")
-    if split and dataset == "folder":
-        raise UsageError(
-            "a folder has no splits", fix="name the data set's layout with --dataset, or leave --split out"
-        )
+    if input is not None and dataset is not None:
+        fix = "give a data set as --dataset ROOT --layout NAME, or media as --input alone"
+        raise UsageError("--input and --dataset exclude each other", fix=fix)
+    if dataset is None and (split or layout):
+        raise UsageError("--split and --layout are of a data set", fix="give it as --dataset ROOT")
     kept = open_store(store)
     source, changes = weights_source(weights, preset), tuple(overrides or ())
     # The nodes of a cluster may have devices that this machine lacks.
     chosen = choose_device(device) if engine == "local" or device == "auto" else device
     with progress(quiet=quiet) as bar:
         bar.begin("weights")
-        described = describe(source, chosen, changes, bar)
-    root, files = _files(input, dataset, split or [])
+        described = name_setup(source, chosen, changes, bar)
+    root, files = _clips_of(dataset, layout, split or []) if dataset is not None else _media(input)
     part = Shard.parse(shard) if shard is not None else None
     plan = plan_run(root, files, kept, described.setup, part, retry_failed)
     if dry_run:
@@ -145,19 +152,24 @@ def _tell(tally: Tally, store: FeatureStore, people: TextIO) -> None:
     print(f"features and ledger are in {printable(str(store.root))}", file=people)
 
 
-def _files(source: Path, dataset: str, splits: list[str]) -> tuple[Path, list[Path]]:
-    from data.manifest import DatasetName, Manifest
+def _media(source: Path | None) -> tuple[Path, list[Path]]:
     from pipeline.extraction.extract import find_clips
 
-    if dataset == "folder":
-        files, base = find_clips(source)
-        return base, files
-    samples = Manifest.load(cast(DatasetName, dataset), source).samples
+    if source is None:
+        raise UsageError("there is nothing to extract", fix="give --input PATH or --dataset ROOT")
+    files, base = find_clips(source)
+    return base, files
+
+
+def _clips_of(root: Path, layout: DatasetName | None, splits: list[str]) -> tuple[Path, list[Path]]:
+    from data.manifest import Manifest
+
+    samples = Manifest.load(layout_of(root, layout), root).samples
     known = sorted({sample.split for sample in samples})
     for split in splits:
         if split not in known:
-            raise UsageError(f"has no split '{split}'", source, f"it has {', '.join(known)}")
-    return source, [sample.file for sample in samples if not splits or sample.split in splits]
+            raise UsageError(f"has no split '{split}'", root, f"it has {', '.join(known)}")
+    return root, [sample.file for sample in samples if not splits or sample.split in splits]
 
 
 def _planned(plan: Plan, shard: Shard | None) -> list[str]:

@@ -5,24 +5,40 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from data.errors import ForensicError
+from data.errors import ForensicError, UsageError
 from data.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from data.manifest import DatasetName
     from data.store.store import FeatureStore
 
-Dataset = Annotated[Path, typer.Option(help="Root folder of the data set.")]
+Dataset = Annotated[Path, typer.Option(metavar="ROOT", help="Folder of the data set, with its metadata.")]
 
-Layout = Annotated[
-    Literal["lavdf", "avdeepfake1m", "avdeepfake1m++"],
-    typer.Option(help="Layout of the data set; `pipeline synthesize` writes lavdf."),
-]
+LAYOUT = typer.Option(
+    metavar="lavdf|avdeepfake1m|avdeepfake1m++",
+    help="Layout of the data set; `pipeline synthesize` writes lavdf. [default: detected]",
+)
+Layout = Annotated[Literal["lavdf", "avdeepfake1m", "avdeepfake1m++"] | None, LAYOUT]
+
+
+def replaced(old: str, new: str) -> Any:
+    """A hidden option for the former spelling `old`, which fails with the one that took its place."""
+
+    def refuse(value: str | None) -> None:
+        if value is not None:
+            raise UsageError(f"the option {old} has another name now", fix=f"use {new}")
+
+    return typer.Option(old, hidden=True, callback=refuse)
+
+
+Root = Annotated[str | None, replaced("--root", "--dataset ROOT, and --layout NAME for its layout")]
+"""What `--dataset` was in some commands, while it was the layout."""
 
 Split = Literal["train", "dev", "test"]
 
@@ -80,6 +96,16 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks, and the l
 def weights_source(weights: Path | None, preset: str | None) -> Path | str:
     """The weights folder if one was named, else the preset, else `compact`."""
     return weights if weights is not None else preset if preset is not None else "compact"
+
+
+def layout_of(dataset: Path, layout: DatasetName | None) -> DatasetName:
+    """`layout`, or the one that the metadata in `dataset` has; lavdf where there is none, whose absence is told then.
+
+    Raises UsageError when that could be of several.
+    """
+    from data.manifest import detect_layout
+
+    return layout or detect_layout(dataset) or "lavdf"
 
 
 def open_store(place: str) -> FeatureStore:

@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
 from pipeline.cli.options import (
     EXIT_PARTIAL,
+    LAYOUT,
+    Dataset,
     Debug,
     Device,
     Overrides,
     Preset,
     Quiet,
+    Root,
     Weights,
+    layout_of,
     open_store,
+    replaced,
     weights_source,
 )
 
+if TYPE_CHECKING:
+    from pipeline.reproduction.reproduce import Layout
+
 
 def reproduce(
-    root: Annotated[Path, typer.Option(help="Root folder of the data set.")],
+    dataset: Dataset,
     out: Annotated[
         Path, typer.Option(help="Output folder for results and runs/; the same command resumes there.")
     ],
-    dataset: Annotated[
-        Literal["lavdf", "avdeepfake1m"],
-        typer.Option(help="Layout of the data set; `pipeline synthesize` writes lavdf."),
-    ],
+    layout: Annotated[Literal["lavdf", "avdeepfake1m"] | None, LAYOUT] = None,
     table: Annotated[
         Literal["1", "2", "3"] | None, typer.Option(help="Table of the paper to reproduce.")
     ] = None,
@@ -38,9 +43,10 @@ def reproduce(
     other: Annotated[
         Path | None, typer.Option(help="For table 2: the second data set, used for testing only.")
     ] = None,
-    other_dataset: Annotated[
-        Literal["lavdf", "avdeepfake1m"], typer.Option(help="For table 2: layout of the second data set.")
-    ] = "lavdf",
+    other_layout: Annotated[
+        Literal["lavdf", "avdeepfake1m"] | None,
+        typer.Option(help="For table 2: layout of the second data set. [default: detected]"),
+    ] = None,
     preset: Preset = None,
     weights: Weights = None,
     store: Annotated[str | None, typer.Option(help="Feature store. [default: features/ in --out]")] = None,
@@ -56,6 +62,8 @@ def reproduce(
     ] = 0,
     device: Device = "auto",
     overrides: Overrides = None,
+    root: Root = None,
+    other_dataset: Annotated[str | None, replaced("--other-dataset", "--other-layout NAME")] = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -65,9 +73,9 @@ def reproduce(
 
     \b
     Examples:
-      pipeline reproduce --table 1 --dataset lavdf --root LAV-DF/ --out results/ --preset paper
-      pipeline reproduce --table 2 --dataset avdeepfake1m --root AV-Deepfake1M/ --other LAV-DF/ --out results/
-      pipeline reproduce --figure 4 --dataset lavdf --root dataset/ --out results/
+      pipeline reproduce --table 1 --dataset LAV-DF/ --out results/ --preset paper
+      pipeline reproduce --table 2 --dataset AV-Deepfake1M/ --other LAV-DF/ --out results/
+      pipeline reproduce --figure 4 --dataset dataset/ --out results/
     """
     import os
 
@@ -94,16 +102,29 @@ def reproduce(
     subject = cast("Subject", f"table{table}" if table is not None else f"figure{figure}")
     check_folder(out, "--out")
     kept = open_store(store if store is not None else str(out / "features"))
-    manifest = Manifest.load(dataset, root)
-    target = Manifest.load(other_dataset, other) if other is not None else manifest
+    layouts = [_layout(dataset, layout)]
+    manifest = target = Manifest.load(layouts[0], dataset)
+    if other is not None:
+        layouts.append(_layout(other, other_layout))
+        target = Manifest.load(layouts[1], other)
     with progress(quiet=quiet) as bar:
         bar.begin("weights")
         setup = extraction(weights_source(weights, preset), device, overrides or (), bar)
         split = evaluation_split(target)
         bench = Bench(setup, manifest, target, split, kept, device, workers, tune)
         bar.begin(f"table {table}" if table is not None else f"figure {figure}")
-        layouts = (dataset, other_dataset if other is not None else dataset)
-        outcome = Study(subject, bench, layouts, out, chosen, bar).reproduce()
+        study = Study(subject, bench, (layouts[0], layouts[-1]), out, chosen, bar)
+        outcome = study.reproduce()
     print(outcome.text, end="")
     print("\nwrote " + ", ".join(str(file) for file in outcome.files))
     raise typer.Exit(EXIT_PARTIAL if outcome.failures else 0)
+
+
+def _layout(root: Path, layout: Layout | None) -> Layout:
+    from data.errors import UsageError
+
+    found = layout_of(root, layout)
+    if found not in ("lavdf", "avdeepfake1m"):
+        fix = "give a data set in the layout of LAV-DF or AV-Deepfake1M"
+        raise UsageError(f"has the layout {found}, and the paper has no figures of it", root, fix)
+    return found

@@ -8,27 +8,29 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.options import (
+    Dataset,
     Debug,
     Device,
+    Layout,
     Overrides,
     Preset,
     Quiet,
     Store,
     Weights,
     complain,
+    layout_of,
     open_store,
     weights_source,
 )
 
 
 def train(
-    dataset: Annotated[
-        Path, typer.Option(help="Root of a data set in LAV-DF's layout (metadata.min.json, train/).")
-    ],
+    dataset: Dataset,
     store: Store,
     out: Annotated[
         Path, typer.Option(help="Folder of the run: checkpoint, metrics, and weights/ at the end.")
     ],
+    layout: Layout = None,
     preset: Preset = None,
     weights: Weights = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume the run in --out.")] = False,
@@ -58,7 +60,7 @@ def train(
     from pipeline.progress import progress
     from pipeline.training.train import train as fit
 
-    manifest = Manifest.lavdf(dataset)
+    manifest = Manifest.load(layout_of(dataset, layout), dataset)
     check_folder(out, "--out")
     kept = open_store(store)
     with progress(quiet=quiet) as bar:

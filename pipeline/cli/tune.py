@@ -16,6 +16,7 @@ from pipeline.cli.options import (
     Quiet,
     Split,
     Store,
+    layout_of,
     open_store,
 )
 
@@ -26,7 +27,7 @@ def tune(
         Path, typer.Option(help="Weights folder written by `pipeline train`; its config.yaml is updated.")
     ],
     store: Store,
-    layout: Layout = "lavdf",
+    layout: Layout = None,
     split: Annotated[Split, typer.Option(help="Split to tune on; its intervals are used.")] = "dev",
     metric: Annotated[str, typer.Option(help="Metric to maximise: mAP, AP@0.5, AR@5 ...")] = "mAP",
     protocol: Annotated[Name, typer.Option(help="Evaluation protocol (docs/metrics.md).")] = "honest",
@@ -52,7 +53,7 @@ def tune(
     from pipeline.training.tune import RECORD_FILE, save_tuning
     from pipeline.training.tune import tune as search
 
-    manifest = Manifest.load(layout, dataset)
+    manifest = Manifest.load(layout_of(dataset, layout), dataset)
     kept = open_store(store)
     with progress(quiet=quiet) as bar:
         bar.begin("weights")

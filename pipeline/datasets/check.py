@@ -14,7 +14,8 @@ from typing import Literal
 
 from data.errors import InputError
 from data.hook import Hook, silent
-from data.manifest import CLASSES, SIDECAR, DatasetName, Sample, read_metadata
+from data.labels import CLASSES, FPS
+from data.manifest import SIDECAR, DatasetName, Sample, read_metadata
 from data.manifest.disk import Listing, compare, refuse_half_unpacked
 from pipeline.datasets.archives import find_leftovers
 from pipeline.datasets.odd import odd_rows
@@ -42,7 +43,6 @@ APART_S = 0.5
 _SEED = 0
 _READERS = 8
 _PORTION = 100
-_FPS = 25
 _NAMED = 3
 _MP4 = (".mp4", ".m4v", ".mov")
 _EXIT: Mapping[Level, int] = {"unusable": InputError.exit_code, "incomplete": 4, "note": 0}
@@ -310,4 +310,4 @@ def _is_apart(row: Sample, facts: Mp4Facts) -> bool:
     if facts.duration_s is not None and row.duration_s and abs(facts.duration_s - row.duration_s) > APART_S:
         return True
     frames = facts.video_frames
-    return frames is not None and row.video_frames > 0 and abs(frames - row.video_frames) > APART_S * _FPS
+    return frames is not None and row.video_frames > 0 and abs(frames - row.video_frames) > APART_S * FPS

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from data.manifest import CLASSES, SIDECAR, SPLITS, Manifest, Sample
+from data.labels import CLASSES, SPLITS
+from data.manifest import SIDECAR, Manifest, Sample
 
 LAVDF = {
     "clips": "136,304",

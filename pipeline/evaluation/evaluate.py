@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import InputError, UsageError
-from data.manifest import CLASSES, SIDECAR, Manifest, Sample, samples_of
+from data.labels import CLASSES
+from data.manifest import SIDECAR, Manifest, Sample, samples_of
 from pipeline.evaluation.metrics import (
     PROTOCOLS,
     Localization,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.manifest import CLASSES
+from data.labels import CLASSES
 
 _COUNTS = frozenset(("clips", "segments", "steps"))
 

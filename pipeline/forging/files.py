@@ -15,7 +15,8 @@ from filelock import FileLock, Timeout
 
 from data.errors import UsageError
 from data.files import replacing, write_json
-from data.manifest import RECIPE, SIDECAR, SPLITS, write_lavdf
+from data.labels import SPLITS
+from data.manifest import RECIPE, SIDECAR, write_lavdf
 from data.manifest.sidecar import SynthesizedClip, _clip_of, sample_of
 from pipeline.forging.plan import ROWS, Plan
 from pipeline.forging.voices import available

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from configs.schema import SynthesizeConfig
 from data.audio import FRAME_SAMPLES, speech_activity
 from data.errors import InputError
-from data.labels import FPS, MODALITIES, RATE
+from data.labels import FPS, MODALITIES, RATE, Modality
 from data.manifest.sidecar import EditedSegment
 from pipeline.forging.lyra import neural_codec
 from pipeline.forging.manipulations import (
@@ -309,5 +308,5 @@ def _vocode(samples: Samples, make: str) -> Samples:
     return copy_speech(samples, make)
 
 
-def _segment(span: Span, modality: Literal["visual", "audio"], manipulation: str) -> EditedSegment:
+def _segment(span: Span, modality: Modality, manipulation: str) -> EditedSegment:
     return EditedSegment(span[0] / FPS, span[1] / FPS, modality, manipulation)

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from configs.schema import DecodeConfig
 from data.audio import FFT, apply_gain
+from data.labels import FPS, RATE, Modality
 from pipeline.forging.manipulations.signal import noise_like, speech_level, stretch
-from pipeline.media.encode import SAMPLE_RATE, write_clip
+from pipeline.media.encode import write_clip
 from pipeline.media.whole import read_frames, read_sound
 
 DECODE = DecodeConfig()
-FPS = 25
-HOP = SAMPLE_RATE // FPS
+HOP = RATE // FPS
 """Samples of sound under one frame."""
 
 SPEED = 1.1
@@ -247,7 +247,7 @@ def gain(clip: Tracks, rng: Rng, lend: Lend) -> Tracks:
 
 def equalise(clip: Tracks, rng: Rng, lend: Lend) -> Tracks:
     """Five bands from 100 Hz to 8 kHz raised or lowered by up to 8 dB."""
-    hertz = np.linspace(0, SAMPLE_RATE / 2, FFT // 2 + 1)
+    hertz = np.linspace(0, RATE / 2, FFT // 2 + 1)
     curve_db = np.interp(
         np.log(np.maximum(hertz, 1)), np.log(np.geomspace(100, 8000, 5)), rng.uniform(-8, 8, 5)
     )
@@ -256,9 +256,9 @@ def equalise(clip: Tracks, rng: Rng, lend: Lend) -> Tracks:
 
 def chords(length: int, rng: Rng) -> NDArray[np.float64]:
     """Music (length,) of synthetic plucked chords, a new one every 0.5 s, four harmonics a tone."""
-    beat = SAMPLE_RATE // 2
+    beat = RATE // 2
     played = np.zeros(length + 4 * beat)
-    time = np.arange(4 * beat) / SAMPLE_RATE
+    time = np.arange(4 * beat) / RATE
     root = 110 * 2 ** (rng.integers(0, 12) / 12)
     for first in range(0, length, beat):
         base = root * 2 ** (rng.choice([0, 5, 7, 9]) / 12)
@@ -313,12 +313,11 @@ def recompress(clip: Tracks, rng: Rng, lend: Lend) -> Tracks:
     return Tracks(copy.frames, samples)
 
 
-Track = Literal["visual", "audio"]
-_PICTURE: tuple[Track, ...] = ("visual",)
-_SOUND: tuple[Track, ...] = ("audio",)
-_BOTH: tuple[Track, ...] = ("visual", "audio")
+_PICTURE: tuple[Modality, ...] = ("visual",)
+_SOUND: tuple[Modality, ...] = ("audio",)
+_BOTH: tuple[Modality, ...] = ("visual", "audio")
 
-EDITS: dict[Edit, tuple[Track, ...]] = {
+EDITS: dict[Edit, tuple[Modality, ...]] = {
     jump_cut: _BOTH,
     swap_parts: _BOTH,
     insert_other: _BOTH,
@@ -338,7 +337,7 @@ EDITS: dict[Edit, tuple[Track, ...]] = {
 """The tracks that each edit touches, in the order in which an editor works: cuts first, the copy last."""
 
 
-def edited(clip: Tracks, rng: Rng, lend: Lend) -> tuple[Tracks, tuple[tuple[Track, str], ...]]:
+def edited(clip: Tracks, rng: Rng, lend: Lend) -> tuple[Tracks, tuple[tuple[Modality, str], ...]]:
     """`clip` after two to four of `EDITS` drawn from `rng`; tracks and names of what was done, in order."""
     there = {"visual": clip.frames is not None, "audio": clip.samples is not None}
     possible = [edit for edit, tracks in EDITS.items() if any(there[track] for track in tracks)]

@@ -14,8 +14,7 @@ import numpy as np
 from configs.schema import DecodeConfig, SynthesizeConfig
 from data.errors import InputError, UsageError
 from data.hook import Hook, silent
-from data.labels import FPS
-from data.manifest import SPLITS
+from data.labels import FPS, SPLITS
 from pipeline.forging.manipulations import AUDIO, VISUAL
 from pipeline.forging.sources import Material, find_material
 

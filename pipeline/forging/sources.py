@@ -14,7 +14,8 @@ from typing import Literal
 from configs.schema import DecodeConfig, SynthesizeConfig
 from data.errors import ForensicError, InputError, UsageError
 from data.hook import Hook, silent
-from data.manifest import AUDIO_SUFFIXES, RECIPE, SIDECAR, SPLITS, Manifest
+from data.labels import SPLITS
+from data.manifest import AUDIO_SUFFIXES, RECIPE, SIDECAR, Manifest
 from data.media import MediaInfo
 from data.text import printable
 from pipeline.forging.recordings import Contour, contour, repeats

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.schema import LocalizeConfig
+from data.labels import CLASSES
 from data.timeline import Interval, TimeGrid, runs
 from pipeline.localization.assess import SLIVER_S
 from pipeline.localization.scores import MODALITY, ForgedInterval, Route
@@ -85,7 +86,7 @@ def proposals(scores: ClipScores, config: LocalizeConfig) -> tuple[ForgedInterva
         window = min(
             scores.windows, key=lambda w: abs(scores.grid.interval(w.first, w.stop).mid_s - span.mid_s)
         )
-        likely = dict(zip(("real", "visual", "audio", "both"), window.uncalibrated, strict=True))
+        likely = dict(zip(CLASSES, window.uncalibrated, strict=True))
         gate = 1 - likely["real"] if found.modality == "both" else likely[found.modality]
         if gate > 0:
             ranked.append(replace(found, score=found.score * gate))

@@ -11,15 +11,15 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import astuple
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Generic, Literal, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from configs.schema import DecodeConfig
+from data.labels import Modality
 from data.media import MediaInfo, StreamCoverage, TrackChoice
 from pipeline.media.base import AudioBatch, VideoBatch
 from pipeline.media.crew import Crew, Job
 from pipeline.media.messages import Covered, info_to_json
 
-Track = Literal["visual", "audio"]
 BATCH, BATCH_S = 32, 10.0
 """Steps of a batch of pictures, seconds of a batch of sound."""
 B = TypeVar("B", VideoBatch, AudioBatch)
@@ -49,7 +49,7 @@ class DecodePool:
     def submit(
         self,
         path: Path,
-        wanted: Collection[Track],
+        wanted: Collection[Modality],
         limit_s: float | None = None,
         choice: TrackChoice | None = None,
     ) -> ClipStream:

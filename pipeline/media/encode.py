@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.files import replacing
-
-SAMPLE_RATE = 16_000
+from data.labels import RATE
 
 _AVX2 = 11  # OpenCV's number of it, which its Python binding does not name
 
@@ -89,7 +88,7 @@ def write_clip(
                 **dict(form.options),
             }
         if samples is not None:
-            audio = file.add_stream(form.audio, rate=SAMPLE_RATE, layout="mono")
+            audio = file.add_stream(form.audio, rate=RATE, layout="mono")
             assert isinstance(audio, av.AudioStream)
             audio.bit_rate = audio_bit_rate
         if video is not None and first is not None:
@@ -102,7 +101,7 @@ def write_clip(
             file.mux(video.encode(None))
         if audio is not None and samples is not None:
             sound = av.AudioFrame.from_ndarray(samples[None].astype(np.float32), "fltp", "mono")
-            sound.sample_rate, sound.pts, sound.time_base = SAMPLE_RATE, 0, Fraction(1, SAMPLE_RATE)
+            sound.sample_rate, sound.pts, sound.time_base = RATE, 0, Fraction(1, RATE)
             fifo = av.AudioFifo()
             fifo.write(sound)
             for block in fifo.read_many(1024, partial=True):

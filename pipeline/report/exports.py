@@ -17,13 +17,13 @@ from dataclasses import astuple, fields
 from fractions import Fraction
 from typing import Any, Literal
 
+from data.labels import FPS
 from data.text import printable
 from pipeline.report.model import NOTE, Report
 from pipeline.report.rows import Row, caveats, rows
 
 Form = Literal["csv", "vtt", "audacity", "edl", "otio"]
 
-FPS = 25
 
 _FORMULA = {"=", "+", "-", "@", "\t", "\r", "\n"}
 _CHANNELS = {"visual": "V", "audio": "A", "both": "B"}

@@ -35,7 +35,7 @@ _STYLE = {
 _SIZE_INCHES, _DPI = (7.0, 3.6), 300
 
 
-def check() -> None:
+def require_matplotlib() -> None:
     """Raises UsageError when figures cannot be drawn, because matplotlib is not installed."""
     try:
         import matplotlib  # noqa: F401
@@ -51,7 +51,7 @@ def figure(report: Report, kind: Kind) -> bytes:
 
     Raises UsageError when matplotlib is not installed.
     """
-    check()
+    require_matplotlib()
     from matplotlib import style
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -65,9 +65,9 @@ class Outputs:
         self.written: list[Path] = []
         self.outcomes: list[Outcome] = []
         if figure is not None:
-            from pipeline.report.figure import check
+            from pipeline.report.figure import require_matplotlib
 
-            check()
+            require_matplotlib()
         if out is not None:
             check_folder(out, "--out")
         if json_path is not None:

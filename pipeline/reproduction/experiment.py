@@ -124,7 +124,7 @@ class Run:
                 self._record["evaluated"][name] = self.bench.target_data
                 self._save()
 
-    def check(self) -> None:
+    def refuse_other_run(self) -> None:
         """See that what lies in the folder, if anything, is this run. Raises UsageError when it is another."""
         if (known := self.record) is None:
             return
@@ -184,7 +184,7 @@ class Run:
                 f"cannot be made ({error.strerror})", self.folder, "choose another --out"
             ) from error
         with FileLock(self.folder / ".lock"):
-            self.check()
+            self.refuse_other_run()
             if (known := self.record) is not None:
                 self._record |= known
             else:

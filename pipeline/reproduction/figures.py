@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import UsageError
-from data.manifest import CLASSES, Sample
+from data.labels import CLASSES
+from data.manifest import Sample
 from data.timeline import Interval
 from pipeline.evaluation.metrics import auc
 from pipeline.localization.scores import ClipScores

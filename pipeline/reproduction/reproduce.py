@@ -86,7 +86,7 @@ SENSITIVITY: Mapping[str, Mapping[float, Variant]] = {
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Reproduction:
     """Files that were written, the first for people to read; `failures`: runs that diverged and are missing there."""
 
     files: tuple[Path, ...]
@@ -117,7 +117,7 @@ class Study:
             what = "thresholds would be tuned on the split that is evaluated"
             raise UsageError(what, bench.target.root, "leave --tune out")
 
-    def reproduce(self) -> Outcome:
+    def reproduce(self) -> Reproduction:
         """Go through all stages; finished ones are not repeated.
 
         Raises UsageError for settings, data or folders that do not fit, KeyboardInterrupt when interrupted: the same
@@ -127,7 +127,7 @@ class Study:
         if self.subject.startswith("figure"):
             check_drawing()
         for run in chain.from_iterable(self.runs.values()):
-            run.check()
+            run.refuse_other_run()
         self._extract()
         if self.subject == "figure4":
             return self._figure_4()
@@ -143,7 +143,7 @@ class Study:
         files = [self._file(kind) for kind in ("md", "csv", "json")]
         if self.subject == "figure3":
             files += self._write_pictures(draw_sensitivity(_panels(table)))
-        return Outcome(tuple(files), table.markdown(), tuple(failures))
+        return Reproduction(tuple(files), table.markdown(), tuple(failures))
 
     @cached_property
     def runs(self) -> Mapping[str, Sequence[Run]]:
@@ -310,7 +310,7 @@ class Study:
             "versions": versions,
         }
 
-    def _figure_4(self) -> Outcome:
+    def _figure_4(self) -> Reproduction:
         """The first seed's errors: curves, pictures and what holds for the whole split."""
         run = self.run(_OURS, self.seeds[0])
         run.train(self._told(run))
@@ -321,7 +321,7 @@ class Study:
         write_text(self._file("md"), text)
         write_text(self._file("csv"), found.to_csv())
         pictures = self._write_pictures(draw_discrepancies(found))
-        return Outcome((self._file("md"), self._file("csv"), *pictures), text)
+        return Reproduction((self._file("md"), self._file("csv"), *pictures), text)
 
     def _write_pictures(self, pictures: Mapping[str, bytes]) -> list[Path]:
         for kind, content in pictures.items():

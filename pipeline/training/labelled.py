@@ -80,9 +80,10 @@ def _voices(
 ) -> tuple[NDArray[np.float16], NDArray[np.bool_], float] | None:
     import torch
 
+    from data.labels import RATE
     from extractors.compact.voice_traces import VoiceMeasures, near_speech
     from extractors.runtime import inference
-    from extractors.windows import HOP, RECEPTIVE, SAMPLE_RATE
+    from extractors.windows import HOP, RECEPTIVE
     from pipeline.media.whole import read_sound
 
     samples = read_sound(path, config.decode)
@@ -90,7 +91,7 @@ def _voices(
         return None
     with inference():
         measures = VoiceMeasures()(torch.from_numpy(samples).unsqueeze(0))[0]
-    return measures.numpy().astype(np.float16), near_speech(samples), HOP / SAMPLE_RATE
+    return measures.numpy().astype(np.float16), near_speech(samples), HOP / RATE
 
 
 _Measured = Callable[[Path], tuple[NDArray[np.float16], NDArray[np.bool_], float] | None]

@@ -23,9 +23,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from configs.schema import PipelineConfig, PretrainConfig
 from data.files import replacing
 from data.hook import Hook, silent
+from data.labels import RATE
 from extractors.compact.energies import CHANNELS, SIDE
 from extractors.compact.trace_net import TraceNet
-from extractors.windows import HOP, SAMPLE_RATE
+from extractors.windows import HOP
 from pipeline.training.labelled import (
     AUDIO_CLASSES,
     VISUAL_CLASSES,
@@ -75,7 +76,7 @@ def pretrain_audio(
     Raises InputError when the data sets have no forged sound in their train splits.
     """
     clips = labelled_voices(datasets, config, workers, hook)
-    steps = round(config.pretrain.crop_s * SAMPLE_RATE / HOP)
+    steps = round(config.pretrain.crop_s * RATE / HOP)
     return _pretrain(
         clips,
         AUDIO_CLASSES,

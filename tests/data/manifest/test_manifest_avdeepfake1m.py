@@ -110,7 +110,7 @@ def test_without_a_common_list_both_tracks_are_united(tmp_path: Path) -> None:
 def test_null_fields_and_absent_sound_are_accepted(tmp_path: Path) -> None:
     nulls = dict.fromkeys(("original", "fake_segments", "audio_fake_segments", "visual_fake_segments"))
     silent = row("fake", "visual_modified", audio_frames=0, video_model="diff2lip", **nulls)
-    (sample,) = Manifest.avdeepfake1m_plus(lay_out(tmp_path, [silent])).samples
+    (sample,) = Manifest.load("avdeepfake1m++", lay_out(tmp_path, [silent])).samples
     assert (sample.fake_periods, sample.original, sample.audio_frames) == ((), None, 0)
     assert sample.label == 1
 
@@ -167,7 +167,7 @@ def test_the_two_test_parts_of_plusplus_are_one_split(tmp_path: Path) -> None:
     for part in ("testA", "testB"):
         fill(tmp_path, part, ["000000.mp4"])
         (tmp_path / f"{part}_files.txt").write_text("000000.mp4\n")
-    samples = Manifest.avdeepfake1m_plus(tmp_path).samples
+    samples = Manifest.load("avdeepfake1m++", tmp_path).samples
     assert [(s.split, s.file.as_posix()) for s in samples] == [
         ("test", "testA/000000.mp4"),
         ("test", "testB/000000.mp4"),
@@ -284,9 +284,9 @@ def test_wrong_roots_are_refused_with_the_way_out(tmp_path: Path, dataset: Any) 
         Manifest.load(dataset, root / "train")
     (tmp_path / "lavdf").mkdir()
     (tmp_path / "lavdf/metadata.min.json").write_text("[]")
-    with pytest.raises(InputError, match="try --dataset lavdf"):
+    with pytest.raises(InputError, match="try --layout lavdf"):
         Manifest.load(dataset, tmp_path / "lavdf")
-    with pytest.raises(InputError, match="try --dataset avdeepfake1m"):
+    with pytest.raises(InputError, match="try --layout avdeepfake1m"):
         Manifest.lavdf(root)
     (tmp_path / "empty/deep").mkdir(parents=True)
     with pytest.raises(InputError, match=r"has none of train_metadata.json.*download the lists"):

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from data.labels import RATE
 from extractors.compact.sound_traces import MEASURES, SoundTraces
-from extractors.windows import SAMPLE_RATE, step_count
+from extractors.windows import step_count
 
 SECONDS = 3
-TIME = torch.arange(SECONDS * SAMPLE_RATE) / SAMPLE_RATE
+TIME = torch.arange(SECONDS * RATE) / RATE
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def named(found: torch.Tensor, name: str) -> torch.Tensor:
 
 def pulses(hertz: torch.Tensor) -> torch.Tensor:
     """A buzz (N,) of pitch `hertz` (N,): all harmonics up to 3 kHz, equally strong."""
-    phase = 2 * torch.pi * torch.cumsum(hertz.double(), 0) / SAMPLE_RATE
+    phase = 2 * torch.pi * torch.cumsum(hertz.double(), 0) / RATE
     return sum((0.02 * torch.cos(k * phase) for k in range(1, 16)), torch.zeros(len(hertz))).float()
 
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from configs.schema import VisualConfig
 from data.errors import MemoryLimitError, WeightsError
 from extractors.paper.resnet import build_trunk, load_trunk
-from extractors.paper.tsn import TSN, tsn_digest
+from extractors.paper.tsn import TSN
 
 CONFIG = VisualConfig(arch="resnet10", short_side=32, crop=32)
 
@@ -148,4 +148,4 @@ def test_digest_names_what_shapes_the_features_and_nothing_else(
 
 def test_digest_names_the_number_format(weights: Path) -> None:
     # On CUDA the format is not checked against a device that need not be there.
-    assert len({tsn_digest(CONFIG, weights, "cuda", dtype) for dtype in ("fp32", "bf16", "fp16")}) == 3
+    assert len({TSN.digest_of(CONFIG, weights, "cuda", dtype) for dtype in ("fp32", "bf16", "fp16")}) == 3

@@ -15,7 +15,7 @@ from transformers import HubertConfig, HubertModel, Wav2Vec2Config, Wav2Vec2Mode
 
 from configs.schema import AudioConfig
 from data.errors import MemoryLimitError, WeightsError
-from extractors.paper.wav2vec2 import AudioSteps, Wav2Vec2, step_count, wav2vec2_digest
+from extractors.paper.wav2vec2 import AudioSteps, Wav2Vec2, step_count
 
 SMALL: dict[str, Any] = {
     "hidden_size": 32,
@@ -321,9 +321,8 @@ def test_pieces_of_other_shapes_are_refused(model: Wav2Vec2) -> None:
 def test_digest_names_what_shapes_the_features_and_nothing_else(model: Wav2Vec2, folder: Path) -> None:
     moved = CHUNKED.model_copy(update={"weights": "somewhere else"})
     assert Wav2Vec2(moved, folder, dtype="fp32").digest == model.digest
-    assert wav2vec2_digest(CHUNKED, folder, "cuda", "bf16") != wav2vec2_digest(
-        CHUNKED, folder, "cuda", "fp32"
-    )
+    named = {Wav2Vec2.digest_of(CHUNKED, folder, "cuda", dtype) for dtype in ("fp32", "bf16", "fp16")}
+    assert len(named) == 3
     longer = CHUNKED.model_copy(update={"context_s": 0.4})
     assert Wav2Vec2(longer, folder, dtype="fp32").digest != model.digest
 

@@ -20,7 +20,7 @@ from pipeline.batch.run import execute, plan_run
 from pipeline.batch.slots import Engine
 from pipeline.batch.tally import Tally
 from pipeline.batch.worker import WorkOrder
-from pipeline.bundle import Description, describe
+from pipeline.bundle import NamedSetup, name_setup
 
 ray = pytest.importorskip("ray", reason="needs the extra `ray`")
 CLIPS = 8
@@ -38,8 +38,8 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def described(tiny_bundle: Path) -> Description:
-    return describe(tiny_bundle, "cpu")
+def described(tiny_bundle: Path) -> NamedSetup:
+    return name_setup(tiny_bundle, "cpu")
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def extract(
-    engine: Engine, clips: list[Path], place: Path, weights: Path, described: Description, events: Any = None
+    engine: Engine, clips: list[Path], place: Path, weights: Path, described: NamedSetup, events: Any = None
 ) -> Tally:
     store = FeatureStore(place)
     root = clips[0].parent
@@ -90,7 +90,7 @@ class Watch:
 
 
 def test_a_node_may_be_lost_and_the_store_is_that_of_local_workers(
-    cluster: Any, clips: list[Path], tmp_path: Path, tiny_bundle: Path, described: Description
+    cluster: Any, clips: list[Path], tmp_path: Path, tiny_bundle: Path, described: NamedSetup
 ) -> None:
     watch = Watch(lambda: cluster.remove_node(cluster.nodes.pop(), allow_graceful=False))
     tally = extract(RayEngine(), clips, tmp_path / "ray", tiny_bundle, described, watch)

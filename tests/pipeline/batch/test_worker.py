@@ -12,7 +12,7 @@ from data.media import MediaInfo, StreamCoverage, VideoStream
 from pipeline.batch.messages import Alive, Begun, Fatal, Message, Ready, Result
 from pipeline.batch.run import share
 from pipeline.batch.worker import Worker, WorkOrder, result_of
-from pipeline.bundle import describe
+from pipeline.bundle import name_setup
 from pipeline.extraction.stream import Extracted
 
 VIDEO = VideoStream("h264", 64, 48, 0, "yuv420p", 25.0, 0.0, 2.0)
@@ -37,7 +37,7 @@ def test_it_says_who_it_is_what_it_comes_to_and_what_became_of_it(tmp_path: Path
     bad.touch()
     order = WorkOrder(str(tiny_bundle), (), str(tmp_path / "store"), "cpu")
     said = work(order, clip, bad)
-    assert said[0] == Ready(describe(tiny_bundle, "cpu").setup)
+    assert said[0] == Ready(name_setup(tiny_bundle, "cpu").setup)
     assert Begun(str(clip), pytest.approx(0.1, abs=0.1)) in said  # type: ignore[arg-type]
     results = {message.path: message for message in said if isinstance(message, Result)}
     assert results[str(clip)].status == "done"
@@ -49,11 +49,11 @@ def test_it_says_who_it_is_what_it_comes_to_and_what_became_of_it(tmp_path: Path
 
 
 def test_settings_that_name_other_features_make_another_setup(tiny_bundle: Path) -> None:
-    plain = describe(tiny_bundle, "cpu").setup
-    assert describe(tiny_bundle, "cpu").setup == plain
-    assert describe(tiny_bundle, "cpu", ["visual.crop=40"]).setup != plain
-    assert describe(tiny_bundle, "cpu", ["decode.fps=30"]).setup != plain
-    assert describe(tiny_bundle, "cpu", ["localize.onset=0.7"]).setup == plain
+    plain = name_setup(tiny_bundle, "cpu").setup
+    assert name_setup(tiny_bundle, "cpu").setup == plain
+    assert name_setup(tiny_bundle, "cpu", ["visual.crop=40"]).setup != plain
+    assert name_setup(tiny_bundle, "cpu", ["decode.fps=30"]).setup != plain
+    assert name_setup(tiny_bundle, "cpu", ["localize.onset=0.7"]).setup == plain
 
 
 def test_missing_weights_are_said_not_raised(tmp_path: Path) -> None:
@@ -91,15 +91,15 @@ def test_what_became_of_a_clip_in_a_message(clip: Extracted, expected: Result) -
 
 
 def test_workers_are_placed_where_the_networks_run(tiny_bundle: Path, traced_bundle: Path) -> None:
-    assert describe(tiny_bundle, "cuda").device == "cuda"  # TSN and wav2vec 2.0
-    assert describe(traced_bundle, "cuda").device == "cpu"  # the extractors of `compact`
+    assert name_setup(tiny_bundle, "cuda").device == "cuda"  # TSN and wav2vec 2.0
+    assert name_setup(traced_bundle, "cuda").device == "cpu"  # the extractors of `compact`
     mixed = [
         "visual.network=tsn",
         "visual.arch=resnet10",
         f"visual.weights={tiny_bundle / 'tsn.safetensors'}",
     ]
-    assert describe(traced_bundle, "cuda", mixed).device == "cuda"
-    assert describe(tiny_bundle, "cpu").device == "cpu"
+    assert name_setup(traced_bundle, "cuda", mixed).device == "cuda"
+    assert name_setup(tiny_bundle, "cpu").device == "cpu"
 
 
 @pytest.mark.parametrize(

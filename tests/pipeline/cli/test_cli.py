@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ import media_factory
 import pytest
 from forged_set import write_authentic
 
+import pipeline.progress
 from data.errors import MemoryLimitError
 from data.manifest import Sample, write_lavdf
 from data.timeline import Interval
 from pipeline.cli.options import OneLine
+from pipeline.progress import PlainProgress
 from pipeline.report.json import loads
 
 COMMANDS = ("run", "report", "extract", "train", "synthesize", "pretrain", "config", "doctor")
@@ -136,10 +139,21 @@ def test_two_runs_write_the_same_bytes_but_for_the_clock(run: Callable[..., Any]
     assert texts[0] == texts[1]
 
 
-def test_progress_goes_to_standard_error_in_plain_lines(run: Callable[..., Any]) -> None:
-    answer = run()
+def test_a_run_of_less_than_a_minute_leaves_no_progress_in_a_log(run: Callable[..., Any]) -> None:
+    assert run().err == run("--quiet").err == ""
+
+
+def test_a_long_run_tells_its_progress_on_standard_error_in_plain_lines(
+    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every = partial(PlainProgress, every_s=0.0)
+    monkeypatch.setattr(pipeline.progress, "PlainProgress", every)
+    answer = run("--json", "-")
     assert "clip.mp4: picture" in answer.err.splitlines()
     assert "\x1b" not in answer.err
+    assert json.loads(answer.out)["schema"].startswith("rt-deeploc/report@")
+    quiet = run("--json", "-", "--quiet")
+    assert "clip.mp4: picture" not in quiet.err.splitlines()
 
 
 def test_a_folder_is_analysed_file_by_file(cli: Callable[..., Any], clip: Path, tiny_bundle: Path) -> None:
@@ -255,10 +269,10 @@ def test_synthesize_plans_says_what_it_takes_makes_and_describes(
     again = cli(*command, "--set", "synthesize.variants=3")
     assert again.code == 2
     assert "choose an empty folder with --out" in again.err
-    described = cli("data", "describe", "--root", tmp_path / "set", "--markdown")
+    described = cli("data", "describe", "--dataset", tmp_path / "set", "--markdown")
     assert described.code == 0
     assert "| clips |" in described.out
-    shortcuts = cli("data", "shortcuts", "--root", tmp_path / "set")
+    shortcuts = cli("data", "shortcuts", "--dataset", tmp_path / "set")
     assert shortcuts.code == 3
     assert "too few clips or people" in shortcuts.err
     unknown = cli(*command, "--set", "synthesize.manipulations=[morph]")

@@ -134,7 +134,8 @@ def test_a_data_set_is_listed_by_its_metadata(
         (root / split / "0.mp4").write_bytes(clip.read_bytes())
     (root / "train" / "unlisted.mp4").write_bytes(clip.read_bytes())
     write_lavdf(root, [Sample(Path(split, "0.mp4"), 0, split, (), 1.0) for split in ("train", "dev")])
-    base = [*command(root, tmp_path / "store", tiny_bundle), "--dataset", "lavdf", "--dry-run"]
+    base = [*command(root, tmp_path / "store", tiny_bundle), "--dry-run"]
+    base[base.index("--input")] = "--dataset"
     assert cli(*base).out.startswith("2 to extract\n")
     assert cli(*base, "--split", "dev").out.startswith("1 to extract\n")
     wrong = cli(*base, "--split", "val")
@@ -158,7 +159,7 @@ def test_shards_share_a_folder(
     ("options", "message"),
     [
         (("--address", "auto"), "--address names a Ray cluster; add --engine ray"),
-        (("--split", "train"), "a folder has no splits"),
+        (("--split", "train"), "--split and --layout are of a data set"),
         (("--shard", "3/2"), "'3/2' is not a valid shard; use the form I/N"),
         (("--shard", "half"), "'half' is not a valid shard"),
         (("--events", "no/such/folder/e.jsonl"), "cannot be written"),

@@ -142,7 +142,7 @@ def test_predictions_with_faults_are_never_scored(cli: Cli, tmp_path: Path) -> N
         (("--weights", "w", "--predictions", "p"), "not both"),
         (("--store", "s", "--scores", "p"), "not both"),
         (("--weights", "w"), "a detector is evaluated from stored features; give --store DIR"),
-        (("--predictions", "p", "--protocol", "fair"), "none of honest, lavdf"),
+        (("--predictions", "p", "--protocol", "fair"), "not one of honest, lavdf"),
     ],
 )
 def test_options_that_contradict_each_other(

@@ -29,7 +29,7 @@ def test_from_raw_video_to_the_table(cli: Cli, tiny_bundle: Path, tmp_path: Path
     write_media(root, {"train": 4, "test": 2})
     (root / "train" / "000003.mp4").write_bytes(b"this is no video")
     command = (
-        *("reproduce", "--table", "1", "--dataset", "lavdf", "--root", root, "--out", out, "--seeds", "7"),
+        *("reproduce", "--table", "1", "--dataset", root, "--out", out, "--seeds", "7"),
         *(
             "--weights",
             tiny_bundle,
@@ -84,7 +84,7 @@ def test_from_raw_video_to_the_table(cli: Cli, tiny_bundle: Path, tmp_path: Path
 def test_options_that_do_not_fit_are_named(
     cli: Cli, tmp_path: Path, options: tuple[str, ...], words: str
 ) -> None:
-    answer = cli("reproduce", "--dataset", "lavdf", "--root", tmp_path, "--out", tmp_path / "out", *options)
+    answer = cli("reproduce", "--dataset", tmp_path, "--out", tmp_path / "out", *options)
     assert answer.code == 2
     assert words in answer.err
 
@@ -96,12 +96,10 @@ def test_a_launcher_is_refused(cli: Cli, tmp_path: Path, monkeypatch: pytest.Mon
         "--table",
         "1",
         "--dataset",
-        "lavdf",
-        "--root",
         tmp_path,
         "--out",
         tmp_path / "out",
     )
     answer = cli(*command)
     assert answer.code == 2
-    assert "without a launcher" in answer.err
+    assert "without accelerate launch" in answer.err

@@ -12,8 +12,9 @@ from typing import Any
 import media_factory
 import pytest
 
+from data.labels import CLASSES
 from data.labels import CLASSES as MODEL_CLASSES
-from data.manifest import CLASSES, Sample, write_lavdf
+from data.manifest import Sample, write_lavdf
 from data.timeline import Interval
 from pipeline.datasets import check as module
 from pipeline.datasets.check import Finding, check, to_json
@@ -315,7 +316,7 @@ def test_a_plain_folder_is_searched_for_damage(tmp_path: Path, clip: Path) -> No
 
 
 def test_the_command_shows_a_table_and_ends_with_the_verdict(cli: Callable[..., Any], root: Path) -> None:
-    answer = cli("data", "check", "--dataset", "lavdf", "--root", root)
+    answer = cli("data", "check", "--dataset", root)
     lines = answer.out.splitlines()
     assert answer.code == 0
     assert lines[0].split() == ["split", "real", "visual", "audio", "both", "clips", "published"]
@@ -334,7 +335,7 @@ def test_the_command_exits_with_the_verdict_and_writes_all_names(cli: Callable[.
     (root / "test/000004.mp4").write_bytes(b"")
     shutil.copy(root / "dev/000002.mp4", root / "test/000005.mp4")
     write_lavdf(root, [*SAMPLES, replace(SAMPLES[3], file=Path("test/000005.mp4"))])
-    answer = cli("data", "check", "--dataset", "lavdf", "--root", root, "--json", "found.json", "--sample", 0)
+    answer = cli("data", "check", "--dataset", root, "--json", "found.json", "--sample", 0)
     assert answer.code == 4
     written = json.loads(Path("found.json").read_text())
     assert written["verdict"] == answer.out.splitlines()[-1]
@@ -348,10 +349,10 @@ def test_the_command_exits_with_the_verdict_and_writes_all_names(cli: Callable[.
 
 
 def test_the_command_says_what_to_do_about_a_wrong_root(cli: Callable[..., Any], root: Path) -> None:
-    answer = cli("data", "check", "--dataset", "lavdf", "--root", root / "dev")
+    answer = cli("data", "check", "--dataset", root / "dev")
     assert answer.code == 3
     assert f"its parent has one: give {root}" in answer.out
-    assert cli("data", "check", "--dataset", "lavd", "--root", root).code == 2
+    assert cli("data", "check", "--dataset", root, "--layout", "lavd").code == 2
 
 
 def test_json_of_an_unusable_set_is_complete_too(tmp_path: Path) -> None:

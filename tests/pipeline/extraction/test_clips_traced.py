@@ -15,7 +15,7 @@ from data.errors import WeightsError
 from data.store.store import FeatureStore
 from pipeline.batch.messages import Ready
 from pipeline.batch.worker import Worker, WorkOrder
-from pipeline.bundle import Extraction, describe, extraction
+from pipeline.bundle import Extraction, extraction, name_setup
 from pipeline.detector import Pipeline
 from pipeline.extraction.extract import decode_pool
 from pipeline.extraction.stream import ClipExtraction, Extracted
@@ -125,11 +125,11 @@ def test_what_is_described_is_what_would_be_loaded(traced_bundle: Path, tmp_path
     worker = Worker(WorkOrder(str(traced_bundle), (), str(tmp_path / "store"), "cpu"), said.append)
     worker.stop()
     worker.work()
-    plain = describe(traced_bundle, "cpu").setup
+    plain = name_setup(traced_bundle, "cpu").setup
     assert Ready(plain) in said
     for changing in ("visual.short_side=72", "audio.chunk_s=5.0", "audio.context_s=1.0", "decode.fps=30"):
-        assert describe(traced_bundle, "cpu", [changing]).setup != plain, changing
-    assert describe(traced_bundle, "cpu", ["localize.onset=0.7"]).setup == plain
+        assert name_setup(traced_bundle, "cpu", [changing]).setup != plain, changing
+    assert name_setup(traced_bundle, "cpu", ["localize.onset=0.7"]).setup == plain
 
 
 def test_the_detector_names_its_weights_and_judges_a_speaking_head(

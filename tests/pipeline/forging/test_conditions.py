@@ -258,22 +258,22 @@ def test_the_command_makes_sets_that_describe_and_say_what_they_hold(
 ) -> None:
     out = tmp_path / "conditions"
     asked = ["--only", "fps15", "--only", "down144"]
-    answer = cli("data", "conditions", "--root", known, "--out", out, "--workers", "1", *asked)
+    answer = cli("data", "conditions", "--dataset", known, "--out", out, "--workers", "1", *asked)
     assert answer.code == 0, answer.err
     assert f"wrote {out / 'fps15' / 'metadata.json'}: 4 clips, 0.1 min" in answer.out
     assert sorted(path.name for path in out.iterdir()) == ["down144", "fps15"]
     rows = json.loads((out / "fps15" / "metadata.json").read_text())
     assert [row["duration"] for row in rows] == [1.2] * 4
-    assert cli("data", "describe", "--root", out / "fps15").code == 0
+    assert cli("data", "describe", "--dataset", out / "fps15").code == 0
 
 
 def test_the_command_refuses_unknown_names_and_a_folder_inside_its_input(
     cli: Callable[..., Answer], known: Path, tmp_path: Path
 ) -> None:
-    answer = cli("data", "conditions", "--root", known, "--out", tmp_path / "out", "--only", "vp8")
+    answer = cli("data", "conditions", "--dataset", known, "--out", tmp_path / "out", "--only", "vp8")
     assert (answer.code, answer.out) == (2, "")
     assert f"known are {', '.join(CONDITIONS)}" in answer.err
     assert not (tmp_path / "out").exists()
-    answer = cli("data", "conditions", "--root", known, "--out", known / "conditions")
+    answer = cli("data", "conditions", "--dataset", known, "--out", known / "conditions")
     assert answer.code == 2
-    assert "lies inside --root" in answer.err
+    assert "lies inside --dataset" in answer.err

@@ -32,7 +32,9 @@ def test_length_and_timing_stay(seed: int) -> None:
 def test_a_recording_stays_in_time_whatever_the_chain() -> None:
     # The syllables of `voice` come four a second: at another level each, so that no other lag fits as well.
     levels = np.random.default_rng(5).uniform(0.05, 1.0, 21)
-    samples = voice(2.0, 1) * np.interp(np.arange(32_000), np.linspace(0, 32_000, 21), levels).astype(np.float32)
+    samples = voice(2.0, 1) * np.interp(np.arange(32_000), np.linspace(0, 32_000, 21), levels).astype(
+        np.float32
+    )
     heard = [present_sound(samples, np.random.default_rng(seed)) for seed in range(8)]
     lags = [fit_sound(x, samples).lag for x in heard if not np.allclose(x, samples, atol=1e-3)]
     assert len(lags) >= 4

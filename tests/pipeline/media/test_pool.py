@@ -19,16 +19,17 @@ from media_factory import CLIPS
 
 from configs.schema import DecodeConfig
 from data.errors import InputError
+from data.labels import Modality
 from data.media import MediaInfo, StreamCoverage
 from pipeline.media import backend
 from pipeline.media.base import AudioBatch, VideoBatch, hold_s
 from pipeline.media.clock import AudioMeter, Tally, VideoMeter, place_audio, sample_frames
 from pipeline.media.crew import AHEAD
-from pipeline.media.decoder import BATCH, BATCH_S, DecodePool, Decoder, Track
+from pipeline.media.decoder import BATCH, BATCH_S, DecodePool, Decoder
 from pipeline.media.inspect import inspect
 
 CONFIG = DecodeConfig()
-BOTH: tuple[Track, Track] = ("visual", "audio")
+BOTH: tuple[Modality, Modality] = ("visual", "audio")
 REFUSED = ("truncated_mp4",)
 DECODED = [name for name in CLIPS if name not in REFUSED]
 
@@ -170,7 +171,7 @@ def test_any_number_of_clips_is_queued_at_once(long_clip: Path) -> None:
 def test_only_the_wanted_tracks_are_decoded(folder: Path) -> None:
     path = media_factory.make("cfr25", folder).path
     with DecodePool(CONFIG, None, None) as pool:
-        wanted: list[tuple[Track, ...]] = [("visual",), ("audio",), (), BOTH]
+        wanted: list[tuple[Modality, ...]] = [("visual",), ("audio",), (), BOTH]
         for tracks in wanted:
             stream = pool.submit(path, tracks)
             kinds = [kind for kind, _ in itertools.groupby(stream, type)]

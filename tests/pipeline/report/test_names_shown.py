@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import media_factory
+import pytest
+
+import pipeline.progress
+from pipeline.progress import PlainProgress
 
 NAME = "a\x1b[2J\n\u202eb.mp4"
 SHOWN = r"a\x1b[2J\n\u202eb.mp4"
 
 
 def test_the_name_of_a_clip_is_printed_as_one_harmless_line(
-    cli: Callable[..., Any], tmp_path: Path, tiny_bundle: Path
+    cli: Callable[..., Any], tmp_path: Path, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    every = partial(PlainProgress, every_s=0.0)
+    monkeypatch.setattr(pipeline.progress, "PlainProgress", every)
     clip = media_factory.write(tmp_path / "clip.mp4", n=25, audio_seconds=None).path
     Path("in").mkdir()
     shutil.copy(clip, Path("in", NAME))
