@@ -165,10 +165,10 @@ def _wanted(tracks: list[Candidate], kind: str, number: int | None, path: Path) 
 def _other(track: Candidate, taken: list[Candidate], mute: set[int]) -> OtherTrack:
     evidence = True
     first = next((t for t in taken if t.kind == track.kind), None)
-    if track.refusal is not None:
-        reason = f"{track.refusal[0]} ({track.refusal[1]})"
-    elif track.cover:
+    if track.cover and not track.large:
         reason, evidence = "it is a cover picture", False
+    elif track.refusal is not None:
+        reason = f"{track.refusal[0]} ({track.refusal[1]})"
     elif track.kind == "video" and not track.moves:
         reason, evidence = "it is a single picture" if track.packets else "it is empty", False
     elif track.stream.index in mute:

@@ -103,7 +103,7 @@ def test_a_folder_is_extracted_told_and_not_extracted_again(
     monkeypatch.setattr(
         DecodePool,
         "submit",
-        lambda pool, path, wanted: asked.append(list(wanted)) or submit(pool, path, wanted),
+        lambda pool, path, wanted, **more: asked.append(list(wanted)) or submit(pool, path, wanted, **more),
     )
     run = ("run", "--input", folder / "a.mp4", "--weights", tiny_bundle, "--store", store, "--no-html")
     assert cli(*run, "--device", "cpu").code == 0

@@ -391,6 +391,7 @@ def test_segments_that_nobody_can_hit_are_left_out_and_counted(tmp_path: Path) -
 def test_a_root_given_as_a_dot_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clips = samples(1)
     made = manifest(tmp_path / "set", clips)
+    made.root.mkdir(exist_ok=True)
     monkeypatch.chdir(made.root)
     result = evaluate(predictions(clips), replace(made, root=Path()), "dev", replicates=0)
     assert result.dataset == "set"

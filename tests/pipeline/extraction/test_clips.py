@@ -248,7 +248,7 @@ def test_a_track_that_is_stored_is_not_decoded_again(
     monkeypatch.setattr(
         DecodePool,
         "submit",
-        lambda pool, path, wanted: asked.append(list(wanted)) or submit(pool, path, wanted),
+        lambda pool, path, wanted, **more: asked.append(list(wanted)) or submit(pool, path, wanted, **more),
     )
     (second,) = stream(tiny, store, pool).run(clips[:1])
     assert asked == [["audio"]]

@@ -46,9 +46,9 @@ class Spy:
         self.asked: list[tuple[str, list[str]]] = []
         submit = DecodePool.submit
 
-        def spy(pool: DecodePool, path: Path, wanted: Any, limit_s: float | None = None) -> Any:
+        def spy(pool: DecodePool, path: Path, wanted: Any, **more: Any) -> Any:
             self.asked.append((path.name, sorted(wanted)))
-            return stand_in(submit(pool, path, wanted, limit_s))
+            return stand_in(submit(pool, path, wanted, **more))
 
         monkeypatch.setattr(DecodePool, "submit", spy)
 

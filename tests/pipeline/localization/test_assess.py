@@ -187,14 +187,14 @@ def test_a_track_without_a_valid_step_is_kept_and_not_decoded_again(
     assert first.visual.n == 50
     assert not first.visual.flags().any()
     assert not first.visual.read(0, 50).values.any()
-    assert first.coverage["visual"] == StreamCoverage(2.0, 2.0)
+    assert first.coverage["visual"] == StreamCoverage(2.0, 2.0, units=50, placed=50)
     assert first.complete
     asked: list[list[str]] = []
     submit = DecodePool.submit
 
-    def spy(pool: DecodePool, path: Path, wanted: Any, *more: Any) -> Any:
+    def spy(pool: DecodePool, path: Path, wanted: Any, **more: Any) -> Any:
         asked.append(list(wanted))
-        return submit(pool, path, wanted, *more)
+        return submit(pool, path, wanted, **more)
 
     monkeypatch.setattr(DecodePool, "submit", spy)
     again = extract_clip(clip, detector.extractors, store, detector.config)

@@ -128,7 +128,7 @@ def test_a_real_clip_yields_nothing_unless_a_branch_is_asked_for() -> None:
 def test_a_missing_track_yields_nothing() -> None:
     scores = clip(visual=0.6, audio=None, joint=0.8)
     assert localize(scores, PLAIN, "audio") == ()
-    assert {found.modality for found in localize(scores, PLAIN, "all")} == {"visual", "both"}
+    assert {found.modality for found in localize(scores, PLAIN, "all")} == {"visual"}
 
 
 def test_windows_may_be_routed_differently() -> None:
