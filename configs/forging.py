@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from fnmatch import fnmatchcase
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from configs.base import Positive, Seconds, Settings, Share
+
+Split = Literal["train", "dev", "test"]
 
 
 class SynthesizeConfig(Settings):
@@ -70,6 +73,28 @@ class SynthesizeConfig(Settings):
     dev_share: Share = Field(
         0.15, description="Share of the identities in the dev split; the rest is the test split."
     )
+    lyra: str | None = Field(
+        None, description="Folder of Lyra's three models, for the manipulation recode_neural."
+    )
+    put_back: bool = Field(
+        False, description="Whether shams of the picture also put a span back after a codec, as splices do."
+    )
+    whole_share: Share = Field(
+        0.0,
+        description="Share of a pair's forged clips that are generated from end to end.",
+    )
+    presented: Share = Field(
+        0.0, description="Share of the clips that go through codecs, rooms and sizes, whatever their class."
+    )
+    edited: Share = Field(
+        0.0, description="Share of the clips that get harmless edits, whatever their class."
+    )
+    families: dict[Split, dict[str, dict[str, tuple[str, ...]]]] = Field(
+        {}, description="Generators by split, kind and family; a family is in one split only."
+    )
+    people: dict[Split, tuple[str, ...]] = Field(
+        {}, description="Identities, or patterns of them, whose split is fixed."
+    )
     forge_voices: bool = Field(
         False, description="Whether sound files become clips too, instead of only lending their voices."
     )
@@ -79,8 +104,38 @@ class SynthesizeConfig(Settings):
         for name, value in self:
             if isinstance(value, tuple) and value and not isinstance(value[0], str) and value[0] > value[1]:
                 raise ValueError(f"{name}: {value[0]} must not exceed {value[1]}")
+        for what, names in (("family", self._families()), ("generator", self._generators())):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise ValueError(f"the {what} {twice[0]!r} is named twice in families")
         if self.train_share + self.dev_share > 1:
             raise ValueError(
                 f"train_share and dev_share add up to {self.train_share + self.dev_share:g}, over 1"
             )
         return self
+
+    def split_of_generator(self, name: str) -> Split | None:
+        """The split that `families` puts a generator into; None for one that it does not name."""
+        found = (
+            split
+            for split, kinds in self.families.items()
+            for families in kinds.values()
+            if any(name in generators for generators in families.values())
+        )
+        return next(found, None)
+
+    def split_of_person(self, identity: str) -> Split | None:
+        """The split that `people` fixes for `identity`; None where it is left to the draw."""
+        found = (
+            split
+            for split, patterns in self.people.items()
+            if any(fnmatchcase(identity, pattern) for pattern in patterns)
+        )
+        return next(found, None)
+
+    def _families(self) -> list[str]:
+        return [name for kinds in self.families.values() for families in kinds.values() for name in families]
+
+    def _generators(self) -> list[str]:
+        kinds = [families for kinds in self.families.values() for families in kinds.values()]
+        return [name for families in kinds for generators in families.values() for name in generators]

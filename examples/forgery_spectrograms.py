@@ -2,6 +2,7 @@
 
 Above the authentic recording, below the forged one, the span between the lines. The recording is a machine voice in an
 invented room, so nobody's speech is shown; it needs espeak-ng or flite, and matplotlib.
+With --clip it is the sound of a clip, such as a rendered one of examples/.
 """
 
 from __future__ import annotations
@@ -13,12 +14,17 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 
+from configs.schema import DecodeConfig
 from data.audio import FFT, FRAME_SAMPLES, HOP, Samples, speech_activity, stft
 from data.labels import RATE
-from pipeline.forging.manipulations import AUDIO, AudioForgery, Voices, touch_up_speech
+from pipeline.forging.lyra import neural_codec
+from pipeline.forging.manipulations import AUDIO, AudioForgery, Voices
+from pipeline.forging.manipulations.audio import SHAMS
 from pipeline.forging.manipulations.placement import place_spans
 from pipeline.forging.manipulations.signal import noise_like
+from pipeline.forging.vocoders.speak import copy_speech
 from pipeline.forging.voices import recode, synthetic_speech
+from pipeline.media.whole import read_sound
 
 OUT = Path(__file__).resolve().parents[1] / "docs" / "forgeries"
 SHOWN_S = 3.2
@@ -54,21 +60,42 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--clip", type=Path, help="show it on the sound of this clip")
+    parser.add_argument("--only", nargs="*", default=[], help="names of the manipulations to show")
+    parser.add_argument("--lyra", help="folder of Lyra's models, for recode_neural")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     mpl.use("Agg")
     from matplotlib import pyplot
 
     seed = arguments.seed
-    speech, other = recording(seed), recording(seed + 1)
-    voices = Voices(other, synthetic_speech(np.random.default_rng(seed + 2), 6 * RATE), recode)
+    if arguments.clip:
+        sound = read_sound(arguments.clip, DecodeConfig())
+        if sound is None:
+            raise SystemExit(f"{arguments.clip} has no sound")
+        speech = other = sound
+    else:
+        speech, other = recording(seed), recording(seed + 1)
+    voices = Voices(
+        other,
+        synthetic_speech(np.random.default_rng(seed + 2), 6 * RATE),
+        recode,
+        neural_codec(arguments.lyra),
+        copy_speech,
+    )
     shown = int(SHOWN_S * RATE)
     activity = speech_activity(speech)[: shown // FRAME_SAMPLES]
     ((first, stop),) = place_spans(activity, [SPAN_FRAMES], np.random.default_rng(seed), margin=15)
-    manipulations: tuple[AudioForgery, ...] = (*AUDIO, touch_up_speech)
+    manipulations: tuple[AudioForgery, ...] = (*AUDIO, *SHAMS)
     for forgery in manipulations:
+        if arguments.only and forgery.__name__ not in arguments.only:
+            continue
         span = first * FRAME_SAMPLES, stop * FRAME_SAMPLES
-        forged = forgery(speech, span, np.random.default_rng(DRAW), voices)
+        try:
+            forged = forgery(speech, span, np.random.default_rng(DRAW), voices)
+        except ValueError as error:
+            print(f"{forgery.__name__} is not shown: {error}")
+            continue
         figure, (above, below) = pyplot.subplots(2, 1, figsize=(8, 4.4), sharex=True, layout="constrained")
         borders_s = span[0] / RATE, span[1] / RATE
         draw(above, speech[:shown], "authentic", borders_s)

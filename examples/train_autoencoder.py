@@ -1,4 +1,4 @@
-"""Train the face autoencoder of the forger: `python examples/train_autoencoder.py --clips DIR [--minutes 10]`.
+"""Train the face autoencoder of the forger: `python examples/train_autoencoder.py --clips DIR [--steps 1650]`.
 
 Takes the faces of the first half of the people in DIR (named by its clips.csv), in the order of the SHA-256 of
 "0:IDENTITY", and writes the weights as float16 to where the forger looks for them.
@@ -10,10 +10,10 @@ import argparse
 import csv
 import hashlib
 import sys
-import time
 from itertools import pairwise
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from configs.schema import DecodeConfig
 from data.errors import ForensicError
 from extractors.compact.faces import track_face
-from pipeline.forging.manipulations.autoencoder import AREA, SIDE, SLOPE, WEIGHTS
+from pipeline.forging.manipulations.autoencoder import AREA, DECODERS, SIDE, SLOPE, weights_of
 from pipeline.forging.manipulations.geometry import upright
 from pipeline.media.whole import read_frames
 
@@ -37,22 +37,35 @@ BATCH = 32
 class Autoencoder(nn.Module):
     """Three strided convolutions, a narrow code of 10 x 10 x 24, and the same way back."""
 
-    def __init__(self) -> None:
+    def __init__(self, decoder: str = DECODERS[0]) -> None:
         super().__init__()
+        self.decoder = decoder
         pairs = list(pairwise(WIDTHS))
         self.down = nn.ModuleList(nn.Conv2d(a, b, 4, 2, 1) for a, b in pairs)
         self.code = nn.ModuleDict(
             {"in": nn.Conv2d(WIDTHS[-1], CODE, 1), "out": nn.Conv2d(CODE, WIDTHS[-1], 1)}
         )
-        self.up = nn.ModuleList(nn.ConvTranspose2d(b, a, 4, 2, 1) for a, b in reversed(pairs))
+        make = {
+            "transposed": lambda b, a: nn.ConvTranspose2d(b, a, 4, 2, 1),
+            "shuffle": lambda b, a: nn.Conv2d(b, 4 * a, 3, 1, 1),
+            "nearest": lambda b, a: nn.Conv2d(b, a, 3, 1, 1),
+        }[decoder]
+        self.up = nn.ModuleList(make(b, a) for a, b in reversed(pairs))
 
     def forward(self, x: Tensor) -> Tensor:
         """Faces (N, 3, SIDE, SIDE) of -0.5 to 0.5, and the same again."""
         for layer in (*self.down, *self.code.values()):
             x = nn.functional.leaky_relu(layer(x), float(SLOPE))
         for layer in self.up[:-1]:
-            x = nn.functional.leaky_relu(layer(x), float(SLOPE))
-        return self.up[-1](x)
+            x = nn.functional.leaky_relu(self.rise(layer, x), float(SLOPE))
+        return self.rise(self.up[-1], x)
+
+    def rise(self, layer: nn.Module, x: Tensor) -> Tensor:
+        """`x` at twice the size."""
+        if self.decoder == "nearest":
+            x = nn.functional.interpolate(x, scale_factor=2, mode="nearest")
+        x = layer(x)
+        return nn.functional.pixel_shuffle(x, 2) if self.decoder == "shuffle" else x
 
 
 def first_half(folder: Path) -> list[Path]:
@@ -91,45 +104,57 @@ def batch(pictures: Tensor, chance: torch.Generator) -> Tensor:
     return (x * light).clamp(0, 1) - 0.5
 
 
-def train(pictures: Tensor, seconds: float) -> Autoencoder:
-    """Mean absolute error of the colours and of their gradients, which keeps edges, until the time is over."""
+def stills(folder: Path) -> NDArray[np.uint8]:
+    """Normalised faces of pictures that show 1.8 times the box of one face each."""
+    found = []
+    for path in sorted(folder.glob("*.jpg")):
+        picture = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+        height, width = picture.shape[:2]
+        side = max(height, width) / 1.8
+        box = np.array([(width - side) / 2, (height - side) / 2, side, side])
+        found.append(np.clip(upright(picture, box, AREA, (SIDE, SIDE))[0] + 0.5, 0, 255))
+    return np.stack(found).astype(np.uint8)
+
+
+def train(pictures: Tensor, steps: int, decoder: str) -> Autoencoder:
+    """Mean absolute error of the colours and of their gradients, which keeps edges, for `steps` batches."""
     torch.manual_seed(0)
     chance = torch.Generator().manual_seed(0)
-    network = Autoencoder().to(memory_format=torch.channels_last)
+    network = Autoencoder(decoder).to(memory_format=torch.channels_last)
     optimiser = torch.optim.Adam(network.parameters())
-    start, step = time.monotonic(), 0
-    while (spent := (time.monotonic() - start) / seconds) < 1:
+    for step in range(steps):
         for group in optimiser.param_groups:
-            group["lr"] = 2e-3 * min(1.0, (step + 1) / 100) * 0.5 * (1 + np.cos(np.pi * spent))
+            group["lr"] = 2e-3 * min(1.0, (step + 1) / 100) * 0.5 * (1 + np.cos(np.pi * step / steps))
         x = batch(pictures, chance).contiguous(memory_format=torch.channels_last)
         error = network(x) - x
         loss = error.abs().mean() + error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
-        step += 1
-        if step % 200 == 0:
-            print(f"{step}: {255 * error.detach().abs().mean().item():.2f} of 255", flush=True)
+        if step % 200 == 199:
+            print(f"{step + 1}: {255 * error.detach().abs().mean().item():.2f} of 255", flush=True)
     return network
 
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--clips", type=Path, required=True, help="folder of authentic clips with its clips.csv"
-    )
-    parser.add_argument("--minutes", type=float, default=10)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--clips", type=Path, help="folder of authentic clips with its clips.csv")
+    source.add_argument("--stills", type=Path, help="folder of pictures, 1.8 times the box of a face each")
+    parser.add_argument("--decoder", choices=DECODERS, default=DECODERS[0])
+    parser.add_argument("--steps", type=int, default=1650)
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    pictures = faces(first_half(chosen.clips))
+    pictures = faces(first_half(chosen.clips)) if chosen.clips else stills(chosen.stills)
     print(f"{len(pictures)} faces")
-    network = train(torch.from_numpy(pictures), 60 * chosen.minutes)
+    network = train(torch.from_numpy(pictures), chosen.steps, chosen.decoder)
     weights = {
         name: value.detach().numpy().astype(np.float16) for name, value in network.state_dict().items()
     }
-    save_file({name: np.ascontiguousarray(value) for name, value in weights.items()}, WEIGHTS)
-    print(f"{WEIGHTS}: {WEIGHTS.stat().st_size / 1e3:.0f} kB")
+    path = weights_of(chosen.decoder)
+    save_file({name: np.ascontiguousarray(value) for name, value in weights.items()}, path)
+    print(f"{path}: {path.stat().st_size / 1e3:.0f} kB")
 
 
 if __name__ == "__main__":

@@ -50,8 +50,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pipeline.forging.manipulations": {"data"},
     "pipeline.training": {*_JUDGED, "extractors.compact", "pipeline.forging.manipulations"},
     "pipeline.reproduction": {*_JUDGED, "pipeline.training"},
+    "pipeline.forging.vocoders": {*_VALUES, "pipeline.media"},
     "pipeline.forging": {
         *_VALUES, "data.manifest", "extractors.compact", "pipeline.media", "pipeline.forging.manipulations",
+        "pipeline.forging.vocoders",
     },
     "pipeline.datasets": {*_VALUES, "data.manifest", "pipeline.media", "pipeline.evaluation.metrics"},
     "pipeline.doctor": {

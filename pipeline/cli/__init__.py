@@ -24,6 +24,7 @@ from pipeline.cli import (
     synthesize,
     train,
     tune,
+    vocoder,
 )
 from pipeline.cli.options import EXIT_INTERRUPTED, OneLine, complain, trace
 
@@ -80,6 +81,7 @@ for _command in (
     reproduce.reproduce,
     synthesize.synthesize,
     pretrain.pretrain,
+    vocoder.vocoder,
     config.config,
     doctor.doctor,
 ):

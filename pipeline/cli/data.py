@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pipeline.cli.options import EXIT_PARTIAL, Dataset, Debug, Quiet, Root, layout_of
-from pipeline.cli.synthesize import Authentic, Seed, Workers, make
+from pipeline.cli.options import EXIT_PARTIAL, Dataset, Debug, Overrides, Quiet, Root, layout_of
+from pipeline.cli.synthesize import Authentic, Pairs, Seed, Workers, make
 
 if TYPE_CHECKING:
     from pipeline.datasets.check import Check
@@ -64,23 +64,76 @@ def check(
 @app.command()
 def benchmark(
     input: Authentic,
-    out: Annotated[Path, typer.Option(help="Output folder for known/, heldout/ and cross/.")],
+    out: Annotated[
+        Path, typer.Option(help="Output folder for known/, heldout/, cross/, genuine/ and genuine-dev/.")
+    ],
+    pairs: Pairs = None,
     seed: Seed = 0,
     workers: Workers = 2,
+    overrides: Overrides = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Make the three data sets of the benchmark from a folder of authentic clips (docs/benchmark.md).
+    """Make the benchmark's data sets out of authentic clips and what generators made (see docs/benchmark.md).
+
+    Without --pairs there is no genuine/ and genuine-dev/.
 
     \b
     Example:
-      pipeline data benchmark --input authentic/ --out benchmark/
+      pipeline data benchmark --input authentic/ --pairs pairs.csv --out benchmark/
     """
+    more = overrides or []
     codes = [
-        make(input, out / "known", "benchmark_known", seed, workers, [], quiet=quiet),
-        make(input, out / "heldout", "benchmark_heldout", seed, workers, [], splits=("test",), quiet=quiet),
-        make(input, out / "cross", "benchmark_cross", seed, workers, [], quiet=quiet),
+        make(input, out / "known", "benchmark_known", seed, workers, more, quiet=quiet),
+        make(input, out / "heldout", "benchmark_heldout", seed, workers, more, splits=("test",), quiet=quiet),
+        make(input, out / "cross", "benchmark_cross", seed, workers, more, quiet=quiet),
     ]
+    if pairs is not None:
+        for name, split in (("genuine", "test"), ("genuine-dev", "dev")):
+            codes.append(
+                make(
+                    pairs,
+                    out / name,
+                    "genuine",
+                    seed,
+                    workers,
+                    more,
+                    splits=(split,),
+                    paired=True,
+                    quiet=quiet,
+                )
+            )
+    raise typer.Exit(max(codes))
+
+
+@app.command()
+def training(
+    input: Authentic,
+    out: Annotated[Path, typer.Option(help="Folder that gets own/ and, with --pairs, generators/.")],
+    pairs: Pairs = None,
+    seed: Seed = 0,
+    workers: Workers = 2,
+    overrides: Overrides = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Make what extractors are trained on: all manipulations on the train people, and the train generators' output.
+
+    Resumable. An hour of clips takes about 8 minutes of processor time.
+
+    \b
+    Example:
+      pipeline data training --input authentic/ --pairs pairs.csv --out material/ --set synthesize.variants=16
+    """
+    more = overrides or []
+    codes = [make(input, out / "own", "extractors", seed, workers, more, splits=("train",), quiet=quiet)]
+    if pairs is not None:
+        generators = out / "generators"
+        codes.append(
+            make(
+                pairs, generators, "genuine", seed, workers, more, splits=("train",), paired=True, quiet=quiet
+            )
+        )
     raise typer.Exit(max(codes))
 
 

@@ -21,7 +21,7 @@ from configs.schema import DecodeConfig
 from data.audio import FRAME_SAMPLES
 from data.errors import InputError
 from data.hook import Hook, silent
-from data.labels import FPS
+from data.labels import FPS, RATE
 from data.manifest import SIDECAR
 from pipeline.evaluation import metrics
 from pipeline.media.whole import read_frames, read_sound
@@ -69,15 +69,26 @@ class Finding:
         return self.auc <= self.high
 
 
+def has_outside(row: dict[str, Any]) -> bool:
+    """Whether something of each track lies outside the edits; a clip generated from end to end has no such part."""
+    lengths = {"visual": row["video_frames"] / FPS, "audio": row["audio_samples"] / RATE}
+    return not any(
+        edit["end_s"] - edit["start_s"] > lengths[edit["modality"]] - 2 * MARGIN / FPS
+        for edit in row["segments"] + row["shams"]
+    )
+
+
 def find_shortcuts(root: Path, seed: int = 0, hook: Hook = silent) -> tuple[Finding, ...]:
     """What trivial classifiers find in a data set that `pipeline synthesize` made: all features, and the best feature.
+
+    Clips that were generated from end to end are left out: nothing of them is outside the forgery.
 
     Raises InputError when there is no sidecar, or too few clips or people to say anything.
     """
     sidecar = root / SIDECAR
     if not sidecar.is_file():
         raise InputError("no forgeries.json", root, "give a data set made by `pipeline synthesize`")
-    rows = json.loads(sidecar.read_text(encoding="utf-8"))
+    rows = [row for row in json.loads(sidecar.read_text(encoding="utf-8")) if has_outside(row)]
     table = np.zeros((len(rows), len(FEATURES)))
     for k, row in enumerate(rows):
         table[k] = clip_features(root / row["file"], row["segments"] + row["shams"])

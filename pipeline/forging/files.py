@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -61,8 +62,8 @@ def row_path(out: Path, name: str) -> Path:
 
 
 def below(plan: Plan, path: Path) -> str:
-    """`path` as the sidecar names it: below the folder of the authentic clips."""
-    return path.relative_to(plan.material.root).as_posix()
+    """`path` as the sidecar names it: from the folder of the authentic clips, or of the table of pairs."""
+    return Path(os.path.relpath(path, plan.material.root)).as_posix()
 
 
 @contextmanager
@@ -96,6 +97,10 @@ def keep_recipe(plan: Plan, out: Path) -> None:
                 clip.split,
                 clip.pieces,
                 clip.path.stat().st_size,
+                *(
+                    [below(plan, fake.path), fake.generator, fake.tracks, fake.within_s]
+                    for fake in clip.fakes or ()
+                ),
             ]
             for clip in plan.material.clips
         ],

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from configs.schema import SynthesizeConfig
 from data.audio import FRAME_SAMPLES, speech_activity
 from data.errors import InputError
-from data.labels import FPS, RATE, Modality
+from data.labels import FPS, MODALITIES, RATE, Modality
 from data.manifest.sidecar import EditedSegment
+from pipeline.forging.lyra import neural_codec
 from pipeline.forging.manipulations import (
     AUDIO,
     FROM_OTHERS,
@@ -30,9 +31,11 @@ from pipeline.forging.manipulations import (
     Voices,
     speak_text,
     touch_up_face,
-    touch_up_speech,
 )
+from pipeline.forging.manipulations.audio import SHAMS
 from pipeline.forging.manipulations.placement import place_spans
+from pipeline.forging.manipulations.splice import FrameSplice, PutBack, SoundSplice
+from pipeline.forging.presentation import recode_frames
 from pipeline.forging.voices import recode, synthetic_speech
 
 DONORS = 3
@@ -68,6 +71,19 @@ class Donors:
 
     face: Callable[[np.random.Generator], FaceClip | None]
     voice: Callable[[np.random.Generator], Samples | None]
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a generator made of a piece, in time with it: frames, samples, or both; `within` is where it is forged.
+
+    `within` is a span of frames; None where all of it is.
+    """
+
+    generator: str
+    frames: Frames | None
+    samples: Samples | None
+    within: Span | None = None
 
 
 @dataclass(frozen=True)
@@ -109,23 +125,58 @@ class Forger:
                 edit.audio(span, self._audio if label & 2 and k not in shams else [], donors)
         return edit.finish()
 
+    def splice(self, piece: Piece, output: Output | None, rng: np.random.Generator) -> EditedClip:
+        """`piece` with spans of a generator's `output` in it, or with shams alone.
+
+        Raises InputError when no span fits.
+        """
+        edit = _Edit(piece, self._config, rng, output)
+        nobody = Donors(lambda _: None, lambda _: None)
+        spans, shams = edit.place()
+        if output is not None and output.within is not None:
+            # What is forged lies in one place; the rest of the fake is the recording itself.
+            spans, shams = (output.within,), set()
+        for k, span in enumerate(spans):
+            forged = output is not None and k not in shams
+            if piece.frames is not None:
+                edit.visual(span, edit.frame_splices if forged else [], nobody)
+            if piece.samples is not None and (piece.spoken or (forged and edit.sound_splices)):
+                edit.audio(span, edit.sound_splices if forged else [], nobody)
+        return edit.finish()
+
+    def untouched(self, piece: Piece, output: Output | None, rng: np.random.Generator) -> EditedClip:
+        """`piece` with the whole of `output` in place of its tracks, or, without one, as it is: no span is edited."""
+        return _Edit(piece, self._config, rng, output).whole()
+
 
 class _Edit:
     """One clip in the editing program."""
 
-    def __init__(self, piece: Piece, config: SynthesizeConfig, rng: np.random.Generator) -> None:
-        self._piece, self._config, self._rng = piece, config, rng
+    def __init__(
+        self, piece: Piece, config: SynthesizeConfig, rng: np.random.Generator, output: Output | None = None
+    ) -> None:
+        self._piece, self._config, self._rng, self._output = piece, config, rng, output
+        # Drawn once: what a generator made is opened in the same editor.
+        self._scale = rng.uniform(*config.editor_scale)
+        self._gain_db, self._floor_db = (
+            rng.uniform(*bounds) for bounds in (config.editor_gain_db, config.editor_noise_db)
+        )
         self._frames = self._in_editor(piece.frames)
         self._samples = self._in_mixer(piece.samples)
+        frames = self._in_editor(output.frames) if output is not None else None
+        samples = self._in_mixer(output.samples) if output is not None else None
+        name = output.generator if output is not None else ""
+        self.frame_splices: list[VisualForgery] = [FrameSplice(name, frames)] if frames is not None else []
+        self.sound_splices: list[AudioForgery] = [SoundSplice(name, samples)] if samples is not None else []
+        self._made = frames, samples
         self._segments: list[EditedSegment] = []
         self._shams: list[EditedSegment] = []
 
     def _in_editor(self, frames: Frames | None) -> Frames | None:
-        scale = self._rng.uniform(*self._config.editor_scale)
         if frames is None:
             return None
         height, width = frames.shape[1:3]
-        size = max(2, round(width * scale)), max(2, round(height * scale))
+        size = max(2, round(width * self._scale)), max(2, round(height * self._scale))
         edited = np.empty_like(frames)
         for k, image in enumerate(frames):
             small = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
@@ -133,10 +184,9 @@ class _Edit:
         return edited
 
     def _in_mixer(self, samples: Samples | None) -> Samples | None:
-        gain = 10 ** (self._rng.uniform(*self._config.editor_gain_db) / 20)
-        floor = 10 ** (self._rng.uniform(*self._config.editor_noise_db) / 20)
         if samples is None:
             return None
+        gain, floor = 10 ** (self._gain_db / 20), 10 ** (self._floor_db / 20)
         noise = self._rng.standard_normal(len(samples), dtype=np.float32)
         return np.clip(samples * np.float32(gain) + noise * np.float32(floor), -1, 1)
 
@@ -172,16 +222,20 @@ class _Edit:
     def visual(self, span: Span, forgeries: list[VisualForgery], donors: Donors) -> None:
         """Forge the picture of `span` by one of `forgeries`, or touch it up when there is none."""
         assert self._frames is not None
-        assert self._piece.boxes is not None
+        boxes = self._piece.boxes if self._piece.boxes is not None else np.zeros((0, 4))
         if not forgeries:
-            self._frames = touch_up_face(self._frames, self._piece.boxes, span, self._rng, None)
-            self._shams.append(_segment(span, "visual", touch_up_face.__name__))
+            shams: list[VisualForgery] = [touch_up_face] if len(boxes) else []
+            if self._config.put_back or not shams:
+                shams.append(PutBack(recode_frames))
+            sham = shams[int(self._rng.integers(len(shams)))]
+            self._frames = sham(self._frames, boxes, span, self._rng, None)
+            self._shams.append(_segment(span, "visual", sham.__name__))
             return
         for k in self._rng.permutation(len(forgeries)):
             for _ in range(DONORS if forgeries[k] in FROM_OTHERS else 1):
                 other = donors.face(self._rng) if forgeries[k] in FROM_OTHERS else None
                 try:
-                    self._frames = forgeries[k](self._frames, self._piece.boxes, span, self._rng, other)
+                    self._frames = forgeries[k](self._frames, boxes, span, self._rng, other)
                 except ValueError:
                     continue  # more material is needed than there is, or the two faces look different ways
                 self._segments.append(_segment(span, "visual", forgeries[k].__name__))
@@ -194,13 +248,12 @@ class _Edit:
         bounds = span[0] * FRAME_SAMPLES, span[1] * FRAME_SAMPLES
         nothing = np.zeros(0, np.float32)
         if not forgeries:
+            sham = SHAMS[int(self._rng.integers(len(SHAMS)))]
             try:
-                self._samples = touch_up_speech(
-                    self._samples, bounds, self._rng, Voices(nothing, nothing, None)
-                )
+                self._samples = sham(self._samples, bounds, self._rng, Voices(nothing, nothing, None))
             except ValueError:
                 return  # silence all through the span: there is nothing to touch up
-            self._shams.append(_segment(span, "audio", touch_up_speech.__name__))
+            self._shams.append(_segment(span, "audio", sham.__name__))
             return
         for k in self._rng.permutation(len(forgeries)):
             voices = self._voices(forgeries[k], bounds[1] - bounds[0], donors)
@@ -218,11 +271,41 @@ class _Edit:
         synthetic = (
             synthetic_speech(self._rng, max(2 * length, 4 * RATE)) if forgery is speak_text else nothing
         )
-        return Voices(other if other is not None else nothing, synthetic, recode)
+        return Voices(
+            other if other is not None else nothing,
+            synthetic,
+            recode,
+            neural_codec(self._config.lyra),
+            _vocode,
+        )
+
+    def whole(self) -> EditedClip:
+        """The clip from end to end: what the generator made where it made something, else what was there."""
+        frames, samples = self._made
+        lengths = {
+            "visual": len(frames) if frames is not None else 0,
+            "audio": len(samples) // FRAME_SAMPLES if samples is not None else 0,
+        }
+        if self._output is not None:
+            # One interval for both tracks, although one may end a little later.
+            whole = 0, max(lengths.values())
+            self._segments += [
+                _segment(whole, track, self._output.generator) for track in MODALITIES if lengths[track]
+            ]
+        self._frames = frames if frames is not None else self._frames
+        self._samples = samples if samples is not None else self._samples
+        return self.finish()
 
     def finish(self) -> EditedClip:
         """What has become of the piece."""
         return EditedClip(self._frames, self._samples, tuple(self._segments), tuple(self._shams))
+
+
+def _vocode(samples: Samples, make: str) -> Samples:
+    # Torch takes seconds to import, and most sets need no vocoder.
+    from pipeline.forging.vocoders.speak import copy_speech
+
+    return copy_speech(samples, make)
 
 
 def _segment(span: Span, modality: Modality, manipulation: str) -> EditedSegment:

@@ -55,8 +55,9 @@ class Plan:
 
     def names_of(self, source: int, piece: int) -> tuple[str, ...]:
         """Names of the clips that are made of one piece of one source."""
-        start = self.first[source] + piece * self.config.variants
-        return self.names[start : start + self.config.variants]
+        variants = self.material.clips[source].variants
+        start = self.first[source] + piece * variants
+        return self.names[start : start + variants]
 
 
 def plan(
@@ -74,12 +75,16 @@ def plan(
     for name in config.manipulations:
         if name not in known:
             raise UsageError(f"unknown manipulation '{name}'", fix=f"known are {', '.join(known)}")
-    material = find_material(source, config, seed, DecodeConfig(), hook)
+    return plan_of(find_material(source, config, seed, DecodeConfig(), hook), config, seed, splits)
+
+
+def plan_of(material: Material, config: SynthesizeConfig, seed: int, splits: Sequence[str] = SPLITS) -> Plan:
+    """Decide what is made of `material`. Raises InputError when there is no usable clip in `splits`."""
     if not material.clips:
         raise InputError(
-            f"none of {len(material.left_out)} clips could be used", source, "see the warnings above"
+            f"none of {len(material.left_out)} clips could be used", material.root, "see the warnings above"
         )
-    counts = [clip.pieces * config.variants for clip in material.clips]
+    counts = [clip.pieces * clip.variants for clip in material.clips]
     first = [0, *np.cumsum(counts).tolist()]
     names = np.random.default_rng([seed, 1]).permutation(first[-1])
     made = Plan(
@@ -87,7 +92,9 @@ def plan(
     )
     empty = [name for name in splits if not any(clip.split == name for clip in material.clips)]
     if not made.sources:
-        raise InputError(f"no clips in the split {', '.join(empty)}", source, "give clips of more people")
+        raise InputError(
+            f"no clips in the split {', '.join(empty)}", material.root, "give clips of more people"
+        )
     if empty:
         _LOG.warning("no clips in the split %s: there are too few people", ", ".join(empty))
     return made
@@ -99,9 +106,9 @@ def estimate(plan: Plan, out: Path) -> Estimate:
     for k in plan.sources:
         source = plan.material.clips[k]
         rate = source.pixels * FPS * BITS_PER_PIXEL + 1000 * sum(config.audio_kbps) / 2
-        clips += source.pieces * config.variants
-        duration_s += source.duration_s * config.variants
-        needed += source.duration_s * config.variants * rate / 8
+        clips += source.pieces * source.variants
+        duration_s += source.duration_s * source.variants
+        needed += source.duration_s * source.variants * rate / 8
     done = sum(1 for _ in (out / ROWS).glob("*.json"))
     needed *= max(0.0, 1 - done / max(1, clips))
     existing = next(folder for folder in (out, *out.absolute().parents) if folder.is_dir())

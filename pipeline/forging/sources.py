@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 from configs.schema import DecodeConfig, SynthesizeConfig
 from data.errors import ForensicError, InputError, UsageError
@@ -26,9 +27,32 @@ _LOG = logging.getLogger(__name__)
 _MADE_HERE = (RECIPE, SIDECAR)
 
 
+Tracks = Literal["visual", "audio", "both"]
+"""What a generator made of a clip."""
+
+
+@dataclass(frozen=True)
+class Fake:
+    """What a generator made of a source, all of it or `within_s`; `row` is that of the table that names it.
+
+    With `fit_known` it runs in time with the source, and that is not measured.
+    """
+
+    path: Path
+    generator: str
+    tracks: Tracks
+    within_s: tuple[float, float] | None
+    fit_known: bool
+    row: int
+
+
 @dataclass(frozen=True)
 class Source:
-    """One authentic file: the person in it, the recording conditions, the split, and how many clips it is cut into."""
+    """One authentic file: the person in it, the recording conditions, the split, and how many pieces it is cut into.
+
+    `variants` clips are made of each piece. `fakes` are spliced into it; None where the forger's own manipulations
+    are. A fake without a counterpart is its own source.
+    """
 
     path: Path
     identity: str
@@ -37,6 +61,8 @@ class Source:
     pieces: int
     duration_s: float
     pixels: int
+    variants: int
+    fakes: tuple[Fake, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -95,7 +121,8 @@ def find_material(
     for done, file in enumerate(forged, start=1):
         try:
             info = inspect(root / file, decode.max_pixels, decode.max_duration_s)
-            clips.append(_source(root / file, named[file], split, info, config))
+            who = named[file]
+            clips.append(source_of(root / file, who.identity, who.group, split[who.identity], info, config))
         except ForensicError as error:
             _LOG.warning("left out: %s", printable(str(error)))
             left_out[file.as_posix()] = error.what
@@ -113,6 +140,13 @@ def find_material(
         if file.as_posix() not in repeated
     )
     return Material(root, tuple(clips), voices, left_out)
+
+
+def spoken(material: Material, split: str) -> list[Path]:
+    """Files of `split` that may hold speech: voices, then clips."""
+    return [one.path for one in material.voices if one.split == split] + [
+        one.path for one in material.clips if one.split == split
+    ]
 
 
 def _repeats(
@@ -135,9 +169,17 @@ def _repeats(
     return repeats({k: heard[k] for k in sorted(spoken)}, {k: heard[k] for k in sorted(shown)}, hook)
 
 
-def _source(
-    path: Path, person: _Person, split: Mapping[str, str], info: MediaInfo, config: SynthesizeConfig
+def source_of(
+    path: Path,
+    identity: str,
+    group: str,
+    split: str,
+    info: MediaInfo,
+    config: SynthesizeConfig,
+    variants: int | None = None,
+    fakes: tuple[Fake, ...] | None = None,
 ) -> Source:
+    """The file at `path`, which `info` describes, as a source. Raises InputError when it is too short."""
     lengths_s = [stream.duration_s for stream in (info.video, info.audio) if stream is not None]
     known_s = [length for length in [*lengths_s, info.duration_s] if length is not None]
     least_s, most_s = config.clip_s
@@ -156,12 +198,14 @@ def _source(
         pixels = round(info.video.width * info.video.height * shrink**2)
     return Source(
         path,
-        person.identity,
-        person.group,
-        split[person.identity],
+        identity,
+        group,
+        split,
         int(whole) + (rest_s >= least_s),
         duration_s,
         pixels,
+        config.variants if variants is None else variants,
+        fakes,
     )
 
 
@@ -186,7 +230,7 @@ def _people(root: Path, files: Sequence[Path]) -> dict[str, _Person]:
     found: dict[str, _Person] = {}
     for table in sorted(root.glob("*.csv")):
         named: dict[str, _Person] = {}
-        for row in _rows(table):
+        for row in rows_of(table):
             name = row.get("clip") or row.get("file")
             person = row.get("identity") or row.get("speaker")
             if not name or not person:
@@ -216,7 +260,7 @@ def _people(root: Path, files: Sequence[Path]) -> dict[str, _Person]:
     return found
 
 
-def _rows(table: Path) -> Iterator[dict[str, str]]:
+def rows_of(table: Path) -> Iterator[dict[str, str]]:
     """Rows by column in lower case; spreadsheets write a mark before the text, and semicolons or tabs in it."""
     try:
         with table.open(newline="", encoding="utf-8-sig") as lines:
@@ -242,11 +286,12 @@ def _splits(people: Iterable[_Person], config: SynthesizeConfig, seed: int) -> d
     chosen: dict[str, str] = {}
     for person in people:
         groups[person.identity] = max(person.group, groups.get(person.identity, ""))
-        if person.split:
-            if chosen.get(person.identity, person.split) != person.split:
+        fixed = person.split or config.split_of_person(person.identity)
+        if fixed:
+            if chosen.get(person.identity, fixed) != fixed:
                 fix = "put all clips of a person into one split"
                 raise UsageError(f"{person.identity} is in two splits", fix=fix)
-            chosen[person.identity] = person.split
+            chosen[person.identity] = fixed
     share = dict(zip(SPLITS, (config.train_share, config.dev_share), strict=False))
     share["test"] = 1 - config.train_share - config.dev_share
     count = dict.fromkeys(SPLITS, 0)
@@ -257,6 +302,11 @@ def _splits(people: Iterable[_Person], config: SynthesizeConfig, seed: int) -> d
             chosen[identity] = max(SPLITS, key=lambda name: share[name] * total - count[name])
         count[chosen[identity]] += 1
     return chosen
+
+
+def find_splits(people: Iterable[tuple[str, str]], config: SynthesizeConfig, seed: int) -> dict[str, str]:
+    """Split of each identity of `people`, pairs of identity and group, as `find_material` draws them."""
+    return _splits((_Person(identity, group) for identity, group in people), config, seed)
 
 
 def _hash(seed: int, name: str) -> bytes:

@@ -37,10 +37,13 @@ from pipeline.forging.files import (
     write_truth,
 )
 from pipeline.forging.forger import Donors, EditedClip, Forger, Piece
+from pipeline.forging.harmless import Tracks
 from pipeline.forging.manipulations import FaceClip
+from pipeline.forging.pairing import Outputs, make_variant, read_outputs
 from pipeline.forging.plan import Plan, estimate
+from pipeline.forging.presentation import draw_chain, present
 from pipeline.forging.sources import Source, Voice
-from pipeline.media.encode import write_clip
+from pipeline.media.encode import H264, write_clip
 from pipeline.media.whole import read_pieces, read_sound
 
 DONOR_S, DONOR_SIDE = 10.0, 256
@@ -129,11 +132,16 @@ def forge_source(plan: Plan, k: int, out: Path) -> dict[str, str]:
         return {}
     left_out: dict[str, str] = {}
     try:
+        outputs = read_outputs(source, plan.config) if source.fakes is not None else None
+        left_out |= outputs.refused if outputs is not None else {}
         pieces = read_pieces(source.path, _DECODE, plan.config.clip_s[1], plan.config.short_side)
         for number, ((frames, samples), clips) in enumerate(zip(pieces, names, strict=False)):
             try:
                 piece = _piece(frames, samples, source.path)
-                failed = _forge_piece(plan, k, number, piece, clips, out)
+                if outputs is not None:
+                    failed = _splice_piece(plan, k, number, piece, clips, out, outputs)
+                else:
+                    failed = _forge_piece(plan, k, number, piece, clips, out)
                 if len(failed) == len(clips):
                     raise InputError(failed[clips[0]])
                 for clip, reason in failed.items():
@@ -181,34 +189,71 @@ def _forge_piece(
         except InputError as error:
             failed[name] = error.what
             continue
-        file = f"{source.split}/{name}.mp4"
-        write_clip(
-            out / file,
-            clip.frames,
-            clip.samples,
-            fps=FPS,
-            crf=int(rng.integers(config.crf[0], config.crf[1] + 1)),
-            keyframe_every=int(rng.integers(config.keyframe_every[0], config.keyframe_every[1] + 1)),
-            audio_bit_rate=1000 * int(rng.integers(config.audio_kbps[0], config.audio_kbps[1] + 1)),
-        )
-        modalities = {segment.modality for segment in clip.segments}
-        row = SynthesizedClip(
-            file=file,
-            identity=source.identity,
-            group=source.group,
-            split=source.split,
-            label=("visual" in modalities) + 2 * ("audio" in modalities),
-            segments=clip.segments,
-            shams=clip.shams,
-            original=f"{source.split}/{names[0]}.mp4" if clip.segments else None,
-            source=below(plan, source.path),
-            source_start_s=number * config.clip_s[1],
-            video_frames=len(clip.frames) if clip.frames is not None else 0,
-            audio_samples=len(clip.samples) if clip.samples is not None else 0,
-            size_bytes=(out / file).stat().st_size,
-        )
-        keep_row(out, row)
+        _keep(plan, k, number, name, names[0], clip, rng, out)
     return failed
+
+
+def _splice_piece(
+    plan: Plan, k: int, number: int, piece: Piece, names: Sequence[str], out: Path, outputs: Outputs
+) -> dict[str, str]:
+    """Write the clips of one piece of a source with fakes; names of those that could not be made, with the reason."""
+    source, forger, failed = plan.material.clips[k], Forger(plan.config), dict[str, str]()
+    for variant, name in enumerate(names):
+        if finished(out, name) is not None:
+            continue
+        rng = np.random.default_rng([plan.seed, k, number, variant])
+        try:
+            clip = make_variant(forger, plan.config, source, outputs, piece, number, variant, rng)
+        except InputError as error:
+            failed[name] = error.what
+            continue
+        _keep(plan, k, number, name, names[0], clip, rng, out)
+    return failed
+
+
+def _keep(
+    plan: Plan,
+    k: int,
+    number: int,
+    name: str,
+    original: str,
+    clip: EditedClip,
+    rng: np.random.Generator,
+    out: Path,
+) -> None:
+    """Write one clip and its row, whatever its class by the same encoders."""
+    source, config = plan.material.clips[k], plan.config
+    file = f"{source.split}/{name}.mp4"
+    tracks = present(Tracks(clip.frames, clip.samples), config, rng)
+    chain = draw_chain(rng, config.crf) if config.presented else None
+    write_clip(
+        out / file,
+        tracks.frames,
+        tracks.samples,
+        fps=FPS,
+        crf=chain.crf if chain is not None else int(rng.integers(config.crf[0], config.crf[1] + 1)),
+        keyframe_every=int(rng.integers(config.keyframe_every[0], config.keyframe_every[1] + 1)),
+        audio_bit_rate=1000 * int(rng.integers(config.audio_kbps[0], config.audio_kbps[1] + 1)),
+        form=chain.form if chain is not None else H264,
+    )
+    modalities = {segment.modality for segment in clip.segments}
+    generated = source.fakes is not None and any(fake.path == source.path for fake in source.fakes)
+    row = SynthesizedClip(
+        file=file,
+        identity=source.identity,
+        group=source.group,
+        split=source.split,
+        label=("visual" in modalities) + 2 * ("audio" in modalities),
+        segments=clip.segments,
+        shams=clip.shams,
+        original=f"{source.split}/{original}.mp4" if clip.segments and not generated else None,
+        source=below(plan, source.path),
+        source_start_s=number * config.clip_s[1],
+        video_frames=len(clip.frames) if clip.frames is not None else 0,
+        audio_samples=len(clip.samples) if clip.samples is not None else 0,
+        size_bytes=(out / file).stat().st_size,
+    )
+    keep_row(out, row)
 
 
 def _edited(

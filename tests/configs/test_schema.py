@@ -25,18 +25,20 @@ def leaves(settings: Settings, prefix: tuple[str, ...] = ()) -> Iterator[tuple[t
             yield (*prefix, name), value, field.annotation
 
 
-def another(value: Any, annotation: Any) -> Any:
+def another(value: Any, annotation: Any, path: tuple[str, ...] = ()) -> Any:
     """A different value that is allowed where `value` is."""
     if typing.get_origin(annotation) is typing.Literal:
         return next(choice for choice in typing.get_args(annotation) if choice != value)
     if value is None:
-        return 1.0
+        return "another" if annotation == (str | None) else 1.0
     if isinstance(value, bool):
         return not value
     if isinstance(value, int):
         return value + 1
     if isinstance(value, float):
         return value * 0.99 if value else 0.01
+    if isinstance(value, dict):
+        return {"dev": {"kind": {"family": ("another",)}} if "families" in path else ("another",)}
     if isinstance(value, tuple):
         if not value:
             return ("another",)
@@ -60,7 +62,7 @@ LEAVES = list(leaves(PipelineConfig()))
     ("path", "value", "annotation"), LEAVES, ids=[".".join(path) for path, _, _ in LEAVES]
 )
 def test_digest_changes_with_every_setting(path: tuple[str, ...], value: Any, annotation: Any) -> None:
-    changed = replaced(PipelineConfig(), path, another(value, annotation))
+    changed = replaced(PipelineConfig(), path, another(value, annotation, path))
     assert changed.digest() != PipelineConfig().digest()
     # and only in the digests of the groups that hold it
     for name in PipelineConfig.model_fields:

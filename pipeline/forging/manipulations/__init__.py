@@ -23,6 +23,12 @@ from pipeline.forging.manipulations.audio import (
     splice_speaker,
     touch_up_speech,
 )
+from pipeline.forging.manipulations.neural import (
+    recode_neural,
+    vocode_istft,
+    vocode_subband,
+    vocode_transposed,
+)
 from pipeline.forging.manipulations.visual import (
     FaceClip,
     VisualForgery,
@@ -55,6 +61,10 @@ AUDIO: tuple[AudioForgery, ...] = (
     shift_voice,
     recode_speech,
     rearrange_speech,
+    vocode_transposed,
+    vocode_istft,
+    vocode_subband,
+    recode_neural,
 )
 """All audio manipulations."""
 

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from data.audio import FRAME_SAMPLES, Samples, apply_gain, mel_filters, speech_activity, stft
+from data.audio import FFT, FRAME_SAMPLES, Samples, apply_gain, mel_filters, speech_activity, stft
 from data.labels import RATE
 from pipeline.forging.manipulations.signal import (
     background,
@@ -36,11 +36,13 @@ CONTEXT = RATE // 4
 
 @dataclass(frozen=True)
 class Voices:
-    """Material of a forger: speech of another person, machine speech, and a codec; empty or None where missing."""
+    """Material of a forger: speech of another person, machine speech, codecs, vocoders; empty or None where missing."""
 
     other: Samples
     synthetic: Samples
     recode: Recode | None
+    neural: Recode | None = None
+    vocode: Callable[[Samples, str], Samples] | None = None
 
 
 class AudioForgery(Protocol):
@@ -56,14 +58,14 @@ def resynthesize_speech(samples: Samples, span: Span, rng: np.random.Generator, 
 
     Imitates speech synthesis conditioned on mel spectrograms (Tacotron, 2017). Raises ValueError on silence.
     """
-    context, inner = _context(samples, span)
+    context, inner = context_of(samples, span)
     filters = mel_filters(80)
     mel = filters @ np.square(np.abs(stft(context)))
     # Within a band the energy lies as it does in the recording on average; a trained vocoder knows that as well.
     usual = long_term(samples) + 1e-10
     power = usual[:, None] * (filters.T @ (mel / (filters @ usual)[:, None])) / filters.sum(axis=0)[:, None]
     spoken = griffin_lim(np.sqrt(power), len(context), int(rng.integers(8, 33)), rng)
-    return _say_again(samples, spoken[inner], span, rng)
+    return say_again(samples, spoken[inner], span, rng)
 
 
 def resynthesize_world(samples: Samples, span: Span, rng: np.random.Generator, voices: Voices) -> Samples:
@@ -73,14 +75,14 @@ def resynthesize_world(samples: Samples, span: Span, rng: np.random.Generator, v
     ValueError without the package `pyworld`, and on silence.
     """
     world = _pyworld()
-    context, inner = _context(samples, span)
+    context, inner = context_of(samples, span)
     heard = context.astype(np.float64)
     pitch, times = world.harvest(heard, RATE)
     envelope = world.cheaptrick(heard, pitch, times, RATE)
     noisiness = world.d4c(heard, pitch, times, RATE)
     coded = world.code_spectral_envelope(envelope, RATE, int(rng.integers(24, 61)))
     envelope = world.decode_spectral_envelope(coded, RATE, 2 * (envelope.shape[1] - 1))
-    return _say_again(samples, world.synthesize(pitch, envelope, noisiness, RATE)[inner], span, rng)
+    return say_again(samples, world.synthesize(pitch, envelope, noisiness, RATE)[inner], span, rng)
 
 
 def splice_speaker(samples: Samples, span: Span, rng: np.random.Generator, voices: Voices) -> Samples:
@@ -106,7 +108,7 @@ def shift_voice(samples: Samples, span: Span, rng: np.random.Generator, voices: 
 
     Imitates voice changers and crude voice conversion. Raises ValueError on silence.
     """
-    context, inner = _context(samples, span)
+    context, inner = context_of(samples, span)
     pitch = 2.0 ** (float(rng.choice([-1, 1]) * rng.uniform(1.5, 4.0)) / 12)
     formant = 2.0 ** (float(rng.uniform(-2.0, 2.0)) / 12)
     tempo = float(rng.choice([-1, 1]) * rng.uniform(0.05, 0.15))
@@ -114,7 +116,7 @@ def shift_voice(samples: Samples, span: Span, rng: np.random.Generator, voices: 
     length = span[1] - span[0]
     positions[inner] += tempo * length / (2 * np.pi) * np.sin(2 * np.pi * np.arange(length) / length)
     moved = revoice(context, positions, pitch, formant)
-    return _say_again(samples, apply_gain(moved, channel_gain(moved, context))[inner], span, rng)
+    return say_again(samples, apply_gain(moved, channel_gain(moved, context))[inner], span, rng)
 
 
 def recode_speech(samples: Samples, span: Span, rng: np.random.Generator, voices: Voices) -> Samples:
@@ -124,8 +126,8 @@ def recode_speech(samples: Samples, span: Span, rng: np.random.Generator, voices
     """
     if voices.recode is None:
         raise ValueError("no codec available")
-    context, inner = _context(samples, span)
-    return _say_again(samples, voices.recode(context, rng)[inner], span, rng)
+    context, inner = context_of(samples, span)
+    return say_again(samples, voices.recode(context, rng)[inner], span, rng)
 
 
 def rearrange_speech(samples: Samples, span: Span, rng: np.random.Generator, voices: Voices) -> Samples:
@@ -140,7 +142,7 @@ def rearrange_speech(samples: Samples, span: Span, rng: np.random.Generator, voi
         samples, int(np.ceil(length * tempo)) + 1, "the rest of the recording", original, rng, span
     )
     retuned = read_at(words, np.arange(length) * tempo, min(1.0, 1 / tempo))
-    return _say_again(samples, apply_gain(retuned, channel_gain(retuned, words)), span, rng)
+    return say_again(samples, apply_gain(retuned, channel_gain(retuned, words)), span, rng)
 
 
 def touch_up_speech(samples: Samples, span: Span, rng: np.random.Generator, voices: Voices) -> Samples:
@@ -148,18 +150,52 @@ def touch_up_speech(samples: Samples, span: Span, rng: np.random.Generator, voic
 
     Leaves every trace of editing that the forgeries leave, and no forged content. Raises ValueError on silence.
     """
-    context, inner = _context(samples, span)
+    context, inner = context_of(samples, span)
     ratio = float(rng.uniform(1.02, 1.12))
     finer = read_at(context, np.arange(int(len(context) * ratio)) / ratio)
     words = read_at(finer, np.arange(len(context)) * ratio)
     room = background(samples)
     words = quieten(words, room, room * rng.uniform(0.3, 0.9))
-    return _say_again(samples, words[inner], span, rng)
+    return say_again(samples, words[inner], span, rng)
 
 
-def _say_again(
-    samples: Samples, words: NDArray[np.floating], span: Span, rng: np.random.Generator
-) -> Samples:
+def denoise_speech(samples: Samples, span: Span, rng: np.random.Generator, voices: Voices) -> Samples:
+    """A sham: the same words with the room taken from under them, as a noise suppressor does.
+
+    Raises ValueError on silence.
+    """
+    context, inner = context_of(samples, span)
+    room = background(samples)
+    words = quieten(context, room, room * rng.uniform(0.0, 0.2))
+    return _put_back(samples, words[inner], span, rng)
+
+
+def enhance_speech(samples: Samples, span: Span, rng: np.random.Generator, voices: Voices) -> Samples:
+    """A sham: the same words compressed and brightened, as a voice enhancer does.
+
+    Raises ValueError on silence.
+    """
+    context, inner = context_of(samples, span)
+    hertz = np.linspace(0, RATE / 2, FFT // 2 + 1)
+    presence_db = rng.uniform(2, 6) * np.exp(
+        -np.square(np.log2(np.maximum(hertz, 1) / rng.uniform(2000, 4500)))
+    )
+    bright = apply_gain(context, 10 ** ((presence_db - rng.uniform(0, 9) * (hertz < 90)) / 20))
+    power = np.convolve(np.square(bright), np.full(RATE // 50, 50 / RATE), "same")
+    over = np.maximum(power / max(_level(samples, span) ** 2, 1e-12), 0.1)
+    return _put_back(samples, (bright * over ** -(0.5 - 0.5 / rng.uniform(1.5, 3.0)))[inner], span, rng)
+
+
+SHAMS: tuple[AudioForgery, ...] = (touch_up_speech, denoise_speech, enhance_speech)
+"""All edits of sound that forge nothing."""
+
+
+def _put_back(samples: Samples, words: NDArray[np.floating], span: Span, rng: np.random.Generator) -> Samples:
+    """Join words as loud as they were, with nothing laid under them."""
+    return join(samples, words * (_level(samples, span) / max(speech_level(words), 1e-9)), span, rng)
+
+
+def say_again(samples: Samples, words: NDArray[np.floating], span: Span, rng: np.random.Generator) -> Samples:
     """Join words made of the recording itself; the room tone that the process lost is laid under them."""
     level = _level(samples, span)
     words = words * (level / max(speech_level(words), 1e-9))
@@ -188,7 +224,8 @@ def _say_instead(
     return join(samples, mixed * (level / max(speech_level(mixed), 1e-9)), span, rng)
 
 
-def _context(samples: Samples, span: Span) -> tuple[Samples, slice]:
+def context_of(samples: Samples, span: Span) -> tuple[Samples, slice]:
+    """The samples of `span` with up to `CONTEXT` on either side, and where the span lies in them."""
     first, stop = span
     start = max(0, first - CONTEXT)
     return samples[start : stop + CONTEXT], slice(first - start, stop - start)

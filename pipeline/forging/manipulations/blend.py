@@ -52,6 +52,9 @@ class Shape:
         return (linear * linear * (3 - 2 * linear)).astype(np.float32)
 
 
+LIPS = Shape((0.5, 0.82), (0.22, 0.13))
+"""The mouth alone."""
+
 LOWER_FACE = Shape((0.5, 0.79), (0.32, 0.26))
 """Mouth, cheeks and chin: below the eyes of a box that a frontal-face detector draws."""
 

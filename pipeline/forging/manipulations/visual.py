@@ -8,8 +8,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.forging.manipulations.autoencoder import AREA, SIDE, redraw
-from pipeline.forging.manipulations.blend import FACE, LOWER_FACE, Canvas
+from pipeline.forging.manipulations.autoencoder import AREA, DECODERS, SIDE, redraw
+from pipeline.forging.manipulations.blend import FACE, LIPS, LOWER_FACE, Canvas, Shape
 from pipeline.forging.manipulations.geometry import Boxes, Frames, Region, fetch, fetch_bent, sharpen, upright
 
 MIN_DONOR = 8
@@ -129,10 +129,11 @@ def self_blend_face(
 ) -> Frames:
     """The face over itself, moved, tinted and sharpened or softened: only the traces that every face swap leaves.
 
+    The whole face, its lower half, or the lips alone.
     Source: Shiohara and Yamasaki, "Detecting deepfakes with self-blended images" (2022); here one draw holds for the
     whole span, as a forger's pipeline would.
     """
-    shape = (FACE if rng.random() < 0.6 else LOWER_FACE).drawn(rng, waviness=0.05)
+    shape = _region(rng).drawn(rng, waviness=0.05)
     canvas = Canvas(frames, boxes, span, shape, rng)
     zoom, move = rng.uniform(0.95, 1.05, size=2), rng.uniform(-0.03, 0.03, size=2)
     swirl = rng.uniform(-0.012, 0.012, size=(5, 5, 2))
@@ -228,14 +229,17 @@ def autoencode_face(
     rng: np.random.Generator,
     other: FaceClip | None = None,
 ) -> Frames:
-    """The face as a small learned autoencoder redraws it, with the texture that such a decoder leaves.
+    """The face or its lower half as a small learned autoencoder redraws it, with the texture that its decoder leaves.
 
+    One of three decoders of different make is drawn.
     The first face swaps were of this kind and size; see `pipeline.forging.manipulations.autoencoder`.
     """
-    canvas = Canvas(frames, boxes, span, FACE.drawn(rng), rng)
+    shape = (FACE if rng.random() < 0.6 else LOWER_FACE).drawn(rng)
+    canvas = Canvas(frames, boxes, span, shape, rng)
     sharpness = rng.uniform(0.0, 1.0)
+    decoder = DECODERS[int(rng.integers(len(DECODERS)))]
     views = [upright(frames[k], boxes[k], AREA, (SIDE, SIDE)) for k in canvas.steps]
-    drawn = redraw(np.stack([view for view, _ in views]))
+    drawn = redraw(np.stack([view for view, _ in views]), decoder)
     patches = [
         sharpen(fetch(face, box, region.u, region.v), sharpness)
         for face, (_, box), region in zip(drawn, views, canvas.regions, strict=True)
@@ -267,6 +271,10 @@ def touch_up_face(
         patches.append(fetch(view, box, region.u - back[0], region.v - back[1]))
     matched = canvas.match_tones(patches) if rng.random() < 0.5 else canvas.match_rim(patches)
     return canvas.paint(matched)
+
+
+def _region(rng: np.random.Generator) -> Shape:
+    return (FACE, LOWER_FACE, LIPS)[int(rng.choice(3, p=(0.4, 0.35, 0.25)))]
 
 
 def _walk(low: int, high: int, length: int, rng: np.random.Generator) -> NDArray[np.int64]:

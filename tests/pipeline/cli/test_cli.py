@@ -280,22 +280,38 @@ def test_synthesize_plans_says_what_it_takes_makes_and_describes(
     assert "unknown manipulation 'morph'" in unknown.err
 
 
-def test_the_benchmark_is_three_data_sets_of_the_same_people(
+def test_the_benchmark_is_data_sets_of_the_same_people(
     cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[tuple[Any, ...]] = []
 
-    def make(*arguments: Any, splits: tuple[str, ...] | None = None, quiet: bool) -> int:
-        made.append((*arguments[1:4], splits))
-        return 0
+    def make(*arguments: Any, splits: tuple[str, ...] | None = None, paired: bool = False, **_: Any) -> int:
+        made.append((*arguments[:4], splits))
+        return 4 if paired else 0
 
     monkeypatch.setattr("pipeline.cli.data.make", make)
     answer = cli("data", "benchmark", "--input", "in", "--out", "bench", "--seed", "4")
     assert answer.code == 0
+    own = [
+        (Path("in"), Path("bench/known"), "benchmark_known", 4, None),
+        (Path("in"), Path("bench/heldout"), "benchmark_heldout", 4, ("test",)),
+        (Path("in"), Path("bench/cross"), "benchmark_cross", 4, None),
+    ]
+    assert made == own
+    made.clear()
+    command = ("data", "benchmark", "--input", "in", "--pairs", "p.csv", "--out", "bench", "--seed", "4")
+    assert cli(*command).code == 4, "something was left out of one of them"
     assert made == [
-        (Path("bench/known"), "benchmark_known", 4, None),
-        (Path("bench/heldout"), "benchmark_heldout", 4, ("test",)),
-        (Path("bench/cross"), "benchmark_cross", 4, None),
+        *own,
+        (Path("p.csv"), Path("bench/genuine"), "genuine", 4, ("test",)),
+        (Path("p.csv"), Path("bench/genuine-dev"), "genuine", 4, ("dev",)),
+    ]
+    made.clear()
+    command = ("data", "training", "--input", "in", "--pairs", "p.csv", "--out", "more", "--seed", "4")
+    assert cli(*command).code == 4
+    assert made == [
+        (Path("in"), Path("more/own"), "extractors", 4, ("train",)),
+        (Path("p.csv"), Path("more/generators"), "genuine", 4, ("train",)),
     ]
 
 

@@ -65,7 +65,12 @@ def test_what_is_not_forged_is_touched_up_in_the_same_spans(authentic: Path, tmp
         assert sorted(edit.modality for edit in edits) == ["audio", "visual"], (
             "both tracks, whatever the class"
         )
-        assert {edit.manipulation for edit in clip.shams} <= {"touch_up_face", "touch_up_speech"}
+        assert {edit.manipulation for edit in clip.shams} <= {
+            "touch_up_face",
+            "touch_up_speech",
+            "denoise_speech",
+            "enhance_speech",
+        }
 
 
 @pytest.mark.usefixtures("faces")

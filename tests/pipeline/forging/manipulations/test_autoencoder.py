@@ -9,7 +9,18 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 from torch import nn
 
-from pipeline.forging.manipulations.autoencoder import SIDE, SLOPE, WEIGHTS, double, forward, halve, redraw
+from pipeline.forging.manipulations.autoencoder import (
+    DECODERS,
+    SIDE,
+    SLOPE,
+    WEIGHTS,
+    double,
+    forward,
+    halve,
+    redraw,
+    repeat,
+    shuffle,
+)
 
 
 def channels_first(x: NDArray[np.float32]) -> torch.Tensor:
@@ -99,3 +110,35 @@ def test_redrawing_one_face_or_many_is_the_same() -> None:
     assert np.array_equal(redraw(faces)[1], redraw(faces[1:2])[0])
     assert redraw(faces).min() >= 0
     assert redraw(faces).max() <= 255
+
+
+def test_shuffling_is_a_convolution_laid_out_as_pixels(x: NDArray[np.float32]) -> None:
+    layer = nn.Conv2d(5, 12, 3, 1, 1)
+    with torch.no_grad():
+        assert layer.bias is not None
+        expected = channels_last(nn.functional.pixel_shuffle(layer(channels_first(x)), 2))
+        found = shuffle(x, layer.weight.numpy(), layer.bias.numpy())
+    assert found.shape == (2, 24, 40, 3)
+    assert np.abs(found - expected).max() < 1e-5
+
+
+def test_repeating_is_a_convolution_of_nearest_neighbours(x: NDArray[np.float32]) -> None:
+    layer = nn.Conv2d(5, 3, 3, 1, 1)
+    with torch.no_grad():
+        assert layer.bias is not None
+        expected = channels_last(layer(nn.functional.interpolate(channels_first(x), scale_factor=2)))
+        found = repeat(x, layer.weight.numpy(), layer.bias.numpy())
+    assert np.abs(found - expected).max() < 1e-5
+
+
+def test_every_decoder_draws_its_own_face_from_its_shipped_weights() -> None:
+    ramp = np.linspace(40, 200, SIDE, dtype=np.float32)
+    face = np.broadcast_to(ramp[:, None, None], (1, SIDE, SIDE, 3)).copy()
+    drawn = {decoder: redraw(face, decoder) for decoder in DECODERS}
+    for picture in drawn.values():
+        assert picture.shape == face.shape
+        assert np.abs(picture - face).mean() < 40
+    assert all(
+        np.abs(drawn[a] - drawn[b]).max() > 2
+        for a, b in zip(DECODERS, DECODERS[1:] + DECODERS[:1], strict=True)
+    )

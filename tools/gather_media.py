@@ -1,0 +1,195 @@
+"""Gathers authentic media and the output of real generators into the two inputs of `pipeline data benchmark`.
+
+    python tools/gather_media.py --media MEDIA --out gathered
+
+Reads the tables of a folder of media (its clips, speech, further people, bulk corpora, and fakes of generators) and
+writes `authentic/` (links to files, and people.csv with everybody's split) and `pairs.csv` for `--pairs`. Splits are
+those of configs/datasets/genuine.yaml.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import tarfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from configs.loader import load_dataset
+from configs.schema import SynthesizeConfig
+from pipeline.forging.sources import find_splits
+
+
+@dataclass(frozen=True)
+class Person:
+    """A row of people.csv."""
+
+    file: str
+    identity: str
+    group: str
+    split: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of pairs.csv."""
+
+    fake: str
+    authentic: str
+    generator: str
+    kind: str
+    tracks: str
+    identity: str
+    group: str
+    start_s: str = ""
+    end_s: str = ""
+    fit: str = ""
+    split: str = ""
+
+
+def main() -> None:
+    """Write `authentic/` and `pairs.csv`."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--media", type=Path, required=True, help="The folder with clips.csv and speech.csv.")
+    parser.add_argument("--out", type=Path, required=True, help="A new folder.")
+    parser.add_argument("--seed", type=int, default=0, help="Decides who is in which split.")
+    asked = parser.parse_args()
+    media, out = asked.media.resolve(), asked.out.resolve()
+    unpacked = out / "unpacked"
+    for tar in sorted((media / "bulk").glob("*/*.tar")):
+        with tarfile.open(tar) as archive:
+            archive.extractall(unpacked / tar.parent.name, filter="data")
+    people = [*_clips(media), *_speech(media, unpacked)]
+    links = out / "authentic"
+    for folder, path, _ in people:
+        link = links / folder / path.name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if not link.is_symlink():
+            link.symlink_to(path)
+    config = load_dataset("genuine").synthesize
+    named = [Person(f"{folder}/{path.name}", one.identity, one.group) for folder, path, one in people]
+    split = find_splits([(one.identity, one.group) for one in named], config, asked.seed)
+    _write(links / "people.csv", [Person(p.file, p.identity, p.group, split[p.identity]) for p in named])
+    authentic = [
+        Row("", str(path), "", "", "", one.identity, one.group, split=split[one.identity])
+        for _, path, one in people
+    ]
+    pairs = [
+        *authentic,
+        *_fakes(media),
+        *_speech_pairs(media),
+        *_ff(media),
+        *_wav2lip(media),
+        *_tts(media, unpacked),
+    ]
+    kept = [row for row in pairs if _in_one_split(row, config)]
+    _write(out / "pairs.csv", kept)
+    print(
+        f"{len(pairs) - len(kept)} forgeries left out: their person is in another split than their generator"
+    )
+    print(f"{len(named)} authentic files of {len(split)} people", dict(Counter(split.values())))
+    print(
+        f"{sum(bool(row.fake) for row in kept)} forgeries of {len({row.generator for row in kept}) - 1} generators"
+    )
+
+
+def _in_one_split(row: Row, config: SynthesizeConfig) -> bool:
+    """Whether the person of a forgery may be where its generator is."""
+    splits = {config.split_of_generator(row.generator), config.split_of_person(row.identity)}
+    return not row.fake or len(splits - {None}) == 1
+
+
+OTHER_CROP = ("PC-AVS", "DAE-Talker")
+"""Generators whose output shows more or less of the head than the recording, so that only whole clips are of use."""
+
+Found = tuple[str, Path, Person]
+"""Folder of the link, the file, and who is in it."""
+
+
+def _clips(media: Path) -> Iterator[Found]:
+    for name in ("", "more"):
+        for row in _table(media / name / "clips.csv"):
+            yield f"clips{name}", media / name / row["clip"], Person("", row["identity"], row["group"])
+    for row in _table(media / "bulk/av/av.csv"):
+        yield "av", media / "bulk/av" / row["clip"], Person("", row["identity"], row["corpus"])
+
+
+def _speech(media: Path, unpacked: Path) -> Iterator[Found]:
+    for name in ("", "more"):
+        for row in _table(media / name / "speech.csv"):
+            yield f"speech{name}", media / name / row["file"], Person("", row["speaker"], row["source"])
+    for row in _table(media / "bulk/speech/speech.csv"):
+        yield "speechbulk", unpacked / "speech" / row["member"], Person("", row["speaker"], row["corpus"])
+
+
+def _fakes(media: Path) -> Iterator[Row]:
+    folder = media / "dev_fakes"
+    kinds = {"visual": "lip-sync", "audio": "speech", "both": "head"}
+    for row in _table(folder / "dev_fakes.csv"):
+        aligned = row["alignment"].startswith("time-aligned") and row["generator"] not in OTHER_CROP
+        # Speech made from the lips runs in time with them, whatever its envelope.
+        fit = "known" if aligned and row["modality"] == "audio" else ""
+        authentic = str(folder / row["counterpart"]) if aligned else ""
+        kind = {"DFDC face swap": "face", "neural vocoder copy-synthesis (FS2-AV)": "vocoder"}
+        kind_of = kind.get(row["generator"], kinds[row["modality"]])
+        fake, tracks = str(folder / row["clip"]), row["modality"]
+        yield Row(fake, authentic, row["generator"], kind_of, tracks, row["identity"], "fakes", fit=fit)
+    for row in _table(folder / "dev_fakes.csv"):
+        if row["counterpart"]:
+            yield Row("", str(folder / row["counterpart"]), "", "", "", row["identity"], "fakes")
+
+
+def _speech_pairs(media: Path) -> Iterator[Row]:
+    folder = media / "dev_fakes"
+    for row in _table(folder / "speech_pairs.csv"):
+        fake, real = str(folder / row["file_fake"]), str(folder / row["file_authentic"])
+        kind = "vocoder" if row["kind"] == "vocoder" else "speech"
+        aligned = row["aligned"] == "yes"
+        yield Row(fake, real if aligned else "", row["generator"], kind, "audio", row["speaker"], "pairs")
+        if not aligned:
+            yield Row("", real, "", "", "", row["speaker"], "pairs")
+
+
+def _ff(media: Path) -> Iterator[Row]:
+    folder = media / "bulk/ffpairs"
+    for row in _table(folder / "ffpairs.csv"):
+        fake, real = str(folder / row["fake"]), str(folder / row["real"])
+        yield Row(fake, real, row["generator"], "face", "visual", row["identity"], "ffpairs")
+
+
+def _wav2lip(media: Path) -> Iterator[Row]:
+    folder = media / "bulk/avfake"
+    for row in _table(folder / "avfake.csv"):
+        if row["aligned"] != "yes":
+            continue
+        start_s, end_s = (row[f"measured_{edge}_s"] or row[f"forged_{edge}_s"] for edge in ("start", "end"))
+        fake, real = str(folder / row["fake"]), str(folder / row["real"])
+        yield Row(
+            fake, real, row["generator"], "lip-sync", "visual", row["identity"], "avfake", start_s, end_s
+        )
+
+
+def _tts(media: Path, unpacked: Path) -> Iterator[Row]:
+    for row in _table(media / "bulk/speech/speech_fake.csv"):
+        speaker = row["authentic_counterpart"].rpartition("_")[0] or f"voice_{row['generator']}"
+        fake = str(unpacked / "speech" / row["member"])
+        kind = "speech"
+        yield Row(fake, "", row["generator"], kind, "audio", speaker, "tts")
+
+
+def _table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as lines:
+        return list(csv.DictReader(lines))
+
+
+def _write(path: Path, rows: list[Person] | list[Row]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as lines:
+        table = csv.DictWriter(lines, [field.name for field in fields(rows[0])])
+        table.writeheader()
+        table.writerows(asdict(row) for row in dict.fromkeys(rows))
+
+
+if __name__ == "__main__":
+    main()
