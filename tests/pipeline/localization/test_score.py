@@ -239,7 +239,7 @@ def test_an_empty_track_beside_a_full_one_is_simply_invalid() -> None:
 def test_unequal_clocks_are_refused() -> None:
     audio = audio_reader(6)
     audio.rate = 50
-    with pytest.raises(ValueError, match="different grids"):
+    with pytest.raises(ValueError, match="different time grids"):
         run(tiny_model(), visual_reader(6), audio)
 
 
