@@ -201,7 +201,7 @@ def test_the_command_line_imports_nothing_heavy_at_the_top() -> None:
         assert not [name for name in imported(top) if not light.match(name)], path
 
 
-@pytest.mark.parametrize("folder", [*PACKAGES, "tests", "examples", "benchmarks"])
+@pytest.mark.parametrize("folder", [*PACKAGES, "tests", "examples", "tools", "benchmarks"])
 def test_files_can_be_read_in_one_sitting(folder: str) -> None:
     lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in sources(folder)}
     assert not {name: length for name, length in lengths.items() if length > MAX_LINES}

@@ -16,12 +16,12 @@ import report_factory as factory
 
 from pipeline.report.outputs import Outputs
 
-SCRIPT = Path(__file__).resolve().parents[2] / "examples" / "screenshots.py"
+SCRIPT = Path(__file__).resolve().parents[2] / "tools" / "screenshots.py"
 
 
 @pytest.fixture(scope="module")
 def screenshots() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("examples_screenshots", SCRIPT)
+    spec = importlib.util.spec_from_file_location("tools_screenshots", SCRIPT)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -1,4 +1,4 @@
-"""Show each manipulation of sound: `python examples/forgery_spectrograms.py` writes docs/forgeries/*.jpg.
+"""Show each manipulation of sound: `python tools/forgery_spectrograms.py` writes docs/forgeries/*.jpg.
 
 Above the authentic recording, below the forged one, the span between the lines. The recording is a machine voice in an
 invented room, so nobody's speech is shown; it needs espeak-ng or flite, and matplotlib.

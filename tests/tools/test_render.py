@@ -14,12 +14,12 @@ import cv2
 import numpy as np
 import pytest
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+TOOLS = Path(__file__).resolve().parents[2] / "tools"
 
 
 def load(name: str) -> ModuleType:
-    if str(EXAMPLES) not in sys.path:
-        sys.path.insert(0, str(EXAMPLES))
+    if str(TOOLS) not in sys.path:
+        sys.path.insert(0, str(TOOLS))
     return importlib.import_module(name)
 
 

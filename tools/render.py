@@ -1,4 +1,4 @@
-"""Render talking heads of invented people with synthetic speech: `python examples/render.py --out DIR --count N`."""
+"""Render talking heads of invented people with synthetic speech: `python tools/render.py --out DIR --count N`."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def write_clips(out: Path, count: int, seed: int, duration_s: tuple[float, float
                 identity,
                 "rendered",
                 f"{len(frames) / FPS:.2f}",
-                "examples/render.py",
+                "tools/render.py",
                 "Apache-2.0",
             ]
             rows.writerow([*row, box[3], f"{speaking:.2f}"])

@@ -1,4 +1,4 @@
-"""Train the face autoencoder of the forger: `python examples/train_autoencoder.py --clips DIR [--steps 1650]`.
+"""Train the face autoencoder of the forger: `python tools/train_autoencoder.py --clips DIR [--steps 1650]`.
 
 Takes the faces of the first half of the people in DIR (named by its clips.csv), in the order of the SHA-256 of
 "0:IDENTITY", and writes the weights as float16 to where the forger looks for them.

@@ -1,7 +1,7 @@
 """Make the README's pictures: analyse the samples, open the pages in a headless Chromium, and save what it shows.
 
-    python examples/screenshots.py                      # the samples beside this file, into docs/screenshots
-    python examples/screenshots.py --reports DIR        # pages that `pipeline run --input examples --out DIR` left
+    python tools/screenshots.py                      # the samples in examples/, into docs/screenshots
+    python tools/screenshots.py --reports DIR        # pages that `pipeline run --input examples --out DIR` left
 
 It needs the extra `dev` and a Chromium on the PATH.
 """
@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
+ROOT = Path(__file__).resolve().parents[1]
 
 MOST_BYTES = 250_000
 """A repository is cloned by people who never look at its pictures."""
@@ -66,7 +66,7 @@ def main(reports: Path | None, out: Path) -> int:
         if reports is None:
             reports = Path(folder)
             pipeline = Path(sys.executable).with_name("pipeline")
-            subprocess.run([pipeline, "run", "--input", HERE, "--out", reports], check=True)
+            subprocess.run([pipeline, "run", "--input", ROOT / "examples", "--out", reports], check=True)
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(
                 executable_path=chromium,
@@ -130,6 +130,6 @@ if __name__ == "__main__":
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--reports", type=Path, help="pages that are there already")
-    parser.add_argument("--out", type=Path, default=HERE.parent / "docs" / "screenshots")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "screenshots")
     arguments = parser.parse_args()
     raise SystemExit(main(arguments.reports, arguments.out))

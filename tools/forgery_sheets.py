@@ -1,4 +1,4 @@
-"""Show each visual manipulation on a rendered head: `python examples/forgery_sheets.py` writes docs/forgeries/*.jpg.
+"""Show each visual manipulation on a rendered head: `python tools/forgery_sheets.py` writes docs/forgeries/*.jpg.
 
 Upper row: six authentic frames around the span. Lower row: the same frames forged. Nobody in them exists.
 """

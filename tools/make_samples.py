@@ -1,6 +1,6 @@
-"""Renders four invented people, forges three of them, and writes the samples of this folder with their truth.
+"""Renders four invented people, forges three of them, and writes the samples of examples/ with their truth.
 
-    python examples/make_samples.py --seed 9001
+    python tools/make_samples.py --seed 9001
 
 One clip stays authentic, one is forged in the picture, one in the sound, one in both. None of these people is among
 the rendered ones that the shipped weights were trained on (other seeds).
@@ -20,12 +20,13 @@ from configs.schema import SynthesizeConfig
 from pipeline.forging.plan import plan
 from pipeline.forging.synthesize import synthesize
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
+SAMPLES = HERE.parent / "examples"
 NAMES = {0: "authentic", 1: "forged_visual", 2: "forged_audio", 3: "forged_both"}
 
 
 def main() -> None:
-    """Write `authentic.mp4`, three `forged_*.mp4` and `truth.json` beside this file."""
+    """Write `authentic.mp4`, three `forged_*.mp4` and `truth.json` into examples/."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=9001)
     seed = parser.parse_args().seed
@@ -40,10 +41,10 @@ def main() -> None:
         truth = {}
         for person, (label, name) in zip(people, NAMES.items(), strict=True):
             clip = next(c for c in clips if c["identity"] == person and c["label"] == label)
-            shutil.copyfile(forged / clip["file"], HERE / f"{name}.mp4")
+            shutil.copyfile(forged / clip["file"], SAMPLES / f"{name}.mp4")
             truth[f"{name}.mp4"] = _truth(label, clip["segments"])
     text = json.dumps(truth, indent=1) + "\n"
-    (HERE / "truth.json").write_text(text, encoding="utf-8")
+    (SAMPLES / "truth.json").write_text(text, encoding="utf-8")
 
 
 def _truth(label: int, segments: list[dict[str, object]]) -> dict[str, object]:
