@@ -7,13 +7,15 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 
 from data.errors import WeightsError
-from extractors.download import Check, Hook, exclusive, fetch_file, fetch_json
+from data.hook import Hook, silent
 
 OPENMMLAB_URL = "https://download.openmmlab.com/mmaction/recognition/tsn"
 HUB_URL = "https://huggingface.co"
@@ -48,7 +50,7 @@ def resolve(
     bundle: Path | None,
     cache: Path | None = None,
     offline: bool = False,
-    hook: Hook | None = None,
+    hook: Hook = silent,
 ) -> Path:
     """The local file or folder that `source` names, fetched and verified first where needed.
 
@@ -59,8 +61,8 @@ def resolve(
     * anything else: a local path.
 
     `cache` defaults to the environment variable RT_DEEPLOC_CACHE, then to the user's cache folder. Servers can be
-    replaced through RT_DEEPLOC_OPENMMLAB_URL and HF_ENDPOINT. Downloads resume, and
-    `hook(step, bytes, total)` reports them.
+    replaced through RT_DEEPLOC_OPENMMLAB_URL and HF_ENDPOINT; HF_HUB_OFFLINE and HF_TOKEN hold for `hub:`.
+    `hook(step, bytes, total)` reports downloads.
 
     Raises WeightsError, saying what to do, when the weights are missing, cannot be fetched or fail verification.
     """
@@ -130,7 +132,7 @@ def _shipped(name: str, bundle: Path | None) -> Path:
     return path
 
 
-def _openmmlab(name: str, root: Path, offline: bool, hook: Hook | None) -> Path:
+def _openmmlab(name: str, root: Path, offline: bool, hook: Hook) -> Path:
     parts = re.fullmatch(r"([\w.-]+)_\d{8}-([0-9a-f]{8})\.pth", name)
     if parts is None:
         raise WeightsError(
@@ -142,22 +144,48 @@ def _openmmlab(name: str, root: Path, offline: bool, hook: Hook | None) -> Path:
     url, path = f"{base}/{model}/{name}", root / "openmmlab" / name
 
     def check(file: Path) -> str | None:
-        found = _file_sha256(file)
-        return None if found.startswith(prefix) else f"SHA-256 begins {found[:8]}, expected {prefix}"
+        digest = _file_sha256(file)
+        return None if digest.startswith(prefix) else f"SHA-256 begins {digest[:8]}, expected {prefix}"
 
     mend = f"download {url} elsewhere and use --set visual.weights=/path/to/{name}"
     if not path.exists():
-        if offline:
-            raise WeightsError("not in the cache, and offline", path, f"run once with a network, or {mend}")
-        with exclusive(path):
+        with _fetching(path, url, mend, offline):
             if not path.exists():  # another process may have fetched it meanwhile
-                fetch_file(url, path, check, mend, hook)
+                _fetch_checkpoint(url, path, check, mend, hook)
     elif (problem := check(path)) is not None:
         raise WeightsError(f"damaged: {problem}", path, "delete it, and it will be fetched again")
     return path
 
 
-def _hub(name: str, root: Path, offline: bool, hook: Hook | None) -> Path:
+def _fetch_checkpoint(
+    url: str, path: Path, check: Callable[[Path], str | None], mend: str, hook: Hook
+) -> None:
+    """Downloads `url` to `path`, which appears only when it is complete and `check` finds no problem with it."""
+    import pooch
+    import requests
+
+    pooch.get_logger().setLevel("WARNING")
+    bar = _progress(hook, f"fetch {path.name}")(total=1)  # pooch sets the real total, and skips an empty bar
+    fetch = pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 20)
+
+    def download(address: str, partial: str, _: Any) -> None:
+        try:
+            fetch(address, partial, None)
+        except requests.HTTPError as error:
+            if error.response.status_code in (400, 401, 403, 404, 410):
+                raise OSError(str(error)) from None  # pooch tries again after its own kinds of errors only
+            raise
+        # pooch itself compares whole digests only, and the name holds the beginning of one.
+        if (problem := check(Path(partial))) is not None:
+            raise WeightsError(f"{url} failed its check: {problem}", path, f"try again, or {mend}")
+        Path(partial).chmod(0o644)  # pooch's temporary file is the user's own; the cache can be shared
+
+    folder, _, file = url.rpartition("/")
+    store = pooch.create(path.parent, folder, registry={file: None}, retry_if_failed=3)
+    store.fetch(file, downloader=download)
+
+
+def _hub(name: str, root: Path, offline: bool, hook: Hook) -> Path:
     repository, _, revision = name.partition("@")
     revision = revision or _HUB_REVISIONS.get(repository, "")
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository) or not re.fullmatch(r"[0-9a-f]{40}", revision):
@@ -169,9 +197,7 @@ def _hub(name: str, root: Path, offline: bool, hook: Hook | None) -> Path:
     endpoint = os.environ.get("HF_ENDPOINT", HUB_URL).rstrip("/")
     mend = f"download {endpoint}/{repository} elsewhere and use --set audio.weights=/path/to/folder"
     if not (folder / _LOCK).exists():
-        if offline:
-            raise WeightsError("not in the cache, and offline", folder, f"run once with a network, or {mend}")
-        with exclusive(folder):
+        with _fetching(folder, f"{repository}@{revision}", mend, offline):
             if not (folder / _LOCK).exists():  # another process may have fetched it meanwhile
                 _fetch_model(endpoint, repository, revision, folder, mend, hook)
     _check_locked(folder)
@@ -191,42 +217,78 @@ def _check_locked(folder: Path) -> None:
             )
 
 
-def _fetch_model(
-    endpoint: str, repository: str, revision: str, folder: Path, mend: str, hook: Hook | None
-) -> None:
+def _fetch_model(endpoint: str, repository: str, revision: str, folder: Path, mend: str, hook: Hook) -> None:
     """Configuration and weights of one commit, each file checked against the digest that the commit records."""
-    listing = fetch_json(f"{endpoint}/api/models/{repository}/revision/{revision}?blobs=true", mend)
-    entries = {entry["rfilename"]: entry for entry in listing.get("siblings", [])}
-    weights = next((f for f in ("model.safetensors", "pytorch_model.bin") if f in entries), None)
-    if "config.json" not in entries or weights is None:
+    from huggingface_hub import HfApi
+
+    hub = HfApi(endpoint, library_name="rt-deeploc")
+    listed = {entry.path for entry in hub.list_repo_tree(repository, recursive=True, revision=revision)}
+    weights = next((f for f in ("model.safetensors", "pytorch_model.bin") if f in listed), None)
+    if "config.json" not in listed or weights is None:
         raise WeightsError(f"{repository}@{revision} holds no config.json with weights", fix=mend)
-    digests: dict[str, str] = {}
-    for file in ("config.json", weights):
-        check = _hub_check(repository, revision, entries[file])
-        if not (folder / file).exists() or check(folder / file) is not None:
-            url = f"{endpoint}/{repository}/resolve/{revision}/{file}"
-            fetch_file(url, folder / file, check, mend, hook)
-        digests[file] = _file_sha256(folder / file)
+    files = ("config.json", weights)
+    for file in files:
+        bar = _progress(hook, f"fetch {file}")
+        hub.hf_hub_download(repository, file, revision=revision, local_dir=folder, tqdm_class=bar)
+    # The library compares sizes while it downloads, digests only when asked.
+    verified = hub.verify_repo_checksums(repository, revision=revision, local_dir=folder)
+    wrong = {mismatch["path"] for mismatch in verified.mismatches}
+    digests = {file: _file_sha256(folder / file) for file in files}
+    for file, digest in digests.items():
+        if file in wrong or digest != _HUB_DIGESTS.get((repository, revision, file), digest):
+            (folder / file).unlink()
+            raise WeightsError(f"failed its check: SHA-256 {digest}", folder / file, f"try again, or {mend}")
     partial = folder / f"{_LOCK}.part"
     partial.write_text(json.dumps(digests, indent=1))
     os.replace(partial, folder / _LOCK)
 
 
-def _hub_check(repository: str, revision: str, entry: dict[str, Any]) -> Check:
-    """Compares a file with our own record of its SHA-256, else with the hub's, else (small files) with git's name."""
-    file, lfs = entry["rfilename"], entry.get("lfs") or {}
-    expected = _HUB_DIGESTS.get((repository, revision, file), lfs.get("sha256"))
+@contextmanager
+def _fetching(path: Path, source: str, mend: str, offline: bool) -> Iterator[None]:
+    """Lets one process at a time fetch into `path`, and turns what the libraries raise into WeightsError."""
+    from filelock import FileLock  # most runs fetch nothing
 
-    def check(path: Path) -> str | None:
-        found, wanted = (
-            (_file_sha256(path), expected) if expected is not None else (_git_name(path), entry.get("blobId"))
-        )
-        return None if found == wanted else f"digest {found}, expected {wanted}"
+    if offline:
+        raise WeightsError("not in the cache, and offline", path, f"run once with a network, or {mend}")
+    lock = FileLock(path.with_name(path.name + ".lock"))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        fix = "set RT_DEEPLOC_CACHE to another folder"
+        raise WeightsError(f"the cache cannot be written ({error.strerror})", path.parent, fix) from error
+    try:
+        yield
+    except WeightsError:
+        raise
+    except Exception as error:  # requests, httpx and hf_xet share no base class
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise WeightsError(
+            f"cannot fetch {source} ({reason})", fix=f"check the network, or {mend}"
+        ) from error
+    finally:
+        lock.release()
 
-    return check
 
+def _progress(hook: Hook, step: str) -> type[Any]:
+    """A progress bar for both libraries that draws nothing and tells `hook` of every block."""
+    from tqdm import tqdm
 
-def _git_name(path: Path) -> str:
-    """Git's name of a file's content, which is how the hub identifies files outside of LFS."""
-    content = path.read_bytes()
-    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+    most = 0
+
+    class Bar(tqdm):
+        monitor_interval = 0  # no thread that redraws
+
+        def update(self, n: float | None = 1) -> None:
+            nonlocal most  # pooch counts whole blocks and ends with a reset; hf_xet drives two bars
+            self.n += n
+            most = max(most, min(self.n, self.total or self.n))
+            hook(step, most, self.total or None)
+
+        def display(self, *_: Any, **__: Any) -> None:
+            pass
+
+        def close(self) -> None:
+            pass
+
+    return Bar

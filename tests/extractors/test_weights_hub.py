@@ -18,7 +18,7 @@ CONTENT = bytes(range(256)) * 4000  # 1 024 000 bytes
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 HUB = f"hub:lab/small@{COMMIT}"
 CONFIG = b'{"model_type": "wav2vec2"}'
-LISTING = f"/api/models/lab/small/revision/{COMMIT}?blobs=true"
+LISTING = f"/api/models/lab/small/tree/{COMMIT}?recursive=true&expand=false"
 
 
 def git_blob(content: bytes) -> str:
@@ -28,13 +28,14 @@ def git_blob(content: bytes) -> str:
 
 def listing(files: dict[str, bytes]) -> bytes:
     """The hub's answer for one commit: LFS files carry a SHA-256, others git's name."""
-    siblings = []
+    entries = []
     for name, content in files.items():
-        entry: dict[str, Any] = {"rfilename": name, "size": len(content), "blobId": git_blob(content)}
+        entry: dict[str, Any] = {"type": "file", "path": name, "size": len(content), "oid": git_blob(content)}
         if not name.endswith(".json"):
-            entry |= {"blobId": "pointer", "lfs": {"sha256": hashlib.sha256(content).hexdigest()}}
-        siblings.append(entry)
-    return json.dumps({"siblings": siblings}).encode()
+            lfs = {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 130}
+            entry |= {"oid": "pointer", "lfs": lfs}
+        entries.append(entry)
+    return json.dumps(entries).encode()
 
 
 @pytest.fixture
@@ -49,9 +50,11 @@ def test_hub_model_is_fetched_once_and_then_needs_no_server(hub: Any, tmp_path: 
     folder = resolve(HUB, None, cache=tmp_path)
     assert (folder / "config.json").read_bytes() == CONFIG
     assert (folder / "pytorch_model.bin").read_bytes() == CONTENT
-    assert len(hub.requests) == 3
+    files = [path.rpartition("/")[2] for path, _ in hub.requests if "/resolve/" in path]
+    assert files == ["config.json"] * 2 + ["pytorch_model.bin"] * 2  # each first asked about, then fetched
+    hub.requests.clear()
     assert resolve(HUB, None, cache=tmp_path, offline=True) == folder
-    assert len(hub.requests) == 3
+    assert not hub.requests
 
 
 def test_hub_model_prefers_safetensors(hub: Any, tmp_path: Path) -> None:
@@ -81,7 +84,48 @@ def test_hub_fetch_goes_on_where_it_stopped(hub: Any, tmp_path: Path) -> None:
     hub.files[weights_path] = CONTENT
     hub.requests.clear()
     resolve(HUB, None, cache=tmp_path)
-    assert [path for path, _ in hub.requests] == [LISTING, weights_path]  # config.json was kept
+    asked = [path for path, _ in hub.requests]
+    assert asked == [LISTING, f"HEAD {weights_path}", weights_path, LISTING]  # config.json was kept
+
+
+def test_hub_download_that_breaks_off_is_resumed(
+    hub: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 100_000)  # by default 10 MB
+    weights_path = f"/lab/small/resolve/{COMMIT}/pytorch_model.bin"
+    hub.breaks[weights_path] = 300_000
+    heard: list[tuple[str, int | None, int | None]] = []
+    folder = resolve(HUB, None, tmp_path, hook=lambda *event: heard.append(event))
+    assert (folder / "pytorch_model.bin").read_bytes() == CONTENT
+    assert [wanted for path, wanted in hub.requests if path == weights_path] == [None, "bytes=300000-"]
+    done = [count for step, count, _ in heard if step == "fetch pytorch_model.bin"]
+    assert done == sorted(done)  # type: ignore[type-var]
+    assert heard[-1] == ("fetch pytorch_model.bin", len(CONTENT), len(CONTENT))
+
+
+def test_hub_is_not_asked_in_the_librarys_offline_mode(
+    hub: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "huggingface_hub.constants.HF_HUB_OFFLINE", True
+    )  # what HF_HUB_OFFLINE=1 sets at import
+    with pytest.raises(WeightsError, match=r"offline mode.*--set audio\.weights=") as caught:
+        resolve(HUB, None, cache=tmp_path)
+    assert caught.value.exit_code == 5
+    assert not hub.requests
+
+
+def test_hub_fault_that_passes_is_tried_again(hub: Any, tmp_path: Path) -> None:
+    hub.failures = [503]
+    assert (resolve(HUB, None, cache=tmp_path) / "config.json").read_bytes() == CONFIG
+
+
+def test_unreachable_hub_ends_in_an_error_with_advice(
+    server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # the discard port: nobody listens
+    with pytest.raises(WeightsError, match="check the network"):
+        resolve(HUB, None, cache=tmp_path)
 
 
 def test_damage_in_a_fetched_folder_is_found(hub: Any, tmp_path: Path) -> None:
