@@ -40,7 +40,7 @@ def pretrain(
     from data.files import check_folder, write_text
     from pipeline.bundle import CONFIG_FILE, settings
     from pipeline.progress import progress
-    from pipeline.training.pretrain import pretrain_audio, pretrain_visual
+    from pipeline.training.pretrain import pretrain_audio, pretrain_visual, with_widths
 
     # The preset's calibration is of the shipped model.
     config = settings("compact", ["localize.calibration={}", *(overrides or ())])
@@ -50,5 +50,5 @@ def pretrain(
             pretrain_visual(datasets, out, config, workers, bar)
         if track != "visual":
             pretrain_audio(datasets, out, config, workers, bar)
-    write_text(out / CONFIG_FILE, dump(config))
+    write_text(out / CONFIG_FILE, dump(with_widths(config)))
     print(f"wrote {out}; train on it with `pipeline train --weights {out}`")

@@ -25,7 +25,7 @@ from data.files import replacing
 from data.hook import Hook, silent
 from data.labels import RATE
 from extractors.compact.energies import CHANNELS, SIDE
-from extractors.compact.trace_net import TraceNet
+from extractors.compact.trace_net import WIDTH, TraceNet
 from extractors.windows import HOP
 from pipeline.training.labelled import (
     AUDIO_CLASSES,
@@ -43,6 +43,18 @@ _STRIDE = 7  # ... of their steps one in so many
 _DECAY = 0.998  # of the running mean of the weights
 
 Mirror = Callable[[NDArray[np.float16], bool, bool], NDArray[np.float16]]
+
+
+def with_widths(config: PipelineConfig) -> PipelineConfig:
+    """`config` with the widths of the features of extractors that are trained now.
+
+    They grow with the forger's manipulations, each of which is a class.
+    """
+    widths = {
+        "visual_dim": WIDTH + len(VISUAL_CLASSES),
+        "audio_dim": WIDTH + len(AUDIO_CLASSES),
+    }
+    return config.model_copy(update={"model": config.model.model_copy(update=widths)})
 
 
 def pretrain_visual(

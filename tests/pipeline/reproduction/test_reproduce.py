@@ -21,7 +21,7 @@ from data.errors import UsageError
 from data.manifest import Manifest
 from data.timeline import Interval
 from pipeline.reproduction.experiment import evaluation_split
-from pipeline.reproduction.reproduce import SENSITIVITY, Outcome, Study
+from pipeline.reproduction.reproduce import SENSITIVITY, Reproduction, Study
 from pipeline.reproduction.tables import Line
 from pipeline.training.train import TrainingError
 
@@ -322,7 +322,7 @@ def test_a_run_that_diverges_leaves_a_gap_and_the_others_go_on(
 
     monkeypatch.setattr(pipeline.reproduction.experiment, "train", train)
     work = study(world)
-    outcome: Outcome = work.reproduce()
+    outcome: Reproduction = work.reproduce()
     assert [str(error) for error in outcome.failures] == [
         "there: the loss is nan at step 1; lower the learning rate"
     ]

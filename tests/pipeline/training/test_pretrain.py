@@ -24,7 +24,7 @@ from extractors.compact.trace_net import load_trace_net
 from extractors.compact.voice_traces import VoiceTraces
 from pipeline.training import labelled, pretrain
 from pipeline.training.labelled import AUDIO_CLASSES, VISUAL_CLASSES, LabelledSteps
-from pipeline.training.pretrain import cut, loss_of, mirrored, pretrain_audio, pretrain_visual
+from pipeline.training.pretrain import cut, loss_of, mirrored, pretrain_audio, pretrain_visual, with_widths
 
 CONFIG = load_config(
     "compact",
@@ -209,7 +209,7 @@ def test_trained_weights_are_an_extractor_of_faces(forged: Path, tmp_path: Path)
     path = pretrain_visual([forged], tmp_path, CONFIG)
     assert path == tmp_path / "face_traces.safetensors"
     extractor = FaceTraces(CONFIG.visual, path)
-    assert extractor.dim == CONFIG.model.visual_dim
+    assert extractor.dim == with_widths(CONFIG).model.visual_dim
     ((values, valid),) = extractor.stream(iter([(long_head(10, 96), np.ones(10, np.bool_))]))
     assert values.shape == (10, extractor.dim)
     assert valid.all()
@@ -219,7 +219,7 @@ def test_trained_weights_are_an_extractor_of_faces(forged: Path, tmp_path: Path)
 def test_trained_weights_are_an_extractor_of_voices(forged: Path, tmp_path: Path) -> None:
     path = pretrain_audio([forged], tmp_path, CONFIG)
     assert path == tmp_path / "voice_traces.safetensors"
-    assert VoiceTraces(CONFIG.audio, path).dim == CONFIG.model.audio_dim
+    assert VoiceTraces(CONFIG.audio, path).dim == with_widths(CONFIG).model.audio_dim
 
 
 @pytest.mark.usefixtures("in_line")
@@ -349,7 +349,7 @@ def test_a_handful_of_steps_is_training_too(toys: Callable[..., Path], tmp_path:
     assert load_trace_net(toys(TOY, tmp_path, audio_steps=updates), 8).dim == 64 + len(AUDIO_CLASSES)
 
 
-def test_the_preset_expects_what_is_trained() -> None:
-    config: PipelineConfig = load_config("compact")
+def test_the_settings_beside_new_extractors_have_their_widths() -> None:
+    config: PipelineConfig = with_widths(load_config("compact"))
     assert config.model.visual_dim == 64 + len(VISUAL_CLASSES)
     assert config.model.audio_dim == 64 + len(AUDIO_CLASSES)

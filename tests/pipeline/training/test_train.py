@@ -173,7 +173,7 @@ def test_weights_folder_is_complete_with_the_extractors_of_a_bundle(clips: Set, 
     assert equal(model.state_dict(), load_file(weights / "rt_deeploc.safetensors"))
 
     (bundle / "tsn.safetensors").unlink()
-    with pytest.raises(WeightsError, match="named by the settings but absent"):
+    with pytest.raises(WeightsError, match="named in the settings but missing"):
         run(clips, tmp_path / "again", settings, bundle=bundle)
 
 
