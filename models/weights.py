@@ -1,4 +1,4 @@
-"""From settings to a method, and its weights on disk."""
+"""From settings to a method, and its weights from disk."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import nn
+from safetensors.torch import load_file
 
 from configs.schema import ModelConfig
 from data.errors import WeightsError
@@ -26,11 +25,6 @@ def build(config: ModelConfig) -> Method[Any]:
             return CoLA(config)
         case "mdp":
             return MDP(config)
-
-
-def save_weights(model: nn.Module, path: Path) -> None:
-    """Writes all parameters as safetensors."""
-    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, path)
 
 
 def load_weights(config: ModelConfig, path: Path) -> Method[Any]:

@@ -127,7 +127,7 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from configs.loader import dump, load_config
     from extractors.paper.resnet import build_trunk, trunk_dim
     from models.rt_deeploc import RTDeepLoc
-    from models.weights import save_weights
+    from tests.support.weights import save_weights
 
     folder = tmp_path_factory.mktemp("weights") / "tiny"
     folder.mkdir()
@@ -189,9 +189,9 @@ def traced_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Path) -
     from extractors.compact.trace_net import WIDTH
     from extractors.compact.voice_traces import VoiceMeasures
     from models.rt_deeploc import RTDeepLoc
-    from models.weights import save_weights
     from pipeline.bundle import bundle_config
     from pipeline.training.labelled import AUDIO_CLASSES, VISUAL_CLASSES
+    from tests.support.weights import save_weights
 
     folder = tmp_path_factory.mktemp("weights") / "traced"
     folder.mkdir()

@@ -19,9 +19,9 @@ from pipeline.report.pictures import Pictures, Still
 from pipeline.report.provenance import provenance
 from pipeline.report.rows import Row, rows, statement
 
-WORDS = {"visual": "picture", "audio": "sound", "both": "picture and sound"}
+WORDS = {**NAMES, "both": " and ".join(NAMES.values())}
 """Names of the modalities in text for users."""
-CLASSES = {"real": "real", "visual": "picture forged", "audio": "sound forged", "both": "both forged"}
+CLASSES = {"real": "real", **{name: f"{word} forged" for name, word in NAMES.items()}, "both": "both forged"}
 
 WIDTH, HEIGHT = 1000, 100
 """Size of a lane's drawing in its own units."""

@@ -21,7 +21,8 @@ from torch.nn import functional as F
 from configs.schema import ColaConfig
 from models import cas as family
 from models.cola import CoLA, Outputs, dilate, erode, info_nce, snippet_contrast, snippets
-from models.weights import build, load_weights, save_weights
+from models.weights import build, load_weights
+from tests.support.weights import save_weights
 
 
 def tiny(seed: int = 0, **settings: float) -> CoLA:

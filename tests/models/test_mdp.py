@@ -20,7 +20,8 @@ from torch.nn import functional as F
 
 from configs.schema import HeadsConfig, MDPConfig
 from models.mdp import MDP, Outputs, TemporalAttention, largest_jumps
-from models.weights import build, load_weights, save_weights
+from models.weights import build, load_weights
+from tests.support.weights import save_weights
 
 
 def tiny(seed: int = 0, dropout: float = 0.0, **settings: float) -> MDP:

@@ -16,7 +16,8 @@ from models.batch import Batch
 from models.fdn import Reconstruction
 from models.heads import HEADS
 from models.rt_deeploc import Outputs, RTDeepLoc
-from models.weights import load_weights, save_weights
+from models.weights import load_weights
+from tests.support.weights import save_weights
 
 
 def without_audio(batch: Batch, *videos: int) -> Batch:

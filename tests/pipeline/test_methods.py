@@ -18,12 +18,13 @@ from data.errors import WeightsError
 from data.features import Features
 from data.timeline import TimeGrid
 from models.method import Method
-from models.weights import build, load_weights, save_weights
+from models.weights import build, load_weights
 from pipeline import Pipeline
 from pipeline.localization.localize import proposals
 from pipeline.localization.score import score_clip
 from pipeline.report.json import dumps, loads
 from pipeline.report.page import page_html
+from tests.support.weights import save_weights
 
 COMPARED = ("cola", "mdp")
 ABLATED = {"no FDN": ["model.fdn.enabled=false"], "no MTLR": ["model.heads.mtlr=false"]}
