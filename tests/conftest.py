@@ -123,11 +123,11 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
     import transformers
     from safetensors.torch import save_file
+    from saved_weights import save_weights
 
     from configs.loader import dump, load_config
     from extractors.paper.resnet import build_trunk, trunk_dim
     from models.rt_deeploc import RTDeepLoc
-    from tests.support.weights import save_weights
 
     folder = tmp_path_factory.mktemp("weights") / "tiny"
     folder.mkdir()
@@ -182,6 +182,7 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def traced_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Path) -> Path:
     """`tiny_bundle` with the extractors of the preset `compact` itself, which look at faces and speech only."""
     import torch
+    from saved_weights import save_weights
     from trace_factory import write_random_net
 
     from configs.loader import dump, load_config
@@ -191,7 +192,6 @@ def traced_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Path) -
     from models.rt_deeploc import RTDeepLoc
     from pipeline.bundle import bundle_config
     from pipeline.training.labelled import AUDIO_CLASSES, VISUAL_CLASSES
-    from tests.support.weights import save_weights
 
     folder = tmp_path_factory.mktemp("weights") / "traced"
     folder.mkdir()

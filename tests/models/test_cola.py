@@ -16,13 +16,13 @@ from method_checks import (
     check_padding_of_scores,
 )
 from model_factory import AUDIO_DIM, DIM, VISUAL_DIM, one_of, random_batch, tiny_config
+from saved_weights import save_weights
 from torch.nn import functional as F
 
 from configs.schema import ColaConfig
 from models import cas as family
 from models.cola import CoLA, Outputs, dilate, erode, info_nce, snippet_contrast, snippets
 from models.weights import build, load_weights
-from tests.support.weights import save_weights
 
 
 def tiny(seed: int = 0, **settings: float) -> CoLA:

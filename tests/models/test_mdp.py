@@ -16,12 +16,12 @@ from method_checks import (
     check_padding_of_scores,
 )
 from model_factory import AUDIO_DIM, DIM, VISUAL_DIM, one_of, random_batch, tiny_config
+from saved_weights import save_weights
 from torch.nn import functional as F
 
 from configs.schema import HeadsConfig, MDPConfig
 from models.mdp import MDP, Outputs, TemporalAttention, largest_jumps
 from models.weights import build, load_weights
-from tests.support.weights import save_weights
 
 
 def tiny(seed: int = 0, dropout: float = 0.0, **settings: float) -> MDP:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from model_factory import AUDIO_DIM, DIM, VISUAL_DIM, one_of, random_batch, tiny_config, tiny_model
+from saved_weights import save_weights
 
 from configs.schema import FDNConfig, FusionConfig, HeadsConfig, LossConfig
 from data.errors import WeightsError
@@ -17,7 +18,6 @@ from models.fdn import Reconstruction
 from models.heads import HEADS
 from models.rt_deeploc import Outputs, RTDeepLoc
 from models.weights import load_weights
-from tests.support.weights import save_weights
 
 
 def without_audio(batch: Batch, *videos: int) -> Batch:

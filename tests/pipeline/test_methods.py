@@ -11,6 +11,7 @@ import pytest
 import torch
 from method_checks import known
 from model_factory import one_thread, random_batch, tiny_config
+from saved_weights import save_weights
 
 from configs.loader import dump, load_config
 from configs.schema import LocalizeConfig
@@ -24,7 +25,6 @@ from pipeline.localization.localize import proposals
 from pipeline.localization.score import score_clip
 from pipeline.report.json import dumps, loads
 from pipeline.report.page import page_html
-from tests.support.weights import save_weights
 
 COMPARED = ("cola", "mdp")
 ABLATED = {"no FDN": ["model.fdn.enabled=false"], "no MTLR": ["model.heads.mtlr=false"]}
