@@ -7,11 +7,9 @@ what lies outside the edited spans, and must find chance level.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
@@ -22,7 +20,7 @@ from data.audio import FRAME_SAMPLES
 from data.errors import InputError
 from data.hook import Hook, silent
 from data.labels import FPS, RATE
-from data.manifest import SIDECAR
+from data.manifest.sidecar import EditedSegment, SynthesizedClip, read_sidecar
 from pipeline.evaluation import metrics
 from pipeline.media.whole import read_frames, read_sound
 
@@ -69,12 +67,12 @@ class Finding:
         return self.auc <= self.high
 
 
-def has_outside(row: dict[str, Any]) -> bool:
+def has_outside(clip: SynthesizedClip) -> bool:
     """Whether something of each track lies outside the edits; a clip generated from end to end has no such part."""
-    lengths = {"visual": row["video_frames"] / FPS, "audio": row["audio_samples"] / RATE}
+    lengths = {"visual": clip.video_frames / FPS, "audio": clip.audio_samples / RATE}
     return not any(
-        edit["end_s"] - edit["start_s"] > lengths[edit["modality"]] - 2 * MARGIN / FPS
-        for edit in row["segments"] + row["shams"]
+        edit.end_s - edit.start_s > lengths[edit.modality] - 2 * MARGIN / FPS
+        for edit in clip.segments + clip.shams
     )
 
 
@@ -85,23 +83,20 @@ def find_shortcuts(root: Path, seed: int = 0, hook: Hook = silent) -> tuple[Find
 
     Raises InputError when there is no sidecar, or too few clips or people to say anything.
     """
-    sidecar = root / SIDECAR
-    if not sidecar.is_file():
-        raise InputError("no forgeries.json", root, "give a data set made by `pipeline synthesize`")
-    rows = [row for row in json.loads(sidecar.read_text(encoding="utf-8")) if has_outside(row)]
-    table = np.zeros((len(rows), len(FEATURES)))
-    for k, row in enumerate(rows):
-        table[k] = clip_features(root / row["file"], row["segments"] + row["shams"])
-        hook("measure", k + 1, len(rows))
-    labels = np.array([row["label"] > 0 for row in rows])
-    people = np.array([row["identity"] for row in rows])
+    clips = [clip for clip in read_sidecar(root) if has_outside(clip)]
+    table = np.zeros((len(clips), len(FEATURES)))
+    for k, clip in enumerate(clips):
+        table[k] = clip_features(root / clip.file, clip.segments + clip.shams)
+        hook("measure", k + 1, len(clips))
+    labels = np.array([clip.label > 0 for clip in clips])
+    people = np.array([clip.identity for clip in clips])
     if len(set(people)) < 4 or min(labels.sum(), (~labels).sum()) < 8:
         raise InputError("too few clips or people for a test", root, "synthesize a larger data set")
     return judge(table, labels, people, seed)
 
 
-def clip_features(path: Path, edits: Sequence[dict[str, Any]]) -> NDArray[np.float64]:
-    """The numbers named in FEATURES for one clip whose `edits` (start_s, end_s, modality) are left out of account."""
+def clip_features(path: Path, edits: Sequence[EditedSegment]) -> NDArray[np.float64]:
+    """The numbers named in FEATURES for one clip whose `edits` are left out of account."""
     with av.open(str(path)) as container:
         packets = [
             (p.stream.type, p.size, float(p.pts * p.time_base), p.is_keyframe)
@@ -210,11 +205,11 @@ def _standard(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return (values - values.mean(axis=0)) / np.maximum(values.std(axis=0), 1e-9)
 
 
-def _outside(edits: Sequence[dict[str, Any]], modality: str, n: int) -> NDArray[np.bool_]:
+def _outside(edits: Sequence[EditedSegment], modality: str, n: int) -> NDArray[np.bool_]:
     kept = np.ones(n, bool)
     for edit in edits:
-        if edit["modality"] == modality:
-            kept[max(0, round(edit["start_s"] * FPS) - MARGIN) : round(edit["end_s"] * FPS) + MARGIN] = False
+        if edit.modality == modality:
+            kept[max(0, round(edit.start_s * FPS) - MARGIN) : round(edit.end_s * FPS) + MARGIN] = False
     return kept
 
 

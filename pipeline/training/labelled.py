@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from configs.schema import PipelineConfig
 from data.errors import InputError
 from data.hook import Hook
-from data.manifest import SIDECAR
-from data.manifest.sidecar import EditedSegment, SynthesizedClip, read_sidecar
+from data.manifest.sidecar import EditedSegment, read_sidecar
 from pipeline.forging.manipulations import AUDIO, VISUAL
 
 VISUAL_CLASSES = ("authentic", *(forgery.__name__ for forgery in VISUAL))
@@ -105,7 +104,7 @@ def _labelled(
     workers: int,
     hook: Hook,
 ) -> list[LabelledSteps]:
-    jobs = [(root, clip) for root in datasets for clip in _clips(root) if clip.split == "train"]
+    jobs = [(root, clip) for root in datasets for clip in read_sidecar(root) if clip.split == "train"]
     found: list[LabelledSteps] = []
     with ProcessPoolExecutor(workers, get_context("spawn"), _one_thread) as pool:
         answers = pool.map(measured, (root / clip.file for root, clip in jobs), chunksize=4)
@@ -125,12 +124,6 @@ def _labelled(
         fix = "synthesize a larger data set"
         raise InputError(f"no {modality} forgery in the train split", datasets[0], fix)
     return found
-
-
-def _clips(root: Path) -> list[SynthesizedClip]:
-    if not (root / SIDECAR).is_file():
-        raise InputError("no forgeries.json", root, "give a data set made by `pipeline synthesize`")
-    return read_sidecar(root)
 
 
 def _spans(spans: Iterable[EditedSegment], modality: str, steps: int, step_s: float) -> list[str]:

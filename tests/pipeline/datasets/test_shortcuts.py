@@ -14,6 +14,7 @@ from forged_set import CONFIG, RATE, stand_in_face, texture, voice
 from numpy.typing import NDArray
 
 from data.errors import InputError
+from data.manifest.sidecar import EditedSegment
 from pipeline.datasets.shortcuts import FEATURES, auc, clip_features, find_shortcuts, judge
 from pipeline.forging import files as dataset_files
 from pipeline.forging import plan as dataset_plan
@@ -134,7 +135,7 @@ def test_edited_spans_are_left_out_of_account(tmp_path: Path) -> None:
     frames = np.full((50, 64, 64, 3), 60, np.uint8)
     frames[20:30] = 250
     write_clip(tmp_path / "clip.mp4", frames, None)
-    edits = [{"start_s": 0.8, "end_s": 1.2, "modality": "visual"}]
+    edits = [EditedSegment(0.8, 1.2, "visual", "touch_up_face")]
     luma = FEATURES.index("mean luma")
     assert clip_features(tmp_path / "clip.mp4", edits)[luma] == pytest.approx(60, abs=2)
     assert clip_features(tmp_path / "clip.mp4", ())[luma] > 80
@@ -180,7 +181,7 @@ def test_what_marks_a_person_and_not_a_forgery_is_no_shortcut() -> None:
 
 
 def test_a_set_without_a_sidecar_or_too_small_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no forgeries\.json"):
+    with pytest.raises(InputError, match=r"forgeries\.json: is not there"):
         find_shortcuts(tmp_path)
     (tmp_path / "forgeries.json").write_text("[]")
     with pytest.raises(InputError, match="too few clips"):

@@ -253,6 +253,6 @@ def test_a_set_without_forgeries_in_its_train_split_is_refused(
 
 @pytest.mark.parametrize("read", [labelled_faces, labelled_voices])
 def test_a_folder_without_truth_is_refused(read: Reader, forged: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no forgeries\.json") as error:
+    with pytest.raises(InputError, match=r"forgeries\.json: is not there") as error:
         read([forged, tmp_path], CONFIG, 1, silent)
-    assert error.value.path == tmp_path
+    assert error.value.path == tmp_path / "forgeries.json"

@@ -227,7 +227,7 @@ def test_trained_weights_are_an_extractor_of_voices(forged: Path, tmp_path: Path
 def test_a_folder_without_truth_is_refused_and_nothing_is_written(
     train: Callable[..., Path], tmp_path: Path
 ) -> None:
-    with pytest.raises(InputError, match=r"no forgeries\.json"):
+    with pytest.raises(InputError, match=r"forgeries\.json: is not there"):
         train([tmp_path], tmp_path / "out", CONFIG)
     assert not (tmp_path / "out").exists()
 
