@@ -18,6 +18,10 @@ MODALITY = {"visual": "visual", "audio": "audio", "joint": "both"}
 """What an interval of each branch says is forged; also the class that routes to the branch."""
 
 
+Verdict = Literal["forged", "undecided", "not_found", "not_assessable"]
+"""What is concluded of a clip: forged; evidence, but too little at the promised rate of false alarms; none found;
+or nothing that could be judged."""
+
 Curve = NDArray[np.float32]
 
 BRANCHES = ("visual", "audio", "joint")
@@ -99,3 +103,40 @@ class ForgedInterval:
     end_s: float
     modality: str
     score: float
+
+
+@dataclass(frozen=True)
+class Promise:
+    """Of how many authentic clips at most `bound` (a share, with `confidence`) are called forged, and what it rests on.
+
+    `alarms` of `clips` clips of `people` people raised one, none of whom the decision was fitted to;
+    `population` names these clips in words, and `asked` is the share that was asked for (Clopper and Pearson, 1934).
+    """
+
+    asked: float
+    bound: float
+    confidence: float
+    alarms: int
+    clips: int
+    people: int
+    population: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is concluded of a clip; verdict, class, probability and intervals come from one computation and agree.
+
+    `label` is "real" unless the verdict is "forged", then the class that the intervals show; `ABSTAINED` where nothing
+    could be judged. `probability` is P(forged) for a clip as likely forged as not; None where nothing could be judged.
+    From `line` on a clip is called forged, from `floor` on undecided. `strongest` is the segment that decides, also
+    where it does not reach the line. `promise` is None where no false-alarm rate was certified.
+    """
+
+    verdict: Verdict
+    label: str
+    probability: float | None
+    line: float
+    floor: float
+    intervals: tuple[ForgedInterval, ...]
+    strongest: ForgedInterval | None = None
+    promise: Promise | None = None
