@@ -5,6 +5,8 @@ A forged word differs little from speech in general and more from its own record
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -45,6 +47,21 @@ _LAGS = (40, 266)  # samples of a pitch period: 400 to 60 Hz
 _APART = 30  # steps from which on another passage is another one
 
 
+ABSOLUTE = 134
+"""How many of the measures are told as they are as well: those that do not depend on how loud a recording is."""
+
+
+class Sound(NamedTuple):
+    """Measures of each step: `relative` (B, T, 226) to its window, and `absolute` (B, T, 134).
+
+    The former are in the order of `MEASURES`, the latter are shape, cepstrum, top, valley less level, flatness to
+    pulse_beside, voicing and residual.
+    """
+
+    relative: Tensor
+    absolute: Tensor
+
+
 class SoundTraces(nn.Module):
     """Waveforms (B, N) float32, 16 kHz, to `MEASURES` (B, T, `dim`) float32, T = floor((N - 400) / 320) + 1.
 
@@ -73,8 +90,8 @@ class SoundTraces(nn.Module):
         }.items():
             self.register_buffer(name, value, persistent=False)
 
-    def forward(self, waves: Tensor) -> Tensor:
-        """Measures (B, T, D) of windows (B, N) of at least 400 samples."""
+    def forward(self, waves: Tensor) -> Sound:
+        """Measures of windows (B, N) of at least 400 samples."""
         steps = (waves.shape[1] - RECEPTIVE) // HOP + 1
         spectra = _spectra(waves, FFT, HOP // _PER_STEP, steps * _PER_STEP)
         parts = (power := _power(spectra)).unflatten(2, (steps, _PER_STEP))
@@ -96,18 +113,22 @@ class SoundTraces(nn.Module):
         tone = _centred(pitch, voiced)
         change = (tone - F.pad(tone, (2, 0), mode="replicate")[..., :-2]) * voiced
         sound, form = _centred(cepstrum, loud), _centred(shape, loud)
+        residual = _residual(waves, mean)
         by_speech = [flatness, crest, *self._delays(spectra, power), *self._pulses(waves, steps)]
         heard = cepstrum - _median(cepstrum, loud)
         found = [
             _centred(bands, always), form, sound, _centred(_db(self.top @ mean) - level, loud),
             _centred(floor, always), _centred(valley, always), *(_centred(x, loud) for x in by_speech),
-            tone, _centred(voicing, loud), change, _centred(_residual(waves, mean), loud),
+            tone, _centred(voicing, loud), change, _centred(residual, loud),
             _centred(_nearest(heard[:, :12], loud), loud),
             _running(sound, loud), _running(tone, voiced), _running(form, loud),
             _break(heard, loud, 10), _break(heard, loud, 25), _break(shape - _median(shape, loud), loud, 15),
             _break(_centred(floor, always), always, 15),
         ]  # fmt: skip
-        return torch.cat(found, 1).transpose(1, 2)
+        absolute = [
+            shape, cepstrum, _db(self.top @ mean) - level, valley - level, *by_speech, voicing, residual
+        ]  # fmt: skip
+        return Sound(torch.cat(found, 1).transpose(1, 2), torch.cat(absolute, 1).transpose(1, 2))
 
     def _delays(self, spectra: Tensor, power: Tensor) -> list[Tensor]:
         """Agreement (B, 12, T) of the phase's first and second differences in frequency, by band and step."""

@@ -1,4 +1,8 @@
-"""The compact sound features: what stands out in speech, step by step, against the rest of its recording."""
+"""The compact sound features: evidence of forgery in speech, step by step.
+
+Measures of how the sound was made and a pre-trained ear go through one small network, which sees each step against its
+own recording and as it is.
+"""
 
 from __future__ import annotations
 
@@ -16,41 +20,66 @@ from torch import Tensor, nn
 from configs.schema import AudioConfig
 from data.errors import WeightsError
 from data.labels import RATE
-from extractors.compact.sound_traces import SoundTraces
+from extractors.compact import ear
+from extractors.compact.ear import Ear
+from extractors.compact.evidence_net import DIM, evidence_of, load_evidence_net
+from extractors.compact.sound_traces import ABSOLUTE, SoundTraces
 from extractors.compact.speech import speech_steps
-from extractors.compact.trace_net import load_trace_net
+from extractors.compact.weights import load_part, load_tensors
 from extractors.packing import Batcher, WindowSession
 from extractors.runtime import extractor_digest, inference
 from extractors.windows import HOP, Window, cut_windows
 
-SCHEMA_VERSION = 1  # raise it whenever the same settings and weights begin to give other features
+SCHEMA_VERSION = 2  # raise it whenever the same settings and weights begin to give other features
 
 SMOOTH = 9
-"""Steps over which measures are averaged before they are coded: 0.18 s."""
+"""Steps of 20 ms over which measures are averaged: 0.18 s."""
 
 NEAR_S = 1.3
 """Steps within this distance of speech are judged with it: pauses within a sentence are part of it."""
 
 
 class VoiceMeasures(nn.Module):
-    """Waveforms (B, N) to the measures (B, T, D) of `SoundTraces`, averaged over `SMOOTH` steps. No parameters."""
+    """Waveforms (B, N) to measures (B, T, D) of steps of 40 ms: relative ones, absolute ones, then what the ear hears.
+
+    T = ceil(S / 2) of S steps of 20 ms.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.front = SoundTraces()
-        self.dim = self.front.dim
+        self.front, self.ear = SoundTraces(), Ear()
+        self.relative = self.front.dim
+        self.dim = self.relative + ABSOLUTE + len(ear.HEARD) * ear.WIDTH
 
     def forward(self, waves: Tensor) -> Tensor:
-        """Measures (B, T, D) of windows (B, N) of at least 400 samples."""
-        measures = self.front(waves).transpose(1, 2)
-        return F.avg_pool1d(measures, SMOOTH, 1, SMOOTH // 2, count_include_pad=False).transpose(1, 2)
+        """Measures of windows (B, N) of at least 400 samples and at most 30 s."""
+        sound = self.front(waves)
+        smooth = F.avg_pool1d(
+            torch.cat([sound.relative, sound.absolute], 2).transpose(1, 2),
+            SMOOTH,
+            1,
+            SMOOTH // 2,
+            count_include_pad=False,
+        )
+        steps = torch.cat([smooth, self.ear(waves).flatten(2).transpose(1, 2)], 1)
+        return F.avg_pool1d(steps, 2, 2, ceil_mode=True).transpose(1, 2)
+
+    def split(self, measures: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """`measures` (B, T, D) against the median of the recording's `valid` (B, T) steps, and as they are.
+
+        The relative measures have their median taken off already; what the ear hears has it taken off here.
+        """
+        heard = measures[..., self.relative + ABSOLUTE :]
+        usual = heard.masked_fill(~valid.unsqueeze(-1), torch.nan).nanmedian(dim=1, keepdim=True).values
+        relative = torch.cat([measures[..., : self.relative], heard - usual.nan_to_num()], dim=-1)
+        return relative, measures[..., self.relative :]
 
 
 class VoiceTraces:
-    """Waveforms to feature vectors (C,) of 20 ms steps; steps farther than 1.3 s from speech are invalid.
+    """Waveforms to feature vectors (C,) of 20 ms steps, evidence last; steps far from speech are invalid.
 
-    Time, windows and their order are those of `extractors.paper.wav2vec2`. `dim` is C and `digest` names everything
-    that shapes a value. Runs on the processor, whatever `device` is, in float32.
+    Time, windows and their order are those of `extractors.paper.wav2vec2`; the network itself looks every 40 ms. Runs
+    on the processor, whatever `device` is, in float32.
 
     Raises WeightsError when `weights` are damaged or were made for other measures.
     """
@@ -58,18 +87,21 @@ class VoiceTraces:
     uses_device = False
 
     def __init__(self, config: AudioConfig, weights: Path, device: str = "cpu") -> None:
-        self.config, self.dtype = config, torch.float32
-        self._front = VoiceMeasures().eval()
-        self._net, self._weights = load_trace_net(weights, self._front.dim), weights
-        self.dim = self._net.dim
+        self.config, self.dtype, self.dim = config, torch.float32, DIM
+        self._weights, self._measures = weights, VoiceMeasures().eval()
+        tensors = load_tensors(weights)
+        self._net = load_evidence_net(tensors, weights)
+        load_part(self._measures.ear, tensors, "ear.", weights)
         self.digest = self.digest_of(config, weights)
-        self._core = max(1, round(config.chunk_s * RATE / HOP))
-        self._context = round(config.context_s * RATE / HOP)
+        self._core = max(2, round(config.chunk_s * RATE / HOP) // 2 * 2)
+        self._context = round(config.context_s * RATE / HOP) // 2 * 2
 
     @staticmethod
     def digest_of(config: AudioConfig, weights: Path, device: str = "cpu") -> str:
         """Name of everything that shapes a vector, without loading the network."""
         return extractor_digest("voice_traces", SCHEMA_VERSION, config, weights, exclude={"weights"})
+
+    evidence = staticmethod(evidence_of)
 
     def session(self, fps: int) -> WindowSession:
         """See `extractors.base.Extractor`."""
@@ -89,15 +121,22 @@ class VoiceTraces:
         """Vectors (T, C) of each window."""
         found: list[NDArray[np.float32]] = []
         for samples in windows:
+            spoken = near_speech(samples)
             with inference():
-                measures = self._front(torch.from_numpy(samples).unsqueeze(0))
-                known = torch.ones(measures.shape[:2], dtype=torch.bool)
-                found.append(self._net(measures, known).features[0].numpy())
+                measures = self._measures(torch.from_numpy(samples).unsqueeze(0))
+                valid = torch.from_numpy(halved(spoken)).unsqueeze(0)
+                steps = self._net(*self._measures.split(measures, valid), valid)
+                found.append(steps.features()[0].repeat_interleave(2, dim=0)[: len(spoken)].numpy())
             if not np.isfinite(found[-1]).all():
                 raise WeightsError("features are not finite", self._weights, "train them again")
         return found
 
 
 def near_speech(samples: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Which steps (T,) of a waveform (N,) lie within `NEAR_S` of speech."""
+    """Which steps (T,) of 20 ms of a waveform (N,) lie within `NEAR_S` of speech."""
     return speech_steps(samples, NEAR_S)
+
+
+def halved(flags: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Flags (T,) of steps of 20 ms as those of 40 ms, ceil(T / 2): set where either is."""
+    return np.pad(flags, (0, len(flags) % 2)).reshape(-1, 2).any(axis=1)

@@ -1,0 +1,83 @@
+"""Whisper's encoder as a pre-trained ear: what a speech recognizer hears in each 20 ms of sound.
+
+Its first blocks hear how a sound is made, its last ones which word it is (docs/decisions.md).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from data.labels import RATE
+from extractors.compact.transformer import Block
+from extractors.windows import step_count
+
+WIDTH, HEADS, BANDS, POSITIONS = 384, 6, 80, 1500
+"""Of Whisper tiny (Radford et al. 2022, arXiv:2212.04356): state, heads, mel bands, longest input in steps."""
+
+BLOCKS = 3
+"""Blocks that are kept of the four."""
+
+HEARD = (1, 3)
+"""Blocks whose outputs are the features."""
+
+_FFT, _STRIDE = 400, 160  # spectra of 25 ms every 10 ms
+
+
+class Ear(nn.Module):
+    """Waveforms (B, N) float32, 16 kHz, of at most 30 s to states (B, T, 2, 384), T = floor((N - 400) / 320) + 1.
+
+    Step k is centred on sample 320 k + 160. The states are those after the blocks `HEARD`.
+    """
+
+    window: Tensor
+    filters: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv1d(BANDS, WIDTH, 3, padding=1)
+        self.conv2 = nn.Conv1d(WIDTH, WIDTH, 3, stride=2, padding=1)
+        self.position = nn.Parameter(torch.zeros(POSITIONS, WIDTH), requires_grad=False)
+        self.blocks = nn.ModuleList(Block(WIDTH, HEADS) for _ in range(BLOCKS))
+        self.register_buffer("window", torch.hann_window(_FFT), persistent=False)
+        self.register_buffer("filters", torch.from_numpy(slaney_filters()).float(), persistent=False)
+
+    def forward(self, waves: Tensor) -> Tensor:
+        """States of windows (B, N) of at least 400 samples."""
+        state = F.gelu(self.conv2(F.gelu(self.conv1(self._mel(waves))))).transpose(1, 2)
+        state = state + self.position[: state.shape[1]]
+        heard = []
+        for k, block in enumerate(self.blocks, start=1):
+            state = block(state)
+            if k in HEARD:
+                heard.append(state)
+        return torch.stack(heard, dim=2)[:, : step_count(waves.shape[1])]
+
+    def _mel(self, waves: Tensor) -> Tensor:
+        """Logarithms (B, 80, N / 160) of mel bands, within 8 decades of the loudest, scaled as Whisper was trained."""
+        spectra = torch.stft(waves, _FFT, _STRIDE, window=self.window, return_complex=True)
+        power = spectra[..., :-1].abs().square()
+        bands = (self.filters @ power).clamp(min=1e-10).log10()
+        top = bands.amax(dim=(1, 2), keepdim=True)
+        return (torch.maximum(bands, top - 8) + 4) / 4
+
+
+def slaney_filters() -> np.ndarray:
+    """Triangular mel filters (80, 201) of unit area, linear below 1 kHz: those of Slaney's Auditory Toolbox (1998)."""
+
+    def mel(hz: np.ndarray) -> np.ndarray:
+        return np.where(hz < 1000, hz * 3 / 200, 15 + 27 * np.log(np.maximum(hz, 1) / 1000) / np.log(6.4))
+
+    def hz(mels: np.ndarray) -> np.ndarray:
+        return np.where(mels < 15, mels * 200 / 3, 1000 * np.exp(np.log(6.4) / 27 * (mels - 15)))
+
+    edges = hz(np.linspace(0, mel(np.array(RATE / 2)), BANDS + 2))
+    bins = np.fft.rfftfreq(_FFT, 1 / RATE)
+    rising = (bins - edges[:-2, None]) / np.diff(edges)[:-1, None]
+    falling = (edges[2:, None] - bins) / np.diff(edges)[1:, None]
+    found: np.ndarray = (
+        np.clip(np.minimum(rising, falling), 0, None) * (2 / (edges[2:] - edges[:-2]))[:, None]
+    )
+    return found

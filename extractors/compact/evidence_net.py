@@ -1,0 +1,121 @@
+"""A small network over measures of each step, shared by picture and sound: evidence of forgery, relative and absolute.
+
+One trunk sees how a step differs from the rest of its clip: it finds forged spans. The other sees the step as it is: it
+tells a clip that is forged from end to end, which has nothing to differ from (docs/decisions.md).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from data.errors import WeightsError
+from data.labels import EVIDENCE
+
+WIDTH = 64
+DILATIONS = (1, 2, 4)
+"""Of the convolutions of 5 steps that tell inside and whole; together they see 14 steps to either side."""
+
+DIM = 2 * WIDTH + len(EVIDENCE)
+
+HIDDEN = 0.5
+"""Share of the measures that are hidden in each pass of training, so that none is relied on."""
+
+_DROPOUT = 0.2
+_FAR = 5.0  # standard deviations beyond which a measure counts as that far
+
+
+class Steps(NamedTuple):
+    """What the network says of each step: last states (B, T, 128) and log-odds (B, T, 4) in the order of EVIDENCE."""
+
+    states: Tensor
+    evidence: Tensor
+
+    def features(self) -> Tensor:
+        """Vectors (B, T, `DIM`) of the steps: evidence last."""
+        return torch.cat([self.states, self.evidence], dim=-1)
+
+
+class EvidenceNet(nn.Module):
+    """Measures of a stretch of a clip to `Steps`."""
+
+    def __init__(self, relative: int, absolute: int) -> None:
+        super().__init__()
+        self.relative, self.absolute = _Trunk(relative), _Trunk(absolute)
+        # Onset and offset see two steps to either side: what sees more blurs an edge.
+        self.edges = nn.Conv1d(WIDTH, 2, 5, padding=2)
+        self.edge_norm, self.drop = nn.BatchNorm1d(WIDTH), nn.Dropout(_DROPOUT)
+        self.inside, self.whole = nn.Linear(WIDTH, 1), nn.Linear(WIDTH, 1)
+
+    def forward(self, relative: Tensor, absolute: Tensor, valid: Tensor) -> Steps:
+        """`Steps` of measures, relative (B, T, D) and absolute (B, T, E), of which those count that `valid` (B, T) says."""
+        entered, inner = self.relative(relative, valid)
+        _, outer = self.absolute(absolute, valid)
+        edges = self.edges(self.drop(F.gelu(self.edge_norm(entered)))).transpose(1, 2)
+        evidence = torch.cat([self.inside(inner), edges, self.whole(outer)], dim=-1)
+        shown = valid.unsqueeze(-1)
+        return Steps(torch.cat([inner, outer], dim=-1) * shown, evidence * shown)
+
+
+class _Trunk(nn.Module):
+    """Measures (B, T, D) to their first states (B, 64, T) and their last ones (B, T, 64)."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, measures: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(measures))
+        self.register_buffer("deviation", torch.ones(measures))
+        self.enter = nn.Linear(measures, WIDTH)
+        self.convs = nn.ModuleList(nn.Conv1d(WIDTH, WIDTH, 5, padding=2 * d, dilation=d) for d in DILATIONS)
+        self.norms = nn.ModuleList(nn.BatchNorm1d(WIDTH) for _ in DILATIONS)
+        self.drop = nn.Dropout(_DROPOUT)
+
+    def fit(self, samples: Tensor) -> None:
+        """Take mean and deviation from `samples` (N, D) of the training material."""
+        self.mean.copy_(samples.mean(dim=0))
+        self.deviation.copy_(samples.std(dim=0) + 1e-3)
+
+    def forward(self, measures: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        seen = ((measures - self.mean) / self.deviation).clamp(-_FAR, _FAR)
+        if self.training:
+            kept = torch.rand(len(seen), 1, seen.shape[2], device=seen.device) > HIDDEN
+            seen = seen * kept / (1 - HIDDEN)
+        shown = valid.unsqueeze(1)
+        entered = state = self.enter(seen).transpose(1, 2) * shown
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            state = state + conv(self.drop(F.gelu(norm(state))) * shown) * shown
+        return entered, F.gelu(state).transpose(1, 2)
+
+
+def load_evidence_net(tensors: dict[str, Tensor], weights: Path) -> EvidenceNet:
+    """The network of the tensors below ``net.`` of a safetensors file, in evaluation mode.
+
+    Raises WeightsError when they are none, or of another shape.
+    """
+    try:
+        state = {
+            name.removeprefix("net."): value.float()
+            for name, value in tensors.items()
+            if name.startswith("net.")
+        }
+        net = EvidenceNet(len(state["relative.mean"]), len(state["absolute.mean"]))
+        net.load_state_dict(state)
+    except (KeyError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0][:200]
+        raise WeightsError(
+            f"cannot be loaded as an EvidenceNet: {reason}", weights, "train it again"
+        ) from error
+    return net.eval()
+
+
+def evidence_of(values: NDArray[np.floating]) -> NDArray[np.float32]:
+    """The evidence (N, 4) in feature vectors (N, `DIM`), in the order of EVIDENCE."""
+    return values[:, -len(EVIDENCE) :].astype(np.float32)

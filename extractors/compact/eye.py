@@ -1,0 +1,81 @@
+"""CLIP's image tower as a pre-trained eye: what its middle layers see in an aligned face.
+
+Its middle layers tell how a picture is made, its output what it shows (docs/decisions.md).
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from extractors.compact.landmarks import EYES, MOUTH, Frame, Points
+from extractors.compact.transformer import Block, quick_gelu
+
+WIDTH, HEADS, PATCH, SIDE = 768, 12, 16, 224
+"""Of CLIP ViT-B/16 (Radford et al. 2021, arXiv:2103.00020): state, attention heads, sides of a patch and a picture."""
+
+LAYERS = 8
+"""Layers that are kept of the twelve."""
+
+SEEN = (6, 8)
+"""Layers whose patches are averaged."""
+
+PLACES = {"face": (0, 14, 0, 14), "mouth": (7, 12, 4, 10), "eyes": (3, 8, 2, 12)}
+"""Rows and columns (first, stop) of the 14 x 14 patches over which means are taken."""
+
+DIM = len(SEEN) * len(PLACES) * WIDTH
+
+_ALIGNED = np.array([[0.36, 0.38], [0.64, 0.38], [0.5, 0.657]])  # eyes and mouth, in sides of the crop
+_MEAN, _STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+
+
+class Eye(nn.Module):
+    """Aligned faces (B, 224, 224, 3) uint8 RGB to means over patches (B, `DIM`): by layer of `SEEN`, then by place."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, WIDTH, PATCH, PATCH, bias=False)
+        self.first = nn.Parameter(torch.zeros(WIDTH), requires_grad=False)
+        self.position = nn.Parameter(torch.zeros((SIDE // PATCH) ** 2 + 1, WIDTH), requires_grad=False)
+        self.norm = nn.LayerNorm(WIDTH)
+        self.blocks = nn.ModuleList(Block(WIDTH, HEADS, quick_gelu) for _ in range(LAYERS))
+        self.register_buffer("mean", torch.tensor(_MEAN) * 255, persistent=False)
+        self.register_buffer("std", torch.tensor(_STD) * 255, persistent=False)
+
+    def forward(self, faces: Tensor) -> Tensor:
+        """Means over patches, in float32."""
+        pictures = ((faces - self.mean) / self.std).permute(0, 3, 1, 2).to(self.first.dtype)
+        patches = self.patches(pictures).flatten(2).transpose(1, 2)
+        state = torch.cat([self.first.expand(len(faces), 1, -1), patches], dim=1) + self.position
+        state = self.norm(state)
+        means = []
+        for k, block in enumerate(self.blocks, start=1):
+            state = block(state)
+            if k in SEEN:
+                grid = state[:, 1:].float().unflatten(1, (SIDE // PATCH, SIDE // PATCH))
+                means += [grid[:, a:b, c:d].mean(dim=(1, 2)) for a, b, c, d in PLACES.values()]
+        return torch.cat(means, dim=1)
+
+
+def aligned(frame: Frame, mesh: Points) -> NDArray[np.uint8]:
+    """The face with `mesh` (468, 2) in `frame` (H, W, 3), as (224, 224, 3): eyes and mouth lie in fixed places."""
+    there = np.stack(
+        [*(mesh[list(corners)].mean(axis=0) for corners in EYES), mesh[list(MOUTH)].mean(axis=0)]
+    )
+    turn = similarity(there, _ALIGNED * SIDE - 0.5)
+    return cv2.warpAffine(frame, turn, (SIDE, SIDE), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def similarity(there: Points, here: Points) -> Points:
+    """The turn, scale and shift (2, 3) that brings points `there` (N, 2) closest to `here` (N, 2) (Umeyama, 1991)."""
+    a, b = there - there.mean(axis=0), here - here.mean(axis=0)
+    power = (a**2).sum()
+    cos, sin = (a * b).sum() / power, (a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum() / power
+    turn = np.array([[cos, -sin], [sin, cos]])
+    return np.column_stack([turn, here.mean(axis=0) - turn @ there.mean(axis=0)])

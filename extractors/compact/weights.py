@@ -1,0 +1,59 @@
+"""Reading the weights of the compact extractors: one safetensors file each, parts by prefix, stored small."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from data.errors import WeightsError
+
+SCALE = ".scale"
+"""Ending of a tensor's name that holds the scales of an int8 tensor, one for each row."""
+
+
+def load_tensors(weights: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file as float32; int8 ones times their scales.
+
+    Raises WeightsError when it cannot be read.
+    """
+    try:
+        stored = load_file(weights)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"cannot be read: {error}", weights, "train it again") from error
+    found = {}
+    for name, tensor in stored.items():
+        if name.endswith(SCALE):
+            continue
+        scale = stored.get(name + SCALE)
+        value = tensor.float()
+        found[name] = value if scale is None else value * scale.float().view(-1, *[1] * (value.ndim - 1))
+    return found
+
+
+def load_part(network: nn.Module, tensors: dict[str, Tensor], prefix: str, weights: Path) -> None:
+    """Put the tensors below `prefix` into `network`. Raises WeightsError when some are missing or of another shape."""
+    part = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    try:
+        network.load_state_dict(part)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[0][:200]
+        what = f"its part '{prefix}*' does not fit: {reason}"
+        raise WeightsError(what, weights, "train it again") from error
+
+
+def compressed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Matrices as int8 with a scale for each row, all else as float16: small errors for a quarter of the room."""
+    found = {}
+    for name, tensor in tensors.items():
+        if tensor.ndim >= 2 and tensor[0].numel() >= 64:
+            rows = tensor.flatten(1)
+            scale = rows.abs().amax(dim=1).clamp(min=1e-8) / 127
+            found[name] = (rows / scale[:, None]).round().clamp(-127, 127).to(torch.int8).view_as(tensor)
+            found[name + SCALE] = scale
+        else:
+            found[name] = tensor.half()
+    return {name: tensor.contiguous() for name, tensor in found.items()}
