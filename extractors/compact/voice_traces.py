@@ -18,7 +18,7 @@ from data.errors import WeightsError
 from data.labels import RATE
 from extractors.compact.sound_traces import SoundTraces
 from extractors.compact.speech import speech_steps
-from extractors.compact.trace_net import load_trace_net
+from extractors.compact.trace_net import evidence_of, load_trace_net
 from extractors.packing import Batcher, WindowSession
 from extractors.runtime import extractor_digest, inference
 from extractors.windows import HOP, Window, cut_windows
@@ -74,6 +74,10 @@ class VoiceTraces:
     def session(self, fps: int) -> WindowSession:
         """See `extractors.base.Extractor`."""
         return WindowSession(self.windows, self.batcher(), fps)
+
+    def evidence(self, values: NDArray[np.floating]) -> NDArray[np.float32]:
+        """See `extractors.base.Extractor` and `trace_net.evidence_of`."""
+        return evidence_of(values)
 
     def windows(self, batches: Iterable[tuple[NDArray[np.float32], NDArray[np.bool_]]]) -> Iterator[Window]:
         """Windows of one clip's waveform, for a `batcher`; steps of theirs without speech nearby are invalid."""
