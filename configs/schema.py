@@ -12,13 +12,15 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from configs.base import Finite, Positive, Seconds, Settings, Share
+from configs.decision import CertifiedLine, DecisionConfig, SegmentWeights, TrackDecision, TrackWeights
 from configs.forging import SynthesizeConfig
 from configs.model import ColaConfig, FDNConfig, FusionConfig, HeadsConfig, LossConfig, MDPConfig, ModelConfig
 
 __all__ = [
-    "AudioConfig", "BatchConfig", "Calibration", "ColaConfig", "DecodeConfig", "FDNConfig",
-    "FusionConfig", "HeadsConfig", "LocalizeConfig", "LossConfig", "MDPConfig", "ModelConfig",
-    "PipelineConfig", "PretrainConfig", "Settings", "SynthesizeConfig", "TrainConfig", "VisualConfig",
+    "AudioConfig", "BatchConfig", "Calibration", "CertifiedLine", "ColaConfig", "DecisionConfig", "DecodeConfig",
+    "FDNConfig", "FusionConfig", "HeadsConfig", "LocalizeConfig", "LossConfig", "MDPConfig", "ModelConfig",
+    "PipelineConfig", "PretrainConfig", "SegmentWeights", "Settings", "SynthesizeConfig", "TrackDecision",
+    "TrackWeights", "TrainConfig", "VisualConfig",
 ]  # fmt: skip
 
 
@@ -143,6 +145,9 @@ class LocalizeConfig(Settings):
         250, description="Overlap of neighbouring windows, in steps."
     )
     calibration: Calibration = Field(Calibration(), description="Calibration of class probabilities.")
+    decision: DecisionConfig | None = Field(
+        None, description="The decision on segments; null: the class probabilities decide."
+    )
     onset: Share = Field(0.5, description="A run of steps is an interval if one of its scores reaches this.")
     offset: Share = Field(0.4, description="A run ends where the score falls below this.")
     merge_gap_s: Seconds = Field(

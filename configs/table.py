@@ -27,10 +27,15 @@ def _rows(config: Settings, default: Settings, prefix: str) -> Iterator[SettingR
     for name, field in type(config).model_fields.items():
         value, usual = getattr(config, name), getattr(default, name)
         if isinstance(value, Settings):
-            yield from _rows(value, usual, f"{prefix}{name}.")
+            # Settings that are off by default have the defaults of their kind.
+            yield from _rows(value, usual if usual is not None else type(value)(), f"{prefix}{name}.")
         else:
             yield SettingRow(prefix + name, _text(value), _text(usual), field.description or "")
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    return (
+        value
+        if isinstance(value, str)
+        else json.dumps(value, default=lambda part: part.model_dump(mode="json"))
+    )

@@ -19,6 +19,10 @@ MODALITIES: tuple[Modality, ...] = ("visual", "audio")
 NAMES: dict[str, str] = {"visual": "picture", "audio": "sound"}
 """Names of the two tracks in text for users."""
 
+EVIDENCE = ("inside", "onset", "offset", "whole")
+"""What an extractor may say of a step, as log-odds: it lies inside a forged span; one begins here; one ends here; the
+clip looks generated from end to end."""
+
 SPLITS = ("train", "dev", "test")
 """The three parts; the middle one has LAV-DF's name. AV-Deepfake1M's `val` is `dev` here."""
 

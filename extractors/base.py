@@ -81,6 +81,10 @@ class Extractor(Protocol):
         """A session that gives `fps` steps a second."""
         ...
 
+    def evidence(self, values: NDArray[np.floating]) -> NDArray[np.float32] | None:
+        """Log-odds (N, 4) in the order of `data.labels.EVIDENCE` in vectors (N, C); None where they hold none."""
+        ...
+
 
 class ExtractorClass(Protocol):
     """How an extractor is made from its part of the settings, its weights and a torch device.
@@ -120,3 +124,7 @@ class PerClip:
 
     def finish(self) -> None:
         """See `Session.finish`: nothing waits."""
+
+    def evidence(self, values: NDArray[np.floating]) -> NDArray[np.float32] | None:
+        """See `Extractor.evidence`: none."""
+        return None

@@ -83,7 +83,9 @@ class Pipeline:
         path, settings = Path(path), self.config.localize
         with _naming(path), _kept(store) as features:
             clip = extract_clip(path, self.extractors, features, self.config, hook, tracks)
-            scores = score_clip(self.model, clip.visual, clip.audio, settings, self.device, hook)
+            scores = score_clip(
+                self.model, clip.visual, clip.audio, settings, self.device, hook, self.extractors.evidence
+            )
         assessment = assess(scores.valid, scores.usable_s, scores.grid, clip.info, clip.coverage)
         return build_report(
             clip.info,

@@ -54,7 +54,7 @@ class EvidenceNet(nn.Module):
         self.inside, self.whole = nn.Linear(WIDTH, 1), nn.Linear(WIDTH, 1)
 
     def forward(self, relative: Tensor, absolute: Tensor, valid: Tensor) -> Steps:
-        """`Steps` of measures, relative (B, T, D) and absolute (B, T, E), of which those count that `valid` (B, T) says."""
+        """`Steps` of measures, relative (B, T, D) and absolute (B, T, E), where `valid` (B, T)."""
         entered, inner = self.relative(relative, valid)
         _, outer = self.absolute(absolute, valid)
         edges = self.edges(self.drop(F.gelu(self.edge_norm(entered)))).transpose(1, 2)

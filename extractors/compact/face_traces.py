@@ -18,7 +18,7 @@ from data.timeline import runs
 from extractors.base import PerClip, Piece, Steps
 from extractors.compact.energies import CHANNELS, SIDE, face_energies
 from extractors.compact.faces import follow_faces
-from extractors.compact.trace_net import load_trace_net
+from extractors.compact.trace_net import evidence_of, load_trace_net
 from extractors.runtime import extractor_digest, inference
 
 SCHEMA_VERSION = 1  # raise it whenever the same settings and weights begin to give other features
@@ -70,6 +70,10 @@ class FaceTraces(PerClip):
             if not np.isfinite(vectors).all():
                 raise WeightsError("features are not finite", self._weights, "train them again")
             yield vectors, valid[core]
+
+    def evidence(self, values: NDArray[np.floating]) -> NDArray[np.float32]:
+        """See `extractors.base.Extractor` and `trace_net.evidence_of`."""
+        return evidence_of(values)
 
 
 def relative(measures: Tensor, valid: Tensor) -> Tensor:

@@ -10,13 +10,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from data.errors import WeightsError
+from data.labels import EVIDENCE
 
 BINS = 4
 """Pieces of the code of a measure."""
@@ -26,6 +29,18 @@ DILATIONS = (1, 2, 4, 8)
 """Of the convolutions of 5 steps; together they see 30 steps to either side."""
 
 _OUTER = 0.02  # quantile of the training material at which the code begins, and ends likewise
+
+
+def evidence_of(values: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Log-odds (N, 4) of `data.labels.EVIDENCE` from feature vectors (N, C) of a `TraceNet`, whose tail is its logits.
+
+    Inside a forged span: all forged classes together against authentic. Of edges and of whole clips the network says
+    nothing: 0.
+    """
+    logits = values[:, WIDTH:].astype(np.float32)
+    found = np.zeros((len(values), len(EVIDENCE)), np.float32)
+    found[:, 0] = np.logaddexp.reduce(logits[:, 1:], axis=1) - logits[:, 0]
+    return found
 
 
 class Traces(NamedTuple):

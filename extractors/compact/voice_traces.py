@@ -101,7 +101,9 @@ class VoiceTraces:
         """Name of everything that shapes a vector, without loading the network."""
         return extractor_digest("voice_traces", SCHEMA_VERSION, config, weights, exclude={"weights"})
 
-    evidence = staticmethod(evidence_of)
+    def evidence(self, values: NDArray[np.floating]) -> NDArray[np.float32]:
+        """See `extractors.base.Extractor`."""
+        return evidence_of(values)
 
     def session(self, fps: int) -> WindowSession:
         """See `extractors.base.Extractor`."""

@@ -61,6 +61,9 @@ class TSN:
             "tsn", SCHEMA_VERSION, config, weights, exclude={"network", "weights"}, dtype=number
         )
 
+    def evidence(self, values: NDArray[np.floating]) -> None:
+        """See `extractors.base.Extractor`: the vectors hold none."""
+
     def session(self, fps: int) -> FrameSession:
         """See `extractors.base.Extractor`."""
         return FrameSession(self.packer(), self.dim)

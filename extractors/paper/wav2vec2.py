@@ -75,6 +75,9 @@ class Wav2Vec2:
             "wav2vec2", SCHEMA_VERSION, config, weights, exclude={"network", "weights"}, dtype=number
         )
 
+    def evidence(self, values: NDArray[np.floating]) -> None:
+        """See `extractors.base.Extractor`: the vectors hold none."""
+
     def session(self, fps: int) -> WindowSession:
         """See `extractors.base.Extractor`."""
         return WindowSession(self.windows, self.batcher(), fps)

@@ -50,7 +50,14 @@ def score_split(
             yield sample, None
             continue
         settings = detector.config.localize
-        scores = score_clip(detector.model, readers["visual"], readers["audio"], settings, detector.device)
+        scores = score_clip(
+            detector.model,
+            readers["visual"],
+            readers["audio"],
+            settings,
+            detector.device,
+            evidence_of=detector.extractors.evidence,
+        )
         yield sample, scores
     hook("score", len(samples), len(samples))
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from configs.schema import PipelineConfig
 from data.media import TrackChoice
@@ -22,6 +26,11 @@ class Extractors:
 
     visual: Extractor
     audio: Extractor
+
+    @property
+    def evidence(self) -> dict[str, Callable[[NDArray[np.floating]], NDArray[np.float32] | None]]:
+        """By track what reads evidence (N, 4) out of its vectors (N, C); see `extractors.base.Extractor`."""
+        return {"visual": self.visual.evidence, "audio": self.audio.evidence}
 
 
 def store_keys(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,12 +10,12 @@ import torch
 
 from configs.schema import LocalizeConfig
 from data.errors import InputError
-from data.labels import CLASSES
+from data.labels import CLASSES, EVIDENCE
 from models.batch import Batch
 from models.method import Method
 from pipeline.localization.assess import assessable
 from pipeline.localization.calibrate import calibrated
-from pipeline.localization.scores import BRANCHES, ClipScores, Curve, Window
+from pipeline.localization.scores import BRANCHES, ClipScores, Curve, Evidence, EvidenceReader, Window
 
 if TYPE_CHECKING:
     from data.store.store import FeatureReader
@@ -42,11 +42,13 @@ def score_clip(
     config: LocalizeConfig,
     device: torch.device | str = "cpu",
     hook: Callable[[str, int | None, int | None], None] | None = None,
+    evidence_of: Mapping[str, EvidenceReader] | None = None,
 ) -> ClipScores:
     """Scores a clip window by window, in the memory of one window plus a few floats per step.
 
     The shorter track counts as invalid beyond its end. A track too little of which is valid is not assessable and
-    counts as absent; when that holds for all tracks, the model is not run. Raises InputError when there is
+    counts as absent; when that holds for all tracks, the model is not run. `evidence_of` reads the evidence of a track
+    out of its vectors, see `pipeline.extraction.keys.Extractors`. Raises InputError when there is
     no step at all, ValueError when the two grids differ in start or step.
     """
     readers = [reader for reader in (visual, audio) if reader is not None and reader.n > 0]
@@ -66,6 +68,8 @@ def score_clip(
     curves = {name: np.zeros(grid.n, np.float32) for name in (*BRANCHES, "visual_error", "audio_error")}
     routed = {name: np.zeros(grid.n, np.float32) for name in BRANCHES}
     valid = {name: np.zeros(grid.n, np.bool_) for name in BRANCHES}
+    judged = {name for name, track in (("visual", visual), ("audio", audio)) if track is not None}
+    evidence: dict[str, Evidence] = {}
     windows = []
     unknown: set[str] = set()
 
@@ -88,6 +92,12 @@ def score_clip(
                 routed[name][first:stop] += share * getattr(scores, name)[0].float().cpu().numpy()
         valid["visual"][first:stop] = batch.visual_mask[0].numpy()
         valid["audio"][first:stop] = batch.audio_mask[0].numpy()
+        for name, read in (evidence_of or {}).items():
+            if name in judged:
+                said = read(getattr(batch, name)[0].numpy())
+                if said is not None:
+                    kept = evidence.setdefault(name, np.zeros((grid.n, len(EVIDENCE)), np.float32))
+                    kept[first:stop] = said * valid[name][first:stop, None]
         if hook is not None:
             hook("score", done + 1, len(cuts))
     valid["joint"] = valid["visual"] | valid["audio"]
@@ -106,6 +116,7 @@ def score_clip(
         routed=routed,
         windows=tuple(windows),
         usable_s=usable_s,
+        evidence=evidence,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -23,6 +23,12 @@ Verdict = Literal["forged", "undecided", "not_found", "not_assessable"]
 or nothing that could be judged."""
 
 Curve = NDArray[np.float32]
+
+Evidence = NDArray[np.float32]
+"""Log-odds by step (T, 4), in the order of `data.labels.EVIDENCE`."""
+
+EvidenceReader = Callable[[NDArray[np.floating]], Evidence | None]
+"""What reads the evidence (N, 4) of a track out of its vectors (N, C)."""
 
 BRANCHES = ("visual", "audio", "joint")
 """Branches by the class that routes to them: CLASSES[1:], in order (paper 3.1)."""
@@ -59,6 +65,7 @@ class ClipScores:
     by branch; `visual_error` and `audio_error` ‖F − F̂‖₂, None from a model that reconstructs nothing; what
     belongs to a track that the clip lacks, or that is not assessable, is None. `valid` (T,) bool by branch: media
     stood behind the step, and was judged. `usable_s`: seconds of valid steps by track, not assessable ones included.
+    `evidence` (T, 4) by judged track is what its extractor says of each step, if anything; 0 at invalid ones.
     `routed` holds, by branch, the curve where only the windows count whose predicted class routes to it: the
     answer of the paper's routing, carried over to any length. Without any `windows` nothing could be judged.
     """
@@ -73,6 +80,7 @@ class ClipScores:
     routed: dict[str, Curve]
     windows: tuple[Window, ...]
     usable_s: Mapping[str, float] = field(default_factory=dict)
+    evidence: Mapping[str, Evidence] = field(default_factory=dict)
 
     @property
     def deciding(self) -> Window | None:

@@ -12,7 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from configs.loader import dump, load_config, preset_names, validate
-from configs.schema import PipelineConfig, Settings, SynthesizeConfig
+from configs.schema import DecisionConfig, PipelineConfig, Settings, SynthesizeConfig
 
 
 def leaves(settings: Settings, prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
@@ -29,6 +29,8 @@ def another(value: Any, annotation: Any, path: tuple[str, ...] = ()) -> Any:
     """A different value that is allowed where `value` is."""
     if typing.get_origin(annotation) is typing.Literal:
         return next(choice for choice in typing.get_args(annotation) if choice != value)
+    if annotation == (DecisionConfig | None):
+        return DecisionConfig()
     if value is None:
         return "another" if annotation == (str | None) else 1.0
     if isinstance(value, bool):

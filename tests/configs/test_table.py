@@ -7,7 +7,7 @@ import re
 import pytest
 
 from configs.loader import load_config
-from configs.schema import PipelineConfig, Settings
+from configs.schema import CertifiedLine, DecisionConfig, PipelineConfig, Settings, TrackDecision
 from configs.table import SettingRow, setting_rows
 
 UNITS = {"_s": "second", "_mb": "MiB", "_kbps": "kb/s", "_db": "dB", "_share": "Share"}
@@ -66,3 +66,30 @@ def test_every_value_that_is_shown_can_be_given_to_set(preset: str) -> None:
 
 def test_without_settings_the_rows_are_the_defaults() -> None:
     assert all(row.value == row.default for row in setting_rows())
+
+
+def test_settings_that_are_off_by_default_are_shown_where_they_are_on() -> None:
+    line = '{"rate": 0.05, "line": 0.7, "bound": 0.05, "alarms": 5, "clips": 208, "people": 93}'
+    config = load_config(
+        "compact", ["localize.decision.audio.track.best=2", f"localize.decision.lines=[{line}]"]
+    )
+    rows = {row.name: row for row in setting_rows(config)}
+    assert (rows["localize.decision.audio.track.best"].value, rows["localize.decision.floor"].value) == (
+        "2.0",
+        "0.5",
+    )
+    assert rows["localize.decision.visual"].value == "null"
+    assert rows["localize.decision.lines"].value == f"[{line}]"
+    again = load_config("compact", [f"{row.name}={row.value}" for row in rows.values()])
+    assert again.localize.decision == config.localize.decision
+
+
+@pytest.mark.parametrize(("name", "description"), fields(DecisionConfig).items())
+def test_every_setting_of_the_decision_is_described_in_a_sentence(name: str, description: str | None) -> None:
+    test_every_setting_is_described_in_a_sentence(name, description)
+
+
+@pytest.mark.parametrize("part", [TrackDecision, CertifiedLine])
+def test_the_parts_of_the_decision_are_described_too(part: type[Settings]) -> None:
+    for name, description in fields(part).items():
+        test_every_setting_is_described_in_a_sentence(name, description)

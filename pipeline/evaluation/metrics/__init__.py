@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipeline.evaluation.metrics.bounds import Certified, certified_line, upper_bound
 from pipeline.evaluation.metrics.classification import (
     Bin,
     accuracy,
@@ -19,12 +20,14 @@ from pipeline.evaluation.metrics.resampling import interval, resample
 __all__ = [
     "PROTOCOLS",
     "Bin",
+    "Certified",
     "Localization",
     "Protocol",
     "ProtocolName",
     "accuracy",
     "auc",
     "calibration_error",
+    "certified_line",
     "confusion",
     "eer",
     "even_weights",
@@ -32,4 +35,5 @@ __all__ = [
     "localization",
     "reliability",
     "resample",
+    "upper_bound",
 ]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 from trace_factory import random_net, write_random_net
 
 from data.errors import WeightsError
-from extractors.compact.trace_net import BINS, DILATIONS, WIDTH, TraceNet, load_trace_net
+from extractors.compact.trace_net import BINS, DILATIONS, WIDTH, TraceNet, evidence_of, load_trace_net
 
 REACH = 2 * sum(DILATIONS)  # steps to either side that convolutions of 5 see
 
@@ -176,3 +177,13 @@ def test_weights_that_do_not_fit_are_named(tmp_path: Path, damage: str) -> None:
         load_trace_net(path, 5 if damage == "other front" else 3)
     assert error.value.path == path
     assert "train it again" in str(error.value.fix)
+
+
+def test_evidence_weighs_all_forged_classes_against_the_authentic_one() -> None:
+    vectors = np.zeros((2, WIDTH + 3), np.float16)
+    vectors[:, :WIDTH] = 7  # the hidden layer says nothing of itself
+    vectors[0, WIDTH:] = (1, 2, 2)  # ln(e² + e²) - 1 = 1 + ln 2
+    vectors[1, WIDTH:] = (3, 0, -60)  # 0 - 3
+    found = evidence_of(vectors)
+    assert found.dtype == np.float32
+    assert found == pytest.approx(np.array([[1 + np.log(2), 0, 0, 0], [-3, 0, 0, 0]]), abs=1e-6)

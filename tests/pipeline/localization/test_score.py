@@ -298,3 +298,36 @@ def test_calibration_makes_no_absent_track_forged() -> None:
     scores = run(tiny_model(), visual_reader(8), None, config)
     assert scores.windows[0].probabilities[2:] == (0.0, 0.0)
     assert sum(scores.windows[0].probabilities) == pytest.approx(1.0)
+
+
+def first_column(values: np.ndarray) -> np.ndarray:
+    return np.stack([values[:, 0], *np.zeros((3, len(values)))], axis=1).astype(np.float32)
+
+
+def test_evidence_is_read_out_of_the_vectors_of_judged_tracks_over_all_windows() -> None:
+    visual, audio = visual_reader(7), audio_reader(6)
+    visual.valid = np.array([True, True, False, True, True, True, True])
+    audio.valid = np.zeros(6, bool)
+    model = ScriptedModel([(0.5, REAL)] * 3)
+    found = run(model, visual, audio, evidence_of={"visual": first_column, "audio": first_column}).evidence
+    expected = np.where(visual.valid, visual.values[:, 0].astype(np.float16).astype(np.float32), 0)
+    assert found.keys() == {"visual"}  # the sound is not assessable
+    assert (found["visual"][:, 0] == expected).all()
+    assert found["visual"].shape == (7, 4)
+    assert not found["visual"][:, 1:].any()
+
+
+def test_a_shorter_track_has_no_evidence_beyond_its_end() -> None:
+    model = ScriptedModel([(0.5, REAL)] * 2)
+    found = run(
+        model,
+        visual_reader(6),
+        Reader(np.ones((3, AUDIO_DIM))),
+        evidence_of={"audio": lambda v: first_column(v) + 1},
+    ).evidence
+    assert found["audio"][:, 0].tolist() == [2, 2, 2, 0, 0, 0]
+
+
+def test_extractors_may_say_nothing() -> None:
+    model = ScriptedModel([(0.5, REAL)])
+    assert run(model, visual_reader(4), None, evidence_of={"visual": lambda values: None}).evidence == {}
