@@ -62,6 +62,10 @@ class VisualConfig(Settings):
     crop: Positive | None = Field(
         256, description="Side of the centre square that is cut out, in pixels; null keeps the whole picture."
     )
+    look_every_s: Annotated[float, Field(gt=0)] = Field(
+        2.0,
+        description="face_traces: seconds between two looks of the pre-trained eye (0.3 s of computing each).",
+    )
     mean: tuple[float, float, float] = Field(
         (123.675, 116.28, 103.53),
         description="Mean of R, G and B (0 to 255) that TSN subtracts; of ImageNet.",
@@ -177,8 +181,9 @@ class PretrainConfig(Settings):
     """Supervised pre-training of the compact extractors on forgeries whose position is known."""
 
     visual_steps: Positive = Field(2500, description="Optimiser steps of the picture extractor.")
-    audio_steps: Positive = Field(2500, description="Optimiser steps of the sound extractor.")
-    batch: Positive = Field(12, description="Crops per optimiser step.")
+    audio_steps: Positive = Field(3000, description="Optimiser steps of the sound extractor.")
+    head_steps: Positive = Field(1500, description="Optimiser steps of the head over looks at faces.")
+    batch: Positive = Field(24, description="Crops per optimiser step.")
     crop_s: Annotated[float, Field(gt=0)] = Field(4.0, description="Length of a crop, in seconds.")
     learning_rate: Annotated[float, Field(gt=0)] = Field(
         3e-3, description="Highest learning rate of AdamW's one-cycle schedule."
@@ -189,6 +194,12 @@ class PretrainConfig(Settings):
     )
     sham_weight: float = Field(
         1.5, description="Loss weight of a step edited without forging, against 1 of a forged one."
+    )
+    ear: str = Field(
+        "", description="File with the pre-trained ear (tensors ear.*); none: that of the shipped weights."
+    )
+    eye: str = Field(
+        "", description="File with the pre-trained eye (tensors eye.*); none: that of the shipped weights."
     )
     seed: int = Field(3407, description="Random seed of initial weights, crops and order.")
 

@@ -95,6 +95,48 @@ class _Trunk(nn.Module):
         return entered, F.gelu(state).transpose(1, 2)
 
 
+class LookHead(nn.Module):
+    """What the eye saw of faces, relative (K, D) and absolute (K, D), to log-odds (K, 2) of inside and whole."""
+
+    def __init__(self, seen: int) -> None:
+        super().__init__()
+        self.relative, self.absolute = _Perceptron(seen), _Perceptron(seen)
+
+    def forward(self, relative: Tensor, absolute: Tensor) -> Tensor:
+        """Log-odds of each face by itself."""
+        return torch.stack([self.relative(relative), self.absolute(absolute)], dim=-1)
+
+    @staticmethod
+    def split(seen: Tensor) -> tuple[Tensor, Tensor]:
+        """`seen` (K, D) of one clip against its median, and as it is."""
+        return seen - seen.median(dim=0).values, seen
+
+
+class _Perceptron(nn.Module):
+    """Standardised inputs (K, D), half of them hidden in training, through one hidden layer to log-odds (K,)."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, inputs: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(inputs))
+        self.register_buffer("deviation", torch.ones(inputs))
+        self.enter, self.leave, self.drop = nn.Linear(inputs, WIDTH), nn.Linear(WIDTH, 1), nn.Dropout(0.3)
+
+    def fit(self, samples: Tensor) -> None:
+        """Take mean and deviation from `samples` (N, D) of the training material."""
+        self.mean.copy_(samples.mean(dim=0))
+        self.deviation.copy_(samples.std(dim=0) + 1e-3)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        seen = ((inputs - self.mean) / self.deviation).clamp(-_FAR, _FAR)
+        if self.training:
+            seen = seen * (torch.rand_like(seen) > HIDDEN) / (1 - HIDDEN)
+        leaving: Tensor = self.leave(self.drop(F.gelu(self.enter(seen))))
+        return leaving.squeeze(-1)
+
+
 def load_evidence_net(tensors: dict[str, Tensor], weights: Path) -> EvidenceNet:
     """The network of the tensors below ``net.`` of a safetensors file, in evaluation mode.
 

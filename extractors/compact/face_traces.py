@@ -1,10 +1,15 @@
-"""The compact picture features: what stands out in a face, step by step, against the rest of its clip."""
+"""The compact picture features: evidence of forgery in a face, step by step.
+
+Traces of editing go through a small network, frame by frame. A pre-trained eye looks at the aligned face a few times a
+second, or less, and a head over what it sees adds its evidence.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,47 +19,75 @@ from torch import Tensor
 
 from configs.schema import VisualConfig
 from data.errors import WeightsError
+from data.labels import EVIDENCE, FPS
 from data.timeline import runs
-from extractors.base import PerClip, Piece, Steps
+from extractors.base import PerClip, Piece
+from extractors.compact import eye
 from extractors.compact.energies import CHANNELS, SIDE, face_energies
+from extractors.compact.evidence_net import DIM, LookHead, evidence_of, load_evidence_net
+from extractors.compact.eye import Eye, aligned
 from extractors.compact.faces import follow_faces
-from extractors.compact.trace_net import evidence_of, load_trace_net
+from extractors.compact.landmarks import FaceFinder
+from extractors.compact.weights import load_part, load_tensors
 from extractors.runtime import extractor_digest, inference
 
-SCHEMA_VERSION = 1  # raise it whenever the same settings and weights begin to give other features
+SCHEMA_VERSION = 2  # raise it whenever the same settings and weights begin to give other features
 
 MEASURES = len(CHANNELS) * SIDE * SIDE
 
 BLOCK, BLOCKS = 5, 11
 """Steps whose mean enters the running median as one, and how many of these it is taken over: 2.2 s."""
 
+DENSE_S = 0.5
+"""Largest distance of two looks from which spans can be told: sparser ones say what the whole clip is like."""
+
 _CHUNK = 125  # frames in which faces are looked for at once; 44 MB of 16:9 pictures with a short side of 256
 _LONGEST = 4  # times the shorter side; of longer pictures the middle is looked at, so that memory is bounded
 _CORE, _CONTEXT = 250, 125  # steps that a pass of the network keeps, and that it sees on either side
+_LOOKED_AT_ONCE = 8
+
+
+class Stretch(NamedTuple):
+    """Consecutive steps: traces (N, `MEASURES`) of the face in each, whether it has one (N,), and what the eye saw.
+
+    `looks` (K,) are the steps of this stretch whose faces `seen` (K, `eye.DIM`) were looked at.
+    """
+
+    traces: NDArray[np.float16]
+    valid: NDArray[np.bool_]
+    looks: NDArray[np.int64]
+    seen: NDArray[np.float16]
 
 
 class FaceTraces(PerClip):
-    """Frames of the clock to feature vectors (C,) of the face in them; a frame without a face is an invalid step.
+    """Frames of the clock to feature vectors (C,) of the face in them, evidence last; without a face a step is invalid.
 
-    `dim` is C and `digest` names everything that shapes a value. Runs on the processor, whatever `device` is, in
-    float32.
+    Runs on the processor, whatever `device` is, in float32.
 
     Raises WeightsError when `weights` are damaged or were made for other measures.
     """
 
     def __init__(self, config: VisualConfig, weights: Path, device: str = "cpu") -> None:
-        self.config, self.dtype = config, torch.float32
-        self._net, self._weights = load_trace_net(weights, 2 * MEASURES), weights
-        self.dim = self._net.dim
+        self.config, self.dtype, self.dim = config, torch.float32, DIM
+        self._weights, tensors = weights, load_tensors(weights)
+        self._net = load_evidence_net(tensors, weights)
+        self._head, tower = LookHead(eye.DIM).eval(), Eye().eval()
+        load_part(self._head, tensors, "head.", weights)
+        load_part(tower, tensors, "eye.", weights)
+        self._measures = FaceMeasures(tower)
         self.digest = self.digest_of(config, weights)
 
     @staticmethod
     def digest_of(config: VisualConfig, weights: Path, device: str = "cpu") -> str:
         """Name of everything that shapes a vector, without loading the network."""
-        shaping = {"network", "short_side", "crop"}
+        shaping = {"network", "short_side", "crop", "look_every_s"}
         return extractor_digest("face_traces", SCHEMA_VERSION, config, weights, include=shaping)
 
-    def stream(self, pieces: Iterable[Piece]) -> Iterator[Steps]:
+    def evidence(self, values: NDArray[np.floating]) -> NDArray[np.float32]:
+        """See `extractors.base.Extractor`."""
+        return evidence_of(values)
+
+    def stream(self, pieces: Iterable[Piece]) -> Iterator[tuple[NDArray[np.float16], NDArray[np.bool_]]]:
         """Vectors (N, C) float16 and their validity (N,) of one clip that arrives in consecutive pieces.
 
         A piece is RGB frames (N, H, W, 3) uint8 and their validity (N,). The result is the same, bit by bit, however
@@ -62,18 +95,75 @@ class FaceTraces(PerClip):
 
         Raises WeightsError when the weights give values that are not finite.
         """
-        for measures, valid, core in _windows(measure(pieces)):
-            with inference():
-                known = torch.from_numpy(valid).unsqueeze(0)
-                left = relative(torch.from_numpy(measures).float().unsqueeze(0), known)
-                vectors = self._net(left, known).features[0, core].numpy().astype(np.float16)
+        for part, core in _windows(self._measures(pieces, self.config.look_every_s)):
+            vectors = self._vectors(part)[core]
             if not np.isfinite(vectors).all():
                 raise WeightsError("features are not finite", self._weights, "train them again")
-            yield vectors, valid[core]
+            yield vectors, part.valid[core]
 
-    def evidence(self, values: NDArray[np.floating]) -> NDArray[np.float32]:
-        """See `extractors.base.Extractor` and `trace_net.evidence_of`."""
-        return evidence_of(values)
+    def _vectors(self, part: Stretch) -> NDArray[np.float16]:
+        """Feature vectors (N, C) of a stretch that is seen as a whole."""
+        with inference():
+            traces = torch.from_numpy(part.traces).float().unsqueeze(0)
+            valid = torch.from_numpy(part.valid).unsqueeze(0)
+            vectors = self._net(relative(traces, valid), traces, valid).features()[0].numpy()
+            if len(part.looks):
+                inside, whole = self._head(*LookHead.split(torch.from_numpy(part.seen).float())).T.numpy()
+                evidence, steps = vectors[:, -len(EVIDENCE) :], np.arange(len(part.valid))
+                if self.config.look_every_s <= DENSE_S:
+                    evidence[:, EVIDENCE.index("inside")] += np.interp(steps, part.looks, inside)
+                evidence[:, EVIDENCE.index("whole")] += np.interp(steps, part.looks, whole)
+        return (vectors * part.valid[:, None]).astype(np.float16)
+
+
+class FaceMeasures:
+    """What is measured of the face in each frame of a clip: traces of editing always, the eye's view now and then.
+
+    For pieces see `FaceTraces.stream`. A missing frame counts as a repetition where its neighbours are measured, one
+    before the first picture as a repetition of that.
+    """
+
+    def __init__(self, tower: Eye) -> None:
+        self._eye, self._finder = tower, FaceFinder()
+
+    def __call__(self, pieces: Iterable[Piece], look_every_s: float) -> Iterator[Stretch]:
+        """Stretches of a clip on a clock of 25 frames a second; in a face, a look every `look_every_s` seconds."""
+        every, done, due = max(1, round(look_every_s * FPS)), 0, 0
+        for frames, before, valid in _stretches(pieces):
+            traces, seen, boxes = _traces(before, frames, valid)
+            looks = []
+            for step in np.flatnonzero(seen).tolist():
+                if done + step >= due:
+                    looks.append(step)
+                    due = done + step + every
+            yield Stretch(traces, seen, *self.look(frames, boxes, np.array(looks, np.int64)))
+            done += len(valid)
+
+    def traces(
+        self, frames: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.float16], NDArray[np.bool_], NDArray[np.float64]]:
+        """Traces (N, `MEASURES`) of `frames` (N, H, W, 3), which of them show a face (N,), and its box (N, 4)."""
+        valid = np.ones(len(frames), np.bool_)
+        parts = [_traces(before, some, flags) for some, before, flags in _stretches([(frames, valid)])]
+        values, seen, boxes = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return values, seen, boxes
+
+    def look(
+        self, frames: Sequence[NDArray[np.uint8]], boxes: NDArray[np.float64], looks: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float16]]:
+        """What the eye sees of the faces in `boxes` (N, 4) of `frames` at those `looks` (K,) where it finds one."""
+        crops, kept = [], []
+        for step in looks.tolist():
+            mesh = self._finder.mesh_in(frames[step], boxes[step])
+            if mesh is not None:
+                crops.append(aligned(frames[step], mesh))
+                kept.append(step)
+        seen = np.zeros((len(crops), eye.DIM), np.float16)
+        with inference():
+            for first in range(0, len(crops), _LOOKED_AT_ONCE):
+                part = torch.from_numpy(np.stack(crops[first : first + _LOOKED_AT_ONCE]))
+                seen[first : first + len(part)] = self._eye(part).numpy()
+        return np.array(kept, np.int64), seen
 
 
 def relative(measures: Tensor, valid: Tensor) -> Tensor:
@@ -93,12 +183,10 @@ def relative(measures: Tensor, valid: Tensor) -> Tensor:
     return torch.cat([known - whole, known - running], dim=-1).nan_to_num()
 
 
-def measure(pieces: Iterable[Piece]) -> Iterator[Steps]:
-    """Measures (N, `MEASURES`) float16 of the face in each frame of `pieces`, and whether it has one (N,).
-
-    For pieces see `FaceTraces.stream`. A missing frame counts as a repetition where its neighbours are measured, one
-    before the first picture as a repetition of that.
-    """
+def _stretches(
+    pieces: Iterable[Piece],
+) -> Iterator[tuple[list[NDArray[np.uint8]], NDArray[np.uint8] | None, NDArray[np.bool_]]]:
+    """Frames of a stretch and the one after it, the one before it, and the validity (N,) of the stretch's own."""
     frames: list[NDArray[np.uint8]] = []
     valid: list[bool] = []
     before: NDArray[np.uint8] | None = None
@@ -111,11 +199,11 @@ def measure(pieces: Iterable[Piece]) -> Iterator[Steps]:
             frames.append(_middle(image) if flag or not frames else frames[-1])
             valid.append(flag)
             if len(frames) > _CHUNK:
-                yield _measure(before, frames, np.array(valid[:_CHUNK]))
+                yield frames, before, np.array(valid[:_CHUNK])
                 before = frames[_CHUNK - 1]
                 del frames[:_CHUNK], valid[:_CHUNK]
     if frames:
-        yield _measure(before, [*frames, frames[-1]], np.array(valid))
+        yield [*frames, frames[-1]], before, np.array(valid)
 
 
 def _middle(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -126,29 +214,44 @@ def _middle(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return image if middle.shape == image.shape else middle.copy()  # a view would hold all of it
 
 
-def _measure(
+def _traces(
     before: NDArray[np.uint8] | None, frames: list[NDArray[np.uint8]], valid: NDArray[np.bool_]
-) -> Steps:
-    """Measures of all `frames` but the last one, which is a neighbour like `before`."""
+) -> tuple[NDArray[np.float16], NDArray[np.bool_], NDArray[np.float64]]:
+    """Traces of the faces in all `frames` but the last, a neighbour like `before`; their validity; their boxes."""
     boxes, seen = follow_faces(np.stack(frames[:-1]))
-    measures = np.zeros((len(valid), MEASURES), np.float16)
+    traces = np.zeros((len(valid), MEASURES), np.float16)
     around = [before if before is not None else frames[0], *frames]
     for first, stop in runs(seen.tolist()):
         energies = face_energies(around[first : stop + 2], boxes[first:stop])
-        measures[first:stop] = energies.reshape(stop - first, -1)
-    return measures, seen & valid
+        traces[first:stop] = energies.reshape(stop - first, -1)
+    return traces, seen & valid, boxes
 
 
-def _windows(parts: Iterable[Steps]) -> Iterator[tuple[NDArray[np.float16], NDArray[np.bool_], slice]]:
+def _windows(parts: Iterable[Stretch]) -> Iterator[tuple[Stretch, slice]]:
     """Stretches that overlap, each with the part of it that is its own; together these are all steps."""
-    values, valid = np.empty((0, MEASURES), np.float16), np.empty(0, np.bool_)
+    held = Stretch(
+        np.empty((0, MEASURES), np.float16),
+        np.empty(0, np.bool_),
+        np.empty(0, np.int64),
+        np.empty((0, eye.DIM), np.float16),
+    )
     lead = 0  # steps held that were handed out before
     for part in chain(parts, [None]):
         if part is not None:
-            values, valid = np.concatenate([values, part[0]]), np.concatenate([valid, part[1]])
-        while len(valid) > lead and (part is None or len(valid) >= lead + _CORE + _CONTEXT):
-            stop = min(len(valid), lead + _CORE)
-            seen = min(len(valid), lead + _CORE + _CONTEXT)
-            yield values[:seen], valid[:seen], slice(lead, stop)
+            held = Stretch(
+                np.concatenate([held.traces, part.traces]),
+                np.concatenate([held.valid, part.valid]),
+                np.concatenate([held.looks, part.looks + len(held.valid)]),
+                np.concatenate([held.seen, part.seen]),
+            )
+        while len(held.valid) > lead and (part is None or len(held.valid) >= lead + _CORE + _CONTEXT):
+            stop = min(len(held.valid), lead + _CORE)
+            yield _cut(held, 0, min(len(held.valid), lead + _CORE + _CONTEXT)), slice(lead, stop)
             drop = max(0, stop - _CONTEXT)
-            values, valid, lead = values[drop:], valid[drop:], stop - drop
+            held, lead = _cut(held, drop, len(held.valid)), stop - drop
+
+
+def _cut(part: Stretch, first: int, stop: int) -> Stretch:
+    """Steps ``first .. stop - 1`` of a stretch."""
+    kept = (part.looks >= first) & (part.looks < stop)
+    return Stretch(part.traces[first:stop], part.valid[first:stop], part.looks[kept] - first, part.seen[kept])

@@ -47,6 +47,8 @@ _LAGS = (40, 266)  # samples of a pitch period: 400 to 60 Hz
 _APART = 30  # steps from which on another passage is another one
 
 
+RELATIVE = sum(count for count, _ in MEASURES.values())
+
 ABSOLUTE = 134
 """How many of the measures are told as they are as well: those that do not depend on how loud a recording is."""
 
@@ -78,7 +80,7 @@ class SoundTraces(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.dim = sum(count for count, _ in MEASURES.values())
+        self.dim = RELATIVE
         angles = torch.pi / 40 * torch.arange(1, ORDER + 1)[:, None] * (torch.arange(40) + 0.5)
         for name, value in {
             "mel": torch.from_numpy(mel_filters(BANDS)).float(),

@@ -23,7 +23,7 @@ from data.labels import RATE
 from extractors.compact import ear
 from extractors.compact.ear import Ear
 from extractors.compact.evidence_net import DIM, evidence_of, load_evidence_net
-from extractors.compact.sound_traces import ABSOLUTE, SoundTraces
+from extractors.compact.sound_traces import ABSOLUTE, RELATIVE, SoundTraces
 from extractors.compact.speech import speech_steps
 from extractors.compact.weights import load_part, load_tensors
 from extractors.packing import Batcher, WindowSession
@@ -48,8 +48,7 @@ class VoiceMeasures(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.front, self.ear = SoundTraces(), Ear()
-        self.relative = self.front.dim
-        self.dim = self.relative + ABSOLUTE + len(ear.HEARD) * ear.WIDTH
+        self.dim = RELATIVE + ABSOLUTE + len(ear.HEARD) * ear.WIDTH
 
     def forward(self, waves: Tensor) -> Tensor:
         """Measures of windows (B, N) of at least 400 samples and at most 30 s."""
@@ -64,15 +63,16 @@ class VoiceMeasures(nn.Module):
         steps = torch.cat([smooth, self.ear(waves).flatten(2).transpose(1, 2)], 1)
         return F.avg_pool1d(steps, 2, 2, ceil_mode=True).transpose(1, 2)
 
-    def split(self, measures: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """`measures` (B, T, D) against the median of the recording's `valid` (B, T) steps, and as they are.
 
-        The relative measures have their median taken off already; what the ear hears has it taken off here.
-        """
-        heard = measures[..., self.relative + ABSOLUTE :]
-        usual = heard.masked_fill(~valid.unsqueeze(-1), torch.nan).nanmedian(dim=1, keepdim=True).values
-        relative = torch.cat([measures[..., : self.relative], heard - usual.nan_to_num()], dim=-1)
-        return relative, measures[..., self.relative :]
+def split(measures: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """`VoiceMeasures` (B, T, D) against the median of the recording's `valid` (B, T) steps, and as they are.
+
+    The relative measures have their median taken off already; what the ear hears has it taken off here.
+    """
+    heard = measures[..., RELATIVE + ABSOLUTE :]
+    usual = heard.masked_fill(~valid.unsqueeze(-1), torch.nan).nanmedian(dim=1, keepdim=True).values
+    relative = torch.cat([measures[..., :RELATIVE], heard - usual.nan_to_num()], dim=-1)
+    return relative, measures[..., RELATIVE:]
 
 
 class VoiceTraces:
@@ -127,7 +127,7 @@ class VoiceTraces:
             with inference():
                 measures = self._measures(torch.from_numpy(samples).unsqueeze(0))
                 valid = torch.from_numpy(halved(spoken)).unsqueeze(0)
-                steps = self._net(*self._measures.split(measures, valid), valid)
+                steps = self._net(*split(measures, valid), valid)
                 found.append(steps.features()[0].repeat_interleave(2, dim=0)[: len(spoken)].numpy())
             if not np.isfinite(found[-1]).all():
                 raise WeightsError("features are not finite", self._weights, "train them again")
@@ -141,4 +141,5 @@ def near_speech(samples: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 def halved(flags: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Flags (T,) of steps of 20 ms as those of 40 ms, ceil(T / 2): set where either is."""
-    return np.pad(flags, (0, len(flags) % 2)).reshape(-1, 2).any(axis=1)
+    found: NDArray[np.bool_] = np.pad(flags, (0, len(flags) % 2)).reshape(-1, 2).max(axis=1)
+    return found

@@ -15,20 +15,24 @@ SCALE = ".scale"
 """Ending of a tensor's name that holds the scales of an int8 tensor, one for each row."""
 
 
+def stored(weights: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file as they are stored. Raises WeightsError when it cannot be read."""
+    try:
+        return load_file(weights)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"cannot be read: {error}", weights, "train it again") from error
+
+
 def load_tensors(weights: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file as float32; int8 ones times their scales.
 
     Raises WeightsError when it cannot be read.
     """
-    try:
-        stored = load_file(weights)
-    except (OSError, SafetensorError) as error:
-        raise WeightsError(f"cannot be read: {error}", weights, "train it again") from error
-    found = {}
-    for name, tensor in stored.items():
+    found, kept = {}, stored(weights)
+    for name, tensor in kept.items():
         if name.endswith(SCALE):
             continue
-        scale = stored.get(name + SCALE)
+        scale = kept.get(name + SCALE)
         value = tensor.float()
         found[name] = value if scale is None else value * scale.float().view(-1, *[1] * (value.ndim - 1))
     return found

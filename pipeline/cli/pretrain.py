@@ -30,7 +30,9 @@ def pretrain(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Train the compact extractors from scratch, on synthesized forgeries, whose positions are known.
+    """Train the compact extractors on synthesized forgeries, whose positions are known.
+
+    What was measured of the clips stays in OUT/measured, so that the same command resumes.
 
     \b
     Example:
@@ -40,15 +42,15 @@ def pretrain(
     from data.files import check_folder, write_text
     from pipeline.bundle import CONFIG_FILE, settings
     from pipeline.progress import progress
-    from pipeline.training.pretrain import pretrain_audio, pretrain_visual, with_widths
+    from pipeline.training.pretrain import pretrain_audio, pretrain_visual, with_sources, with_widths
 
     # The preset's calibration is of the shipped model.
     config = settings("compact", ["localize.calibration={}", *(overrides or ())])
     check_folder(out, "--out")
     with progress(quiet=quiet) as bar:
         if track != "audio":
-            pretrain_visual(datasets, out, config, workers, bar)
+            pretrain_visual(datasets, out, with_sources(config), workers, bar)
         if track != "visual":
-            pretrain_audio(datasets, out, config, workers, bar)
+            pretrain_audio(datasets, out, with_sources(config), workers, bar)
     write_text(out / CONFIG_FILE, dump(with_widths(config)))
     print(f"wrote {out}; train on it with `pipeline train --weights {out}`")

@@ -1,140 +1,236 @@
-"""Labelled steps of a forged data set: the training data of the compact extractors."""
+"""Labelled steps of forged data sets: the training data of the compact extractors."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
+from hashlib import sha256
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
 
 from configs.schema import PipelineConfig
 from data.errors import InputError
+from data.files import replacing
 from data.hook import Hook
-from data.manifest.sidecar import EditedSegment, read_sidecar
-from pipeline.forging.manipulations import AUDIO, VISUAL
+from data.labels import RATE
+from data.manifest.sidecar import EditedSegment, SynthesizedClip, read_sidecar
+from extractors.compact.weights import load_part, load_tensors
+from extractors.windows import HOP
 
-VISUAL_CLASSES = ("authentic", *(forgery.__name__ for forgery in VISUAL))
-AUDIO_CLASSES = ("authentic", *(forgery.__name__ for forgery in AUDIO))
+if TYPE_CHECKING:
+    from extractors.compact.face_traces import FaceMeasures
+    from extractors.compact.voice_traces import VoiceMeasures
+
+LONGEST_S = 20.0
+"""Seconds of a clip that are measured: what the networks see at once."""
+
+LOOKS = 6
+"""Faces of a clip that the eye looks at: it costs more than all else, and neighbours look alike."""
+
+WHOLE = 0.9
+"""Share of forged steps from which on a clip counts as forged from end to end."""
+
+
+class Measured(NamedTuple):
+    """Measures (T, D) of the steps of one track, and which of them are valid (T,).
+
+    `looks` (K,) are the steps of whose face `seen` (K, E) is what the eye saw; none of a sound.
+    """
+
+    measures: NDArray[np.float16]
+    valid: NDArray[np.bool_]
+    looks: NDArray[np.int64]
+    seen: NDArray[np.float16]
 
 
 @dataclass(frozen=True)
 class LabelledSteps:
-    """Steps of one clip: `measures` (T, D) float16, `valid` (T,), `classes` (T,) into VISUAL_CLASSES or AUDIO_CLASSES.
+    """Steps of one clip as they were `measured`, and what was done to them.
 
-    `sham` (T,) says which authentic ones were edited all the same. `identity` is who is seen or heard.
+    `forged` (T,) and `sham` (T,) say where it was forged, and where it was edited all the same; `kind` is the
+    manipulation or generator, "sham" or "authentic".
     """
 
-    identity: str
-    measures: NDArray[np.float16]
-    valid: NDArray[np.bool_]
-    classes: NDArray[np.int64]
+    kind: str
+    measured: Measured
+    forged: NDArray[np.bool_]
     sham: NDArray[np.bool_]
+
+    @property
+    def whole(self) -> bool:
+        """Whether the track is forged from end to end."""
+        return bool(self.forged[self.measured.valid].mean() > WHOLE)
 
 
 def labelled_faces(
-    datasets: Sequence[Path], config: PipelineConfig, workers: int, hook: Hook
+    datasets: Sequence[Path], config: PipelineConfig, folder: Path, workers: int, hook: Hook
 ) -> list[LabelledSteps]:
     """The pictures of all clips of the train splits, as `extractors.compact.face_traces` measures them.
 
-    Raises InputError when none is forged.
+    What was measured stays in `folder`. Raises InputError when none is forged.
     """
-    return _labelled(datasets, partial(_faces, config), "visual", VISUAL_CLASSES, workers, hook)
-
-
-def _faces(config: PipelineConfig, path: Path) -> tuple[NDArray[np.float16], NDArray[np.bool_], float] | None:
-    import torch
-
-    from extractors.compact.face_traces import measure, relative
-    from extractors.runtime import inference
-    from pipeline.media.whole import read_frames
-
-    decode = config.decode
-    frames = read_frames(path, decode, config.visual.short_side, config.visual.crop)
-    if frames is None:
-        return None
-    parts = list(measure([(frames, np.ones(len(frames), np.bool_))]))
-    measures, valid = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
-    with inference():
-        left = relative(torch.from_numpy(measures).float().unsqueeze(0), torch.from_numpy(valid).unsqueeze(0))
-    return left[0].numpy().astype(np.float16), valid, 1 / decode.fps
+    return _labelled(datasets, _faces, config, "visual", 1 / config.decode.fps, folder, workers, hook)
 
 
 def labelled_voices(
-    datasets: Sequence[Path], config: PipelineConfig, workers: int, hook: Hook
+    datasets: Sequence[Path], config: PipelineConfig, folder: Path, workers: int, hook: Hook
 ) -> list[LabelledSteps]:
     """The sound of all clips of the train splits, as `extractors.compact.voice_traces` measures it.
 
-    Raises InputError when none is forged.
+    What was measured stays in `folder`. Raises InputError when none is forged.
     """
-    return _labelled(datasets, partial(_voices, config), "audio", AUDIO_CLASSES, workers, hook)
+    return _labelled(datasets, _voices, config, "audio", 2 * HOP / RATE, folder, workers, hook)
 
 
-def _voices(
-    config: PipelineConfig, path: Path
-) -> tuple[NDArray[np.float16], NDArray[np.bool_], float] | None:
+class _Job(NamedTuple):
+    """A clip, and its steps of a given length."""
+
+    root: Path
+    clip: SynthesizedClip
+    modality: str
+    step_s: float
+
+    def spans(self, segments: Iterable[EditedSegment], steps: int) -> NDArray[np.bool_]:
+        """The steps whose middle lies in one of `segments` of the track."""
+        middles, inside = (np.arange(steps) + 0.5) * self.step_s, np.zeros(steps, np.bool_)
+        for span in segments:
+            if span.modality == self.modality:
+                inside |= (middles >= span.start_s) & (middles < span.end_s)
+        return inside
+
+    @property
+    def kind(self) -> str:
+        """What was done to the track."""
+        names = [span.manipulation for span in self.clip.segments if span.modality == self.modality]
+        if names:
+            return names[0]
+        return "sham" if any(span.modality == self.modality for span in self.clip.shams) else "authentic"
+
+
+def _faces(config: PipelineConfig, job: _Job) -> Measured | None:
+    from pipeline.media.whole import read_frames
+
+    frames = read_frames(
+        job.root / job.clip.file, config.decode, config.visual.short_side, config.visual.crop
+    )
+    if frames is None:
+        return None
+    measures, frames = _face_measures(config), frames[: round(LONGEST_S * config.decode.fps)]
+    traces, valid, boxes = measures.traces(frames)
+    forged, sham = (job.spans(of, len(valid)) for of in (job.clip.segments, job.clip.shams))
+    looks = chosen_looks(valid, forged, sham & ~forged, crc32(job.clip.file.encode()))
+    return Measured(traces, valid, *measures.look(list(frames), boxes, looks))
+
+
+def _voices(config: PipelineConfig, job: _Job) -> Measured | None:
     import torch
 
-    from data.labels import RATE
-    from extractors.compact.voice_traces import VoiceMeasures, near_speech
+    from extractors.compact.voice_traces import halved, near_speech
     from extractors.runtime import inference
-    from extractors.windows import HOP, RECEPTIVE
+    from extractors.windows import RECEPTIVE
     from pipeline.media.whole import read_sound
 
-    samples = read_sound(path, config.decode)
+    samples = read_sound(job.root / job.clip.file, config.decode)
     if samples is None or len(samples) < RECEPTIVE:
         return None
+    samples = samples[: round(LONGEST_S * config.decode.sample_rate)]
     with inference():
-        measures = VoiceMeasures()(torch.from_numpy(samples).unsqueeze(0))[0]
-    return measures.numpy().astype(np.float16), near_speech(samples), HOP / RATE
+        measures = _voice_measures(config)(torch.from_numpy(samples).unsqueeze(0))[0]
+    nothing = np.zeros(0, np.int64), np.zeros((0, 0), np.float16)
+    return Measured(measures.numpy().astype(np.float16), halved(near_speech(samples)), *nothing)
 
 
-_Measured = Callable[[Path], tuple[NDArray[np.float16], NDArray[np.bool_], float] | None]
+@cache
+def _face_measures(config: PipelineConfig) -> FaceMeasures:
+    """What measures faces, made once in each worker."""
+    from extractors.compact.eye import Eye
+    from extractors.compact.face_traces import FaceMeasures
+
+    tower = Eye().eval()
+    load_part(tower, load_tensors(Path(config.pretrain.eye)), "eye.", Path(config.pretrain.eye))
+    return FaceMeasures(tower)
+
+
+@cache
+def _voice_measures(config: PipelineConfig) -> VoiceMeasures:
+    """What measures sound, made once in each worker."""
+    from extractors.compact.voice_traces import VoiceMeasures
+
+    measures = VoiceMeasures().eval()
+    load_part(measures.ear, load_tensors(Path(config.pretrain.ear)), "ear.", Path(config.pretrain.ear))
+    return measures
+
+
+def chosen_looks(
+    valid: NDArray[np.bool_], forged: NDArray[np.bool_], sham: NDArray[np.bool_], seed: int
+) -> NDArray[np.int64]:
+    """Up to `LOOKS` of the `valid` steps (T,): a third of them forged, a sixth shams, then any."""
+    rng = np.random.default_rng(seed)
+    chosen: list[int] = []
+    for steps, most in ((valid & forged, LOOKS // 3), (valid & sham, LOOKS // 6), (valid, LOOKS)):
+        left = np.setdiff1d(np.flatnonzero(steps), chosen)
+        count = min(most, LOOKS - len(chosen), len(left))
+        chosen += rng.choice(left, count, replace=False).tolist() if count else []
+    return np.array(sorted(chosen), np.int64)
+
+
+_Measure = Callable[[PipelineConfig, _Job], Measured | None]
 
 
 def _labelled(
     datasets: Sequence[Path],
-    measured: _Measured,
+    measure: _Measure,
+    config: PipelineConfig,
     modality: str,
-    classes: tuple[str, ...],
+    step_s: float,
+    folder: Path,
     workers: int,
     hook: Hook,
 ) -> list[LabelledSteps]:
-    jobs = [(root, clip) for root in datasets for clip in read_sidecar(root) if clip.split == "train"]
+    jobs = [
+        _Job(root, clip, modality, step_s)
+        for root in datasets
+        for clip in read_sidecar(root)
+        if clip.split == "train" and (clip.video_frames if modality == "visual" else clip.audio_samples)
+    ]
     found: list[LabelledSteps] = []
     with ProcessPoolExecutor(workers, get_context("spawn"), _one_thread) as pool:
-        answers = pool.map(measured, (root / clip.file for root, clip in jobs), chunksize=4)
-        for done, ((root, clip), answer) in enumerate(zip(jobs, answers, strict=True), start=1):
-            if answer is not None and answer[1].any():
-                measures, valid, step_s = answer
-                names = _spans(clip.segments, modality, len(valid), step_s)
-                shams = _spans(clip.shams, modality, len(valid), step_s)
-                if unknown := {name for name in names if name and name not in classes}:
-                    what = f"unknown manipulation '{min(unknown)}'"
-                    raise InputError(what, root / clip.file, "synthesize the data set again")
-                labels = np.array([classes.index(name) if name else 0 for name in names], np.int64)
-                sham = np.array([bool(name) for name in shams]) & (labels == 0)
-                found.append(LabelledSteps(clip.identity, measures, valid, labels, sham))
+        answers = pool.map(partial(_kept, measure, config, folder), jobs, chunksize=4)
+        for done, (job, measured) in enumerate(zip(jobs, answers, strict=True), start=1):
+            if measured is not None and measured.valid.any():
+                forged, sham = (
+                    job.spans(of, len(measured.valid)) for of in (job.clip.segments, job.clip.shams)
+                )
+                found.append(LabelledSteps(job.kind, measured, forged, sham & ~forged))
             hook(f"measure {modality}", done, len(jobs))
-    if not any(steps.classes.any() for steps in found):
+    if not any(steps.forged.any() for steps in found):
         fix = "synthesize a larger data set"
         raise InputError(f"no {modality} forgery in the train split", datasets[0], fix)
     return found
 
 
-def _spans(spans: Iterable[EditedSegment], modality: str, steps: int, step_s: float) -> list[str]:
-    """What was done to each step; "" where nothing was."""
-    names, middles = [""] * steps, (np.arange(steps) + 0.5) * step_s
-    for span in spans:
-        if span.modality == modality:
-            inside = (middles >= span.start_s) & (middles < span.end_s)
-            for k in np.flatnonzero(inside):
-                names[k] = span.manipulation
-    return names
+def _kept(measure: _Measure, config: PipelineConfig, folder: Path, job: _Job) -> Measured | None:
+    """What was measured of a clip before, or else now: measuring takes longer than training."""
+    facts = f"{job.root.name}/{job.clip.file} {job.clip.size_bytes} {job.clip.segments}"
+    path = folder / f"{sha256(facts.encode()).hexdigest()[:24]}.safetensors"
+    try:
+        stored = load_file(path)
+        return Measured(**{name: stored[name] for name in Measured._fields}) if stored else None
+    except (OSError, SafetensorError, KeyError):
+        pass
+    measured = measure(config, job)
+    with replacing(path) as temporary:
+        save_file(measured._asdict() if measured is not None else {}, temporary)
+    return measured
 
 
 def _one_thread() -> None:

@@ -1,8 +1,7 @@
-"""Compact extractors trained from scratch on forgeries of our own, whose position is known to the step.
+"""Compact extractors trained on forgeries whose position is known to the step, because we made them.
 
-Each tells what was done to every step of a clip: nothing, a harmless edit, or one of the manipulations. Its features
-then go to RT-DeepLoc, which itself never sees a position (DESIGN 5: say so wherever a number rests on it). Only the
-data sets' train splits are read, hence only their identities.
+Their features then go to RT-DeepLoc, which itself never sees a position (DESIGN 5: say so wherever a number rests on
+it). Only the data sets' train splits are read, hence only their identities and generators.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -23,105 +23,256 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from configs.schema import PipelineConfig, PretrainConfig
 from data.files import replacing
 from data.hook import Hook, silent
-from data.labels import RATE
 from extractors.compact.energies import CHANNELS, SIDE
-from extractors.compact.trace_net import WIDTH, TraceNet
-from extractors.windows import HOP
-from pipeline.training.labelled import (
-    AUDIO_CLASSES,
-    VISUAL_CLASSES,
-    LabelledSteps,
-    labelled_faces,
-    labelled_voices,
-)
+from extractors.compact.evidence_net import DIM, EvidenceNet, LookHead, Steps
+from extractors.compact.weights import stored
+from pipeline.bundle import SHIPPED
+from pipeline.training.labelled import LabelledSteps, labelled_faces, labelled_voices
 
 FACE_WEIGHTS, VOICE_WEIGHTS = "face_traces.safetensors", "voice_traces.safetensors"
 
+STEP_S = 0.04
+"""Length of a step of either network."""
+
+MEASURED = "measured"
+"""Folder, beside the weights, of what was measured of the clips."""
+
 _LOG = logging.getLogger(__name__)
-_SAMPLED = 200  # clips along which the code's edges are laid, and ...
-_STRIDE = 7  # ... of their steps one in so many
+_SAMPLED = 400  # clips from which means and deviations are taken
 _DECAY = 0.998  # of the running mean of the weights
+_ORDINARY = 3.0  # how much oftener untouched clips and shams are drawn than one kind of forgery
+_FACES = 128  # faces that the head over looks sees at once
+_EDGE_WEIGHT, _EDGE_PULL = 0.5, 6.0  # of the loss of onset and offset; of a step that is one, against others
+_BESIDE = 0.4  # how much of an edge the steps beside it are
+
+Split = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Measures (B, T, D) and validity (B, T) to relative and absolute ones."""
 
 Mirror = Callable[[NDArray[np.float16], bool, bool], NDArray[np.float16]]
 
 
 def with_widths(config: PipelineConfig) -> PipelineConfig:
-    """`config` with the widths of the features of extractors that are trained now.
-
-    They grow with the forger's manipulations, each of which is a class.
-    """
-    widths = {
-        "visual_dim": WIDTH + len(VISUAL_CLASSES),
-        "audio_dim": WIDTH + len(AUDIO_CLASSES),
-    }
+    """`config` with the widths of the features of extractors that are trained now."""
+    widths = {"visual_dim": DIM, "audio_dim": DIM}
     return config.model_copy(update={"model": config.model.model_copy(update=widths)})
+
+
+def with_sources(config: PipelineConfig) -> PipelineConfig:
+    """`config` with the pre-trained ear and eye of the shipped weights, where it names no others."""
+    shipped = {"ear": SHIPPED / "compact" / VOICE_WEIGHTS, "eye": SHIPPED / "compact" / FACE_WEIGHTS}
+    named = {name: getattr(config.pretrain, name) or str(path) for name, path in shipped.items()}
+    return config.model_copy(update={"pretrain": config.pretrain.model_copy(update=named)})
 
 
 def pretrain_visual(
     datasets: Sequence[Path], out: Path, config: PipelineConfig, workers: int = 2, hook: Hook = silent
 ) -> Path:
-    """Train the network over the measures of faces; returns `out`/face_traces.safetensors.
+    """Train what judges traces of faces, and what judges the eye's view; returns `out`/face_traces.safetensors.
 
     Every crop is seen from the left or the right and forwards or backwards, by chance.
 
     Raises InputError when the data sets have no forged picture in their train splits.
     """
-    clips = labelled_faces(datasets, config, workers, hook)
-    steps = round(config.pretrain.crop_s * config.decode.fps)
-    return _pretrain(
+    from extractors.compact.face_traces import relative
+
+    clips = labelled_faces(datasets, config, out / MEASURED / "visual", workers, hook)
+    net = _train_net(
         clips,
-        VISUAL_CLASSES,
+        lambda traces, valid: (relative(traces, valid), traces),
         mirrored,
-        steps,
         config.pretrain.visual_steps,
         config.pretrain,
-        out / FACE_WEIGHTS,
+        "face_traces",
         hook,
     )
+    head = _train_head(clips, config.pretrain, hook)
+    _save(out / FACE_WEIGHTS, {"net.": net, "head.": head}, Path(config.pretrain.eye), "eye.")
+    return out / FACE_WEIGHTS
 
 
 def pretrain_audio(
     datasets: Sequence[Path], out: Path, config: PipelineConfig, workers: int = 2, hook: Hook = silent
 ) -> Path:
-    """Train the network over the measures of speech; returns `out`/voice_traces.safetensors.
+    """Train the network over measures of speech; returns `out`/voice_traces.safetensors.
 
     Raises InputError when the data sets have no forged sound in their train splits.
     """
-    clips = labelled_voices(datasets, config, workers, hook)
-    steps = round(config.pretrain.crop_s * RATE / HOP)
-    return _pretrain(
-        clips,
-        AUDIO_CLASSES,
-        None,
-        steps,
-        config.pretrain.audio_steps,
-        config.pretrain,
-        out / VOICE_WEIGHTS,
-        hook,
+    from extractors.compact.voice_traces import split
+
+    clips = labelled_voices(datasets, config, out / MEASURED / "audio", workers, hook)
+    net = _train_net(clips, split, None, config.pretrain.audio_steps, config.pretrain, "voice_traces", hook)
+    _save(out / VOICE_WEIGHTS, {"net.": net}, Path(config.pretrain.ear), "ear.")
+    return out / VOICE_WEIGHTS
+
+
+def _save(out: Path, parts: dict[str, nn.Module], source: Path, kept: str) -> None:
+    """Write trained `parts` by prefix, and beside them the tensors `kept` of `source` as they are stored there."""
+    tensors = {name: value for name, value in stored(source).items() if name.startswith(kept)}
+    for prefix, part in parts.items():
+        tensors |= {prefix + name: value.contiguous() for name, value in part.state_dict().items()}
+    with replacing(out) as temporary:
+        save_file(tensors, temporary)
+
+
+class Prepared(NamedTuple):
+    """A clip with its `relative` (T, D) and `absolute` (T, E) measures.
+
+    They are relative to the whole clip, as they are when it is analysed.
+    """
+
+    steps: LabelledSteps
+    relative: NDArray[np.float16]
+    absolute: NDArray[np.float16]
+
+    @property
+    def kind(self) -> str:
+        """What was done to the clip."""
+        return self.steps.kind
+
+
+def _prepared(clip: LabelledSteps, split: Split) -> Prepared:
+    measures = torch.from_numpy(clip.measured.measures).float().unsqueeze(0)
+    parts = split(measures, torch.from_numpy(clip.measured.valid).unsqueeze(0))
+    relative, absolute = (part[0].numpy().astype(np.float16) for part in parts)
+    return Prepared(clip, relative, absolute)
+
+
+class Target(NamedTuple):
+    """What the network is to say of the steps of some crops (B, T), and how much each step counts.
+
+    `forged` is 1 in forged steps; `edges` (B, T, 2) are 1 in their first and last ones and `_BESIDE` next to these.
+    `weight` is 0 for invalid steps; `partial` is `weight`, but 0 in clips that are forged from end to end.
+    """
+
+    forged: Tensor
+    edges: Tensor
+    weight: Tensor
+    partial: Tensor
+
+
+def loss_of(steps: Steps, target: Target) -> Tensor:
+    """Weighted mean cross-entropy of inside, whole, and half that of the edges.
+
+    `inside` and the edges learn from clips that are forged in part: against itself a whole fake differs from nothing.
+    """
+    inside, onset, offset, whole = steps.evidence.unbind(-1)
+
+    def mean(logits: Tensor, wanted: Tensor, weight: Tensor, pull: float = 1.0) -> Tensor:
+        each = F.binary_cross_entropy_with_logits(
+            logits, wanted, reduction="none", pos_weight=torch.tensor(pull)
+        )
+        return (each * weight).sum() / weight.sum().clamp(min=1e-6)
+
+    edges = sum(
+        mean(logits, target.edges[..., k], target.partial, _EDGE_PULL)
+        for k, logits in enumerate((onset, offset))
+    )
+    return (
+        mean(inside, target.forged, target.partial)
+        + mean(whole, target.forged, target.weight)
+        + _EDGE_WEIGHT / 2 * edges
     )
 
 
-def _pretrain(
+def _train_net(
     clips: list[LabelledSteps],
-    classes: tuple[str, ...],
+    split: Split,
     mirror: Mirror | None,
-    crop: int,
     updates: int,
     settings: PretrainConfig,
-    out: Path,
+    name: str,
     hook: Hook,
-) -> Path:
+) -> nn.Module:
     rng = np.random.default_rng(settings.seed)
     torch.manual_seed(settings.seed)
-    net = TraceNet(clips[0].measures.shape[1], len(classes)).train()
-    some = rng.choice(len(clips), min(_SAMPLED, len(clips)), replace=False)
-    net.fit(torch.from_numpy(np.concatenate([clips[k].measures[::_STRIDE] for k in some])).float())
-    people = defaultdict(list)
-    for clip in clips:
-        if clip.classes.any() or clip.sham.any():
-            people[clip.identity].append(clip)
-    # Whoever has many clips is seen more often, but not in proportion.
-    often = np.sqrt([len(of) for of in people.values()])
+    prepared = [_prepared(clip, split) for clip in clips]
+    some = [prepared[k] for k in rng.choice(len(clips), min(_SAMPLED, len(clips)), replace=False)]
+    relative, absolute = (
+        torch.from_numpy(np.concatenate([clip[k] for clip in some])).float() for k in (1, 2)
+    )
+    net = EvidenceNet(relative.shape[1], absolute.shape[1]).train()
+    net.relative.fit(relative)
+    net.absolute.fit(absolute)
+    crop = round(settings.crop_s / STEP_S)
+
+    def loss(chosen: list[Prepared]) -> Tensor:
+        rows = [cut(clip, crop, mirror, settings, rng) for clip in chosen]
+        relative, absolute, valid, *target = (torch.stack(row) for row in zip(*rows, strict=True))
+        return loss_of(net(relative, absolute, valid), Target(*target))
+
+    return _optimised(net, loss, prepared, settings.batch, updates, settings, rng, name, hook)
+
+
+def _train_head(clips: list[LabelledSteps], settings: PretrainConfig, hook: Hook) -> nn.Module:
+    """The head over what the eye saw: of each face by itself, inside and whole."""
+    rng = np.random.default_rng(settings.seed)
+    torch.manual_seed(settings.seed)
+    looked = [clip for clip in clips if len(clip.measured.looks)]
+    seen = [LookHead.split(torch.from_numpy(clip.measured.seen).float()) for clip in looked]
+    head = LookHead(seen[0][0].shape[1]).train()
+    head.relative.fit(torch.cat([one[0] for one in seen]))
+    head.absolute.fit(torch.cat([one[1] for one in seen]))
+    faces = [
+        _Face(clip, k, relative[k], absolute[k])
+        for clip, (relative, absolute) in zip(looked, seen, strict=True)
+        for k in range(len(clip.measured.looks))
+    ]
+
+    def loss(chosen: list[_Face]) -> Tensor:
+        inside, whole = head(
+            torch.stack([face.relative for face in chosen]), torch.stack([face.absolute for face in chosen])
+        ).unbind(-1)
+        forged = torch.tensor([float(face.forged) for face in chosen])
+        partial = torch.tensor([float(not face.clip.whole) for face in chosen])
+        of_inside = F.binary_cross_entropy_with_logits(inside, forged, reduction="none") * partial
+        return of_inside.mean() + F.binary_cross_entropy_with_logits(whole, forged)
+
+    return _optimised(head, loss, faces, _FACES, settings.head_steps, settings, rng, "looks", hook)
+
+
+class _Face(NamedTuple):
+    """Look `k` of a clip, and what was seen in it: relative (D,) and absolute (D,)."""
+
+    clip: LabelledSteps
+    k: int
+    relative: Tensor
+    absolute: Tensor
+
+    @property
+    def forged(self) -> bool:
+        return bool(self.clip.forged[self.clip.measured.looks[self.k]])
+
+    @property
+    def kind(self) -> str:
+        """The clip's, where the face is forged; else "sham" or "authentic"."""
+        if self.forged:
+            return self.clip.kind
+        return "sham" if self.clip.sham[self.clip.measured.looks[self.k]] else "authentic"
+
+
+Example = TypeVar("Example", Prepared, _Face)
+
+
+def _optimised(
+    net: nn.Module,
+    loss_over: Callable[[list[Example]], Tensor],
+    examples: list[Example],
+    batch: int,
+    updates: int,
+    settings: PretrainConfig,
+    rng: np.random.Generator,
+    name: str,
+    hook: Hook,
+) -> nn.Module:
+    """The running mean of the weights of `net` after `updates` steps; every kind of forgery is drawn about as often."""
+    kinds = defaultdict(list)
+    for example in examples:
+        kinds[example.kind].append(example)
+    # What there is more of is seen more often, but not in proportion.
+    often = np.array(
+        [len(of) ** 0.5 * (_ORDINARY if kind in ("sham", "authentic") else 1.0) for kind, of in kinds.items()]
+    )
+    groups, often = list(kinds.values()), often / often.sum()
     optimizer = torch.optim.AdamW(
         net.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
     )
@@ -130,15 +281,10 @@ def _pretrain(
     )
     # The mean of the last weights judges new people better than the last ones do.
     mean = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(_DECAY), use_buffers=True)
-    groups, running = list(people.values()), float("nan")
+    running = float("nan")
     for k in range(updates):
-        chosen = [groups[g] for g in rng.choice(len(groups), settings.batch, p=often / often.sum())]
-        batch = [cut(of[rng.integers(len(of))], crop, mirror, rng) for of in chosen]
-        measures, valid, target, weight = (
-            torch.from_numpy(np.stack(parts)) for parts in zip(*batch, strict=True)
-        )
-        weight = torch.tensor([0.0, settings.authentic_weight, settings.sham_weight, 1.0])[weight]
-        loss = loss_of(net(measures, valid).logits, target, weight)
+        chosen = [groups[g][rng.integers(len(groups[g]))] for g in rng.choice(len(groups), batch, p=often)]
+        loss = loss_over(chosen)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -148,43 +294,59 @@ def _pretrain(
         value = float(loss.detach())
         running = value if k == 0 else 0.98 * running + 0.02 * value
         if (k + 1) % 100 == 0 or k + 1 == updates:
-            _LOG.info("%s: step %d of %d, loss %.4f", out.stem, k + 1, updates, running)
-        hook(f"pretrain {out.stem}", k + 1, updates)
-    with replacing(out) as temporary:
-        save_file({name: tensor.contiguous() for name, tensor in mean.module.state_dict().items()}, temporary)
-    return out
-
-
-def loss_of(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Mean cross-entropy of `logits` (B, T, classes) to `target` (B, T), weighted by `weight` (B, T)."""
-    each = F.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="none").view_as(weight)
-    return (each * weight).sum() / weight.sum().clamp(min=1e-6)
+            _LOG.info("%s: step %d of %d, loss %.4f", name, k + 1, updates, running)
+        hook(f"pretrain {name}", k + 1, updates)
+    trained: nn.Module = mean.module
+    return trained.eval()
 
 
 def cut(
-    clip: LabelledSteps, length: int, mirror: Mirror | None, rng: np.random.Generator
-) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.int64], NDArray[np.int64]]:
-    """`length` steps of a clip around one that was edited: measures, validity, classes, and what each counts as.
-
-    The last is 0 for a step that does not count, 1 for an untouched, 2 for a harmlessly edited, 3 for a forged one.
-    """
-    edited = np.flatnonzero((clip.classes > 0) | clip.sham)
-    first = int(np.clip(rng.choice(edited) - rng.integers(length), 0, max(0, len(clip.valid) - length)))
+    clip: Prepared, length: int, mirror: Mirror | None, settings: PretrainConfig, rng: np.random.Generator
+) -> tuple[Tensor, ...]:
+    """`length` steps of a clip, around an edited one if it was edited in part: measures, validity, and a `Target`'s."""
+    steps, relative, absolute = clip
+    valid, forged, sham = steps.measured.valid, steps.forged, steps.sham
+    last = max(0, len(valid) - length)
+    edited = np.flatnonzero(forged | sham)
+    first = int(rng.integers(last + 1))
+    if len(edited) and not steps.whole:
+        first = int(np.clip(rng.choice(edited) - rng.integers(length), 0, last))
     part = slice(first, first + length)
-    kind = np.where(clip.classes[part] > 0, 3, np.where(clip.sham[part], 2, 1)) * clip.valid[part]
-    measures, valid, classes = clip.measures[part], clip.valid[part], clip.classes[part]
+    weight = np.where(forged, 1.0, np.where(sham, settings.sham_weight, settings.authentic_weight)) * valid
+    columns = [
+        valid.astype(np.float32),
+        forged.astype(np.float32),
+        edges(forged),
+        weight,
+        weight * (not steps.whole),
+    ]
+    rows = [relative[part], absolute[part], *(column[part] for column in columns)]
     if mirror is not None:
-        across, backwards = rng.random(2) < 0.5
-        measures = mirror(measures, bool(across), bool(backwards))
+        across, backwards = (bool(turned) for turned in rng.random(2) < 0.5)
+        rows[:2] = (mirror(row, across, backwards) for row in rows[:2])
         if backwards:
-            kind, valid, classes = kind[::-1], valid[::-1], classes[::-1]
-    rest = (0, length - len(kind))
-    return (
-        np.pad(measures.astype(np.float32), (rest, (0, 0))),
-        np.pad(valid, rest),
-        np.pad(classes, rest),
-        np.pad(kind, rest).astype(np.int64),
-    )
+            rows[2:] = (row[::-1] for row in rows[2:])
+            rows[4] = rows[4][:, ::-1]  # what began ends
+    shown, *target = (_padded(row, length) for row in rows[2:])
+    return _padded(rows[0], length), _padded(rows[1], length), shown > 0, *target
+
+
+def _padded(values: NDArray[np.floating], length: int) -> Tensor:
+    """`values` (N, ...) as float32, with zeros behind them up to `length`."""
+    rest = [(0, length - len(values)), *[(0, 0)] * (values.ndim - 1)]
+    return torch.from_numpy(np.pad(values.astype(np.float32), rest))
+
+
+def edges(forged: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """How much each step (T,) is the first of a forged span, and how much the last: (T, 2) in [0, 1].
+
+    The clip's own ends are no edges.
+    """
+    found = np.zeros((len(forged), 2), np.float32)
+    found[1:, 0] = forged[1:] & ~forged[:-1]
+    found[:-1, 1] = forged[:-1] & ~forged[1:]
+    beside = _BESIDE * np.maximum(np.pad(found, ((1, 0), (0, 0)))[:-1], np.pad(found, ((0, 1), (0, 0)))[1:])
+    return np.maximum(found, beside)
 
 
 def mirrored(measures: NDArray[np.float16], across: bool, backwards: bool) -> NDArray[np.float16]:
