@@ -22,24 +22,25 @@ Array = NDArray[np.float64]
 FFT, HOP = 512, 128
 """Window and step of spectra, in samples: 32 and 8 ms."""
 
-_WINDOW = np.hanning(FFT + 1)[:-1]
+WINDOW = np.hanning(FFT + 1)[:-1]
+"""Periodic Hann window (FFT,)."""
 
 
 def stft(samples: NDArray[np.floating]) -> NDArray[np.complex128]:
     """Hann-windowed spectra (FFT // 2 + 1, steps) of `samples` (L,), padded so that `istft` gets all of them back."""
     padded = np.pad(np.asarray(samples, np.float64), (FFT // 2, FFT))
-    return np.fft.rfft(np.lib.stride_tricks.sliding_window_view(padded, FFT)[::HOP] * _WINDOW, axis=1).T
+    return np.fft.rfft(np.lib.stride_tricks.sliding_window_view(padded, FFT)[::HOP] * WINDOW, axis=1).T
 
 
 def istft(spectrum: NDArray[np.complex128], length: int) -> Array:
     """The `length` samples whose spectra are nearest to `spectrum` in the least-squares sense."""
-    frames = np.fft.irfft(spectrum.T, FFT, axis=1) * _WINDOW
+    frames = np.fft.irfft(spectrum.T, FFT, axis=1) * WINDOW
     total = np.zeros((len(frames) + FFT // HOP - 1, HOP))
     weight = np.zeros_like(total)
     for k in range(FFT // HOP):
         part = slice(k * HOP, (k + 1) * HOP)
         total[k : k + len(frames)] += frames[:, part]
-        weight[k : k + len(frames)] += _WINDOW[part] ** 2
+        weight[k : k + len(frames)] += WINDOW[part] ** 2
     return (total / np.maximum(weight, 1e-8)).ravel()[FFT // 2 : FFT // 2 + length]
 
 
@@ -57,16 +58,6 @@ def mel_filters(bands: int) -> Array:
     rising = (bins - centres[:-2, None]) / (centres[1:-1] - centres[:-2])[:, None]
     falling = (centres[2:, None] - bins) / (centres[2:] - centres[1:-1])[:, None]
     return np.clip(np.minimum(rising, falling), 0, None) + 1e-8
-
-
-def _per_bin(gain_db: Array) -> Array:
-    centres = (np.arange(len(gain_db)) + 0.5) * (FFT // 2 / len(gain_db))
-    return 10 ** (np.interp(np.arange(FFT // 2 + 1), centres, gain_db) / 20)
-
-
-def _power(samples: NDArray[np.floating], size: int, step: int) -> Array:
-    windows = np.lib.stride_tricks.sliding_window_view(samples, size)[::step]
-    return np.square(windows, dtype=np.float64).mean(axis=1)
 
 
 def speech_activity(samples: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchaudio.functional import create_dct, spectrogram
 
 from data.audio import mel_filters
 from data.labels import RATE
@@ -81,11 +82,10 @@ class SoundTraces(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.dim = RELATIVE
-        angles = torch.pi / 40 * torch.arange(1, ORDER + 1)[:, None] * (torch.arange(40) + 0.5)
         for name, value in {
             "mel": torch.from_numpy(mel_filters(BANDS)).float(),
             "fine": torch.from_numpy(mel_filters(40)).float(),
-            "cosines": torch.cos(angles) * 0.05**0.5,
+            "cosines": create_dct(ORDER + 1, 40, "ortho")[:, 1:].T.contiguous(),
             "sub": _pick(_edges(SUBBANDS), FFT),
             "top": _pick(torch.arange(4000, 8001, 500), FFT),
             "pulse": _pick(_edges(PULSE_BANDS), SHORT),
@@ -160,9 +160,10 @@ class SoundTraces(nn.Module):
 def _spectra(waves: Tensor, size: int, hop: int, count: int, skip: int = 0) -> Tensor:
     """Hann spectra (B, size / 2 + 1, count) each `hop` samples, evenly about the steps' centres, after `skip` hops."""
     first = (RECEPTIVE - HOP + hop) // 2 + skip * hop - size // 2
-    padded = F.pad(waves, (LONG, LONG + HOP))[:, LONG + first :]
+    padded = F.pad(waves, (LONG, LONG + HOP))[:, LONG + first :][:, : size + (count - 1) * hop]
     window = torch.hann_window(size, device=waves.device)
-    return torch.fft.rfft(padded.unfold(1, size, hop)[:, :count] * window, dim=2).transpose(1, 2)
+    found: Tensor = spectrogram(padded, 0, window, size, hop, size, None, False, center=False)
+    return found
 
 
 def _power(spectra: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Who does what: files go to workers, answers to the ledger, and nobody's death costs more than what he held."""
+"""Gives files to workers and writes their answers to the ledger; a worker that dies loses only its own files."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ class Driver:
                 raise getattr(errors, kind, ForensicError)(what, path or None, fix)
             case Gone(how):
                 del self._held[number]
-                self._bury(held, how)
+                self._on_exit(held, how)
 
     def _answer(self, held: _Held, result: Result) -> None:
         self._deaths = 0
@@ -229,7 +229,7 @@ class Driver:
         held.verdict, held.leaving, held.limit_at_s = verdict, True, None
         held.slot.kill()
 
-    def _bury(self, held: _Held, how: str) -> None:
+    def _on_exit(self, held: _Held, how: str) -> None:
         """Go on without a worker: the file that it died on is tried again, alone, or has failed; others are free."""
         verdict = held.verdict
         if not held.ready:

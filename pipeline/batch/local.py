@@ -7,18 +7,15 @@ import dataclasses
 import json
 import os
 import queue
-import signal
-import subprocess
 import sys
-import tempfile
 import threading
 import traceback
-from typing import IO
+from typing import BinaryIO
 
 from pipeline.batch.messages import Message, from_line, to_line
 from pipeline.batch.slots import Gone, Inbox, Slot
 from pipeline.batch.worker import Worker, WorkOrder
-from pipeline.media.process import bootstrap
+from pipeline.media.process import Child, answer_pipe, take_lines
 
 
 class LocalEngine:
@@ -42,65 +39,37 @@ class LocalEngine:
 
 class _Process:
     def __init__(self, order: WorkOrder, number: int, inbox: Inbox) -> None:
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         threads = str(order.threads)
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-c", bootstrap("pipeline.batch.local")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._stderr,
-            env={**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
-            start_new_session=True,  # Ctrl-C is the driver's alone
-        )
-        self._say(dataclasses.asdict(order))
+        self._child = Child("pipeline.batch.local", OMP_NUM_THREADS=threads, MKL_NUM_THREADS=threads)
+        self._child.tell(dataclasses.asdict(order))
         threading.Thread(target=self._listen, args=(number, inbox), daemon=True).start()
 
     def push(self, path: str) -> None:
-        self._say(path)
+        self._child.tell(path)
 
     def stop(self) -> None:
-        self._say(None)
+        self._child.tell(None)
 
     def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-
-    def _say(self, value: object) -> None:
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # that it is gone is told by its end of the other pipe
-            self._process.stdin.write(json.dumps(value).encode("ascii") + b"\n")
-            self._process.stdin.flush()
+        self._child.kill()
 
     def _listen(self, number: int, inbox: Inbox) -> None:
-        assert self._process.stdout is not None
         with contextlib.suppress(ValueError):  # something that is no message: taken for the end
-            for line in self._process.stdout:
+            for line in self._child.answers:
                 inbox.put((number, from_line(line)))
-        self.kill()
-        code = self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
-        inbox.put((number, Gone(self._obituary(code))))
-
-    def _obituary(self, code: int) -> str:
-        with self._stderr:
-            size = self._stderr.seek(0, os.SEEK_END)
-            self._stderr.seek(max(0, size - 4000))
-            said = self._stderr.read().decode(errors="replace").strip()
-        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"status {code}"
-        return f"{how}: {said.splitlines()[-1]}" if said and code else how
+        self._child.end()
+        reason = self._child.exit_reason()
+        self._child.release()
+        inbox.put((number, Gone(reason)))
 
 
 def main() -> None:
     """The worker's side: an order, then files, from standard input; messages to what was standard output."""
-    pipe = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)  # nothing that a library prints may end up between the messages
+    pipe = answer_pipe()
     outbox: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
     order = json.loads(sys.stdin.buffer.readline())
     worker = Worker(WorkOrder(**{**order, "overrides": tuple(order["overrides"])}), outbox.put)
-    threading.Thread(target=_read, args=(sys.stdin.buffer, worker), daemon=True).start()
+    take_lines(lambda line: _take(line, worker))
     writer = threading.Thread(target=_write, args=(pipe, outbox), daemon=True)
     writer.start()
     code = 0
@@ -115,18 +84,15 @@ def main() -> None:
     os._exit(code)
 
 
-def _read(pipe: IO[bytes], worker: Worker) -> None:
-    """Files for `worker`. The driver holds the other end: when it ends, however it ends, so does this process."""
-    for line in pipe:
-        path = json.loads(line)
-        if path is None:
-            worker.stop()
-        else:
-            worker.push(path)
-    os._exit(1)
+def _take(line: bytes, worker: Worker) -> None:
+    path = json.loads(line)
+    if path is None:
+        worker.stop()
+    else:
+        worker.push(path)
 
 
-def _write(pipe: IO[bytes], outbox: queue.SimpleQueue[Message | None]) -> None:
+def _write(pipe: BinaryIO, outbox: queue.SimpleQueue[Message | None]) -> None:
     while (message := outbox.get()) is not None:
         rest = memoryview(to_line(message))
         while rest:

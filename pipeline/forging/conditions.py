@@ -6,12 +6,9 @@ Each condition is a data set of its own in LAV-DF's layout, with the truth of th
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
-from multiprocessing import get_context
+from functools import lru_cache, partial
 from pathlib import Path
 
 import cv2
@@ -24,6 +21,7 @@ from data.manifest import Manifest, samples_of
 from data.manifest.sidecar import EditedSegment, SynthesizedClip, read_sidecar
 from pipeline.forging.files import alone_in, finished, keep_row, read_rows, same_recipe, write_truth
 from pipeline.forging.harmless import DECODE, FPS, HOP, Tracks, edited, fitted, read_tracks
+from pipeline.forging.workers import in_workers
 from pipeline.media.encode import H264, Format, write_clip
 from pipeline.media.inspect import inspect
 from pipeline.media.whole import read_frames, read_sound
@@ -160,30 +158,10 @@ def make_condition(batch: Batch, out: Path, workers: int = 1, hook: Hook = silen
     }
     with alone_in(out):
         same_recipe(out, recipe, "another condition or other clips")
-        for done, _ in enumerate(_work(batch, out, workers), start=1):
+        made = in_workers(partial(make_file, batch, out=out), range(len(batch.files)), workers)
+        for done, _ in enumerate(made, start=1):
             hook(batch.condition, done, len(batch.files))
         return write_truth(out, read_rows(out))
-
-
-def _work(batch: Batch, out: Path, workers: int) -> Iterator[str]:
-    if workers == 1:
-        _start_worker()
-        for number in range(len(batch.files)):
-            yield make_file(batch, number, out)
-        return
-    with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker) as pool:
-        jobs = [pool.submit(make_file, batch, number, out) for number in range(len(batch.files))]
-        try:
-            yield from (job.result() for job in as_completed(jobs))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _start_worker() -> None:
-    # One thread each: OpenCV's own threads would fight over the cores that the workers already fill.
-    cv2.setNumThreads(1)
-    os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder tells its version to every clip
 
 
 def make_file(batch: Batch, number: int, out: Path) -> str:

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from functools import lru_cache
-from multiprocessing import get_context
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TypeVar
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -43,6 +40,7 @@ from pipeline.forging.pairing import Outputs, make_variant, read_outputs
 from pipeline.forging.plan import Plan, estimate
 from pipeline.forging.presentation import draw_chain, present
 from pipeline.forging.sources import Source, Voice
+from pipeline.forging.workers import in_workers
 from pipeline.media.encode import H264, write_clip
 from pipeline.media.whole import read_pieces, read_sound
 
@@ -76,32 +74,11 @@ def synthesize(plan: Plan, out: Path, workers: int = 2, hook: Hook = silent) -> 
     left_out = dict(plan.material.left_out)
     with alone_in(out):
         keep_recipe(plan, out)
-        with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (plan, out)) as pool:
-            jobs = [pool.submit(_forge_one, k) for k in plan.sources]
-            try:
-                for done, job in enumerate(as_completed(jobs), start=1):
-                    left_out |= job.result()
-                    hook("forge", done, len(jobs))
-            except BaseException:
-                # The rest would fail likewise (a full disk) or is not wanted any more.
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        results = in_workers(partial(forge_source, plan, out=out), plan.sources, workers)
+        for done, unused in enumerate(results, start=1):
+            left_out |= unused
+            hook("forge", done, len(plan.sources))
         return finish(plan, out, left_out)
-
-
-_WORK: list[tuple[Plan, Path]] = []
-"""What a worker process works on: a plan of many sources is too large to be sent with each of them."""
-
-
-def _start_worker(plan: Plan, out: Path) -> None:
-    # One thread each: OpenCV's own threads would fight over the cores that the workers already fill.
-    cv2.setNumThreads(1)
-    _WORK.append((plan, out))
-
-
-def _forge_one(k: int) -> dict[str, str]:
-    plan, out = _WORK[0]
-    return forge_source(plan, k, out)
 
 
 def finish(plan: Plan, out: Path, left_out: dict[str, str]) -> Path:

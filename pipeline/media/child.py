@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import queue
-import sys
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +15,7 @@ from data.media import AudioBlock, MediaInfo, StreamCoverage, TrackChoice
 from data.processes import resident_mb
 from pipeline.media.base import Shown
 from pipeline.media.messages import Writer, info_from_json
+from pipeline.media.process import answer_pipe, take_lines
 
 T = TypeVar("T", Shown, AudioBlock)
 
@@ -25,15 +23,13 @@ T = TypeVar("T", Shown, AudioBlock)
 def main() -> None:
     """Do the tasks that standard input names, one JSON object a line, in order; never returns.
 
-    Messages go to what was standard output. The process ends with its standard input: the parent holds the other end,
-    so it cannot outlive the parent, however that ends.
+    Messages go to what was standard output. The process ends with its standard input.
     """
-    pipe = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)  # nothing that a library prints may end up between the messages
+    pipe = answer_pipe()
     import av  # noqa: F401 - loaded before memory is limited: what fails from there on is the file's doing
 
     tasks: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-    threading.Thread(target=_take_tasks, args=(tasks,), daemon=True).start()
+    take_lines(tasks.put)
     writer = Writer(pipe)
     while True:
         task = json.loads(tasks.get())
@@ -47,12 +43,6 @@ def main() -> None:
             writer.fail(error)
         else:
             writer.done(resident_mb())
-
-
-def _take_tasks(tasks: queue.SimpleQueue[bytes]) -> None:
-    for line in sys.stdin.buffer:
-        tasks.put(line)
-    os._exit(1)
 
 
 def _clip(task: dict[str, Any], writer: Writer) -> None:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from data.errors import ForensicError, InputError, MemoryLimitError
 from pipeline.media.base import AudioBatch, VideoBatch
 from pipeline.media.messages import BATCHES, HEADER, Done, Message, parse
@@ -51,11 +53,51 @@ class Job:
     """Seconds of work before the process last waited for its reader."""
 
 
+class _Decoding(Child):
+    """One decoding process. Time during which its messages are not read does not count as its own."""
+
+    def __init__(self) -> None:
+        super().__init__("pipeline.media.child", OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1")
+        self.served = 0
+        self.seen_s = time.monotonic()
+        self._since_s: float | None = None
+
+    def send(self, task: dict[str, Any]) -> None:
+        """Start the next task; what the last one left on standard error is forgotten."""
+        self.forget_errors()
+        self.resume()
+        self.tell(task)
+
+    def read(self, size: int) -> memoryview:
+        """The next `size` bytes that the process writes. Raises EOFError at its end."""
+        view = np.empty(size, np.uint8).data
+        filled = 0
+        while filled < size:
+            got = self.answers.readinto(view[filled:])  # type: ignore[attr-defined]
+            if not got:
+                raise EOFError
+            filled += got
+            self.seen_s = time.monotonic()
+        return view
+
+    def busy_s(self) -> float:
+        """Seconds since the task was sent or its messages were last waited for; 0 during a pause."""
+        return time.monotonic() - self._since_s if self._since_s is not None else 0.0
+
+    def pause(self) -> None:
+        """Its messages are not read from now on."""
+        self._since_s = None
+
+    def resume(self) -> None:
+        """Its messages are read again."""
+        self._since_s = self.seen_s = time.monotonic()
+
+
 @dataclass(eq=False)
 class _Lane:
     """The place of one process: the process in it now, its job, and batches that wait for their reader."""
 
-    child: Child | None = None
+    child: _Decoding | None = None
     job: Job | None = None
     held: int = 0
 
@@ -145,7 +187,7 @@ class Crew:
         for lane in self._lanes:
             child = lane.child
             if child is not None:
-                child.kill()
+                child.end()
 
     # All that follows is called with the lock held, but for `_listen`.
 
@@ -162,7 +204,7 @@ class Crew:
         """Give `job` to the process of `lane`, a new one if need be; False if none can be started."""
         if lane.child is None:
             try:
-                lane.child = Child()
+                lane.child = _Decoding()
             except OSError as error:
                 self._refusal = error.strerror or str(error)
                 return False
@@ -170,7 +212,7 @@ class Crew:
             self._threads.add(thread)
             thread.start()
             if self._closed:  # by `abandon`, which holds no lock
-                lane.child.kill()
+                lane.child.end()
         lane.job, job.lane, job.spent_s = job, lane, 0.0
         lane.child.send(job.task)
         return True
@@ -183,7 +225,7 @@ class Crew:
         """Kill the process of `lane`; a new one starts with `again` or the next job."""
         child, lane.child, lane.job = lane.child, None, None
         if child is not None:
-            child.kill()
+            child.end()
         if again is not None:
             log.info("%s: tried once more in a new decoding process", again.path)
             again.skip = again.arrived
@@ -235,7 +277,7 @@ class Crew:
         while job.inbox:
             self._taken(job)
 
-    def _listen(self, lane: _Lane, child: Child) -> None:
+    def _listen(self, lane: _Lane, child: _Decoding) -> None:
         """Messages of `child` to its jobs until it ends; anything that is no message counts as its end."""
         try:
             while self._hear(lane, child):
@@ -244,12 +286,12 @@ class Crew:
             log.debug("decoding process: %r", error)
         with self._changed:
             if lane.child is child:
-                self._bury(lane, child)
+                self._on_exit(lane, child)
             self._threads.discard(threading.current_thread())
-        child.kill()
+        child.end()
         child.release()
 
-    def _hear(self, lane: _Lane, child: Child) -> bool:
+    def _hear(self, lane: _Lane, child: _Decoding) -> bool:
         kind, text_size, data_size = HEADER.unpack(child.read(HEADER.size))
         if text_size > MAX_JSON or data_size > MAX_DATA:
             raise ValueError("not a message")
@@ -272,7 +314,7 @@ class Crew:
                 self._deliver(lane, child, job, message)
             return True
 
-    def _deliver(self, lane: _Lane, child: Child, job: Job, message: Message) -> None:
+    def _deliver(self, lane: _Lane, child: _Decoding, job: Job, message: Message) -> None:
         if isinstance(message, MemoryLimitError):
             if child.served:
                 self._replace(lane, again=job)
@@ -296,14 +338,15 @@ class Crew:
             job.inbox.append(message)
             self._changed.notify_all()
 
-    def _bury(self, lane: _Lane, child: Child) -> None:
-        """What becomes of the job of a process that has ended on its own."""
-        child.kill()
+    def _on_exit(self, lane: _Lane, child: _Decoding) -> None:
+        """Try the job of a process that has ended on its own once more, or let it fail."""
+        child.end()
         job = lane.job
         if job is None or self._closed:
             lane.child = lane.job = None
         elif child.served:
-            log.info("%s: %s", job.path, child.obituary())
+            log.info("%s: the decoder died on it (%s)", job.path, child.exit_reason())
             self._replace(lane, again=job)
         else:
-            self._fail(job, InputError(child.obituary(), job.path, HOSTILE))
+            what = f"the decoder died on it ({child.exit_reason()})"
+            self._fail(job, InputError(what, job.path, HOSTILE))

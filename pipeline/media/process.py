@@ -1,4 +1,4 @@
-"""One decoding process as its parent sees it: how it is started, read, timed and killed."""
+"""Child processes that take lines of JSON and answer through a pipe: how they are started, and ended without a rest."""
 
 from __future__ import annotations
 
@@ -10,72 +10,59 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
+import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, BinaryIO
 
-import numpy as np
-
-log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 ROOT = str(Path(__file__).resolve().parents[2])
 
 
 class Child:
-    """One decoding process. Time during which its messages are not read does not count as its own."""
+    """A fresh interpreter (spawned, never forked) that runs `main` of `module`, with `environment` beside this one's.
 
-    def __init__(self) -> None:
+    It reads lines of JSON from its standard input, and ends when that ends: it can't outlive this process.
+    """
+
+    def __init__(self, module: str, **environment: str) -> None:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-c", bootstrap("pipeline.media.child")],
+            [sys.executable, "-P", "-c", bootstrap(module)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
-            env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+            env={**os.environ, **environment},
             start_new_session=True,  # so that whatever the child starts dies with it, and Ctrl-C is ours alone
         )
-        self.served = 0
-        self.seen_s = time.monotonic()
-        self._since_s: float | None = None
 
-    def send(self, task: dict[str, Any]) -> None:
-        """Start the next task; what the last one left on standard error is forgotten."""
+    @property
+    def answers(self) -> IO[bytes]:
+        """The pipe that the process writes to."""
+        assert self.process.stdout is not None
+        return self.process.stdout
+
+    def tell(self, value: object) -> None:
+        """Send `value` as one line of JSON."""
         assert self.process.stdin is not None
-        self._stderr.seek(0)  # the child shares this position
-        self._stderr.truncate()
-        self.resume()
-        with contextlib.suppress(BrokenPipeError):  # its exit status says more
-            self.process.stdin.write(json.dumps(task).encode() + b"\n")
+        with contextlib.suppress(BrokenPipeError):  # that it has ended shows at the other pipe
+            self.process.stdin.write(json.dumps(value).encode("ascii") + b"\n")
             self.process.stdin.flush()
 
-    def read(self, size: int) -> memoryview:
-        """The next `size` bytes that the process writes. Raises EOFError at its end."""
-        view = np.empty(size, np.uint8).data
-        filled = 0
-        while filled < size:
-            got = self.process.stdout.readinto(view[filled:])  # type: ignore[union-attr]
-            if not got:
-                raise EOFError
-            filled += got
-            self.seen_s = time.monotonic()
-        return view
-
-    def busy_s(self) -> float:
-        """Seconds since the task was sent or its messages were last waited for; 0 during a pause."""
-        return time.monotonic() - self._since_s if self._since_s is not None else 0.0
-
-    def pause(self) -> None:
-        """Its messages are not read from now on."""
-        self._since_s = None
-
-    def resume(self) -> None:
-        """Its messages are read again."""
-        self._since_s = self.seen_s = time.monotonic()
+    def forget_errors(self) -> None:
+        """Empty what the process has written to standard error."""
+        self._stderr.seek(0)  # the child shares this position
+        self._stderr.truncate()
 
     def kill(self) -> None:
-        """End the process and whatever it has started. May be called again, from any thread."""
+        """End the process and whatever it has started, without waiting. May be called again, from any thread."""
         if self.process.returncode is None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.process.pid, signal.SIGKILL)
+
+    def end(self) -> None:
+        """Kill the process and wait until it has ended. May be called again, from any thread."""
+        self.kill()
         self.process.wait()
 
     def release(self) -> None:
@@ -84,15 +71,15 @@ class Child:
             with contextlib.suppress(OSError):
                 pipe.close()  # type: ignore[union-attr]
 
-    def obituary(self) -> str:
-        """How the process ended, with its last words."""
+    def exit_reason(self) -> str:
+        """How the process ended, with the last line of its standard error where it failed."""
         code = self.process.returncode
         self._stderr.seek(max(0, os.fstat(self._stderr.fileno()).st_size - 4000))
-        said = self._stderr.read(4000).decode(errors="replace").strip()
-        log.debug("decoding process: %s", said)
+        errors = self._stderr.read(4000).decode(errors="replace").strip()
+        _LOG.debug("standard error of a child process: %s", errors)
         names = {number.value: number.name for number in signal.Signals}
         how = f"signal {names.get(-code, -code)}" if code < 0 else f"status {code}"
-        return f"the decoder died on it ({how}{': ' + said.splitlines()[-1] if said else ''})"
+        return f"{how}: {errors.splitlines()[-1]}" if errors and code else how
 
 
 def bootstrap(module: str) -> str:
@@ -106,3 +93,24 @@ def bootstrap(module: str) -> str:
         f"{ROOT!r} in own or sys.path.insert(0, {ROOT!r}); "
         f"from {module} import main; main()"
     )
+
+
+def answer_pipe() -> BinaryIO:
+    """The child's side of `answers`; from now on its standard output goes to standard error."""
+    pipe = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)  # nothing that a library prints may end up between the messages
+    return pipe
+
+
+def take_lines(take: Callable[[bytes], object]) -> None:
+    """Call `take` with each further line of standard input, in a thread of its own; the process ends with the input.
+
+    The parent holds the other end, so the child ends when the parent does, however that ends.
+    """
+
+    def read() -> None:
+        for line in sys.stdin.buffer:
+            take(line)
+        os._exit(1)
+
+    threading.Thread(target=read, daemon=True).start()

@@ -124,7 +124,7 @@ def _faces(config: PipelineConfig, job: _Job) -> Measured | None:
     )
     if frames is None:
         return None
-    measures, frames = _face_measures(config), frames[: round(LONGEST_S * config.decode.fps)]
+    measures, frames = _face_measures(config.pretrain.eye), frames[: round(LONGEST_S * config.decode.fps)]
     traces, valid, boxes = measures.traces(frames)
     forged, sham = (job.spans(of, len(valid)) for of in (job.clip.segments, job.clip.shams))
     looks = chosen_looks(valid, forged, sham & ~forged, crc32(job.clip.file.encode()))
@@ -144,29 +144,29 @@ def _voices(config: PipelineConfig, job: _Job) -> Measured | None:
         return None
     samples = samples[: round(LONGEST_S * config.decode.sample_rate)]
     with inference():
-        measures = _voice_measures(config)(torch.from_numpy(samples).unsqueeze(0))[0]
+        measures = _voice_measures(config.pretrain.ear)(torch.from_numpy(samples).unsqueeze(0))[0]
     nothing = np.zeros(0, np.int64), np.zeros((0, 0), np.float16)
     return Measured(measures.numpy().astype(np.float16), halved(near_speech(samples)), *nothing)
 
 
 @cache
-def _face_measures(config: PipelineConfig) -> FaceMeasures:
-    """What measures faces, made once in each worker."""
+def _face_measures(eye: str) -> FaceMeasures:
+    """What measures faces, made once in each worker, with the pre-trained tower of the file `eye`."""
     from extractors.compact.eye import Eye
     from extractors.compact.face_traces import FaceMeasures
 
-    tower = Eye().eval()
-    load_part(tower, load_tensors(Path(config.pretrain.eye)), "eye.", Path(config.pretrain.eye))
+    tower, path = Eye().eval(), Path(eye)
+    load_part(tower, load_tensors(path), "eye.", path)
     return FaceMeasures(tower)
 
 
 @cache
-def _voice_measures(config: PipelineConfig) -> VoiceMeasures:
-    """What measures sound, made once in each worker."""
+def _voice_measures(ear: str) -> VoiceMeasures:
+    """What measures sound, made once in each worker, with the pre-trained encoder of the file `ear`."""
     from extractors.compact.voice_traces import VoiceMeasures
 
-    measures = VoiceMeasures().eval()
-    load_part(measures.ear, load_tensors(Path(config.pretrain.ear)), "ear.", Path(config.pretrain.ear))
+    measures, path = VoiceMeasures().eval(), Path(ear)
+    load_part(measures.ear, load_tensors(path), "ear.", path)
     return measures
 
 

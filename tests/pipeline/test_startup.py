@@ -18,13 +18,14 @@ PATIENCE_S = 600  # only against a command that hangs
 
 UNNEEDED = {
     "accelerate", "av", "filelock", "fsspec", "huggingface_hub", "jinja2", "matplotlib", "PIL", "pooch", "requests",
-    "rich", "sympy", "tensorboard", "torch._dynamo", "torch._inductor", "torchaudio", "torchvision", "transformers",
-    "triton",
+    "rich", "sympy", "tensorboard", "torch._dynamo", "torch._inductor", "torchvision", "transformers", "triton",
 }  # fmt: skip
 """Each costs a tenth of a second or more, and `compact` uses none; decoding has a process of its own."""
 
 MOST = 330
-"""Modules that a run may load beside those of torch and numpy: about a tenth more than it does."""
+"""Modules that a run may load beside those of torch, torchaudio (0.03 s) and numpy: about a tenth more than it does."""
+
+LIBRARIES = ("torch", "torchaudio", "numpy")
 
 RUN = """
 import json, sys
@@ -59,8 +60,8 @@ def test_a_run_with_compact_loads_nothing_that_it_does_not_use(loaded: dict[str,
     assert not UNNEEDED & set(loaded["all"])
 
 
-def test_a_run_loads_few_modules_beside_those_of_torch_and_numpy(loaded: dict[str, Any]) -> None:
-    more = [name for name in loaded["more"] if name.partition(".")[0] not in ("torch", "numpy")]
+def test_a_run_loads_few_modules_beside_those_of_its_libraries(loaded: dict[str, Any]) -> None:
+    more = [name for name in loaded["more"] if name.partition(".")[0] not in LIBRARIES]
     assert len(more) <= MOST, more
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from data.audio import _WINDOW, FFT, Array, Samples, _per_bin, _power, apply_gain, istft, stft
+from data.audio import FFT, WINDOW, Array, Samples, apply_gain, istft, stft
 from data.labels import RATE
 
 FADE = (RATE // 100, RATE // 25)
@@ -55,7 +55,7 @@ def quiet_spectrum(samples: NDArray[np.floating]) -> Array:
         return np.zeros(FFT // 2 + 1)
     # Whole windows only: padding would look like silence.
     windows = np.lib.stride_tricks.sliding_window_view(samples, FFT)[:: FFT // 2]
-    power = np.square(np.abs(np.fft.rfft(windows * _WINDOW, axis=1)))
+    power = np.square(np.abs(np.fft.rfft(windows * WINDOW, axis=1)))
     order = np.argsort(power.sum(axis=1), kind="stable")
     quiet = power[order[: max(4, len(order) // 12)]].mean(axis=0)
     # Noise power is exponentially distributed: a fifth of it lies below ln(1.25) of its mean.
@@ -67,7 +67,7 @@ def quiet_spectrum(samples: NDArray[np.floating]) -> Array:
 
 def noise_like(spectrum: Array, length: int, rng: np.random.Generator) -> Array:
     """Gaussian noise (length,) with the power `spectrum` (FFT // 2 + 1,), in the units of `background`."""
-    return apply_gain(rng.standard_normal(length), np.sqrt(spectrum / np.square(_WINDOW).sum()))
+    return apply_gain(rng.standard_normal(length), np.sqrt(spectrum / np.square(WINDOW).sum()))
 
 
 def quieten(samples: NDArray[np.floating], noise: Array, target: Array) -> Array:
@@ -136,7 +136,7 @@ def stretch(samples: NDArray[np.floating], positions: Array) -> Array:
         windows = np.lib.stride_tricks.sliding_window_view(near, FFT)
         likeness = windows @ expected / np.sqrt(np.square(windows).sum(axis=1) + 1e-9)
         best = int(likeness.argmax()) if expected.any() else reach
-        out[start : start + FFT] += windows[best] * _WINDOW
+        out[start : start + FFT] += windows[best] * WINDOW
         follow = place + margin - reach + best + step
         expected = padded[follow : follow + FFT]
     return out[step : step + len(positions)]
@@ -206,3 +206,13 @@ def _limit(words: Array, ceiling: float) -> Array:
     over = np.maximum(np.abs(words) - knee, 0)
     room = max(ceiling - knee, 1e-9)
     return np.sign(words) * (np.minimum(np.abs(words), knee) + room * np.tanh(over / room))
+
+
+def _per_bin(gain_db: Array) -> Array:
+    centres = (np.arange(len(gain_db)) + 0.5) * (FFT // 2 / len(gain_db))
+    return 10 ** (np.interp(np.arange(FFT // 2 + 1), centres, gain_db) / 20)
+
+
+def _power(samples: NDArray[np.floating], size: int, step: int) -> Array:
+    windows = np.lib.stride_tricks.sliding_window_view(samples, size)[::step]
+    return np.square(windows, dtype=np.float64).mean(axis=1)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from speech_factory import voice
 
 from data.labels import RATE
 from extractors.compact.sound_traces import MEASURES, SoundTraces
@@ -105,6 +108,14 @@ def test_words_said_twice_are_near_each_other(traces: SoundTraces) -> None:
     near = named(traces(other[None]), "nearest")[0, :, 6]
     assert near[85:112].median() < near[55:70].median() - 0.5
     assert near[15:42].median() < near[55:70].median() - 0.5
+
+
+def test_measures_of_speech_are_what_the_shipped_weights_were_trained_on(traces: SoundTraces) -> None:
+    # Each tenth step of this voice, as measured when those weights were made.
+    then = np.load(Path(__file__).parent / "sound_traces.npy", allow_pickle=False)
+    now = traces(torch.from_numpy(voice(3.0, 1))[None])[0, ::10].numpy()
+    assert now.shape == then.shape == (15, 226)
+    assert np.abs(now - then).max() < 1e-4
 
 
 def test_the_same_again(traces: SoundTraces) -> None:
