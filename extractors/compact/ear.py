@@ -5,6 +5,8 @@ Its first blocks hear how a sound is made, its last ones which word it is (docs/
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -12,35 +14,34 @@ from torch import Tensor, nn
 
 from data.labels import RATE
 from extractors.compact.transformer import Block
+from extractors.compact.weights import load_part, shape_of
 from extractors.windows import step_count
 
-WIDTH, HEADS, BANDS, POSITIONS = 384, 6, 80, 1500
-"""Of Whisper tiny (Radford et al. 2022, arXiv:2212.04356): state, heads, mel bands, longest input in steps."""
+WIDTH, BLOCKS = 384, 3
+"""Width of Whisper tiny (Radford et al. 2022, arXiv:2212.04356), and the blocks that are kept of its four."""
 
-BLOCKS = 3
-"""Blocks that are kept of the four."""
-
-HEARD = (1, 3)
-"""Blocks whose outputs are the features."""
+BANDS, POSITIONS, HEAD = 80, 1500, 64
+"""Mel bands, longest input in steps, and width of an attention head; of all sizes of Whisper."""
 
 _FFT, _STRIDE = 400, 160  # spectra of 25 ms every 10 ms
 
 
 class Ear(nn.Module):
-    """Waveforms (B, N) float32, 16 kHz, of at most 30 s to states (B, T, 2, 384), T = floor((N - 400) / 320) + 1.
+    """Waveforms (B, N) float32, 16 kHz, of at most 30 s to states (B, T, 2 * width), T = floor((N - 400) / 320) + 1.
 
-    Step k is centred on sample 320 k + 160. The states are those after the blocks `HEARD`.
+    Step k is centred on sample 320 k + 160. The states are those after the first and the last block.
     """
 
     window: Tensor
     filters: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = WIDTH, blocks: int = BLOCKS) -> None:
         super().__init__()
-        self.conv1 = nn.Conv1d(BANDS, WIDTH, 3, padding=1)
-        self.conv2 = nn.Conv1d(WIDTH, WIDTH, 3, stride=2, padding=1)
-        self.position = nn.Parameter(torch.zeros(POSITIONS, WIDTH), requires_grad=False)
-        self.blocks = nn.ModuleList(Block(WIDTH, HEADS) for _ in range(BLOCKS))
+        self.dim = 2 * width
+        self.conv1 = nn.Conv1d(BANDS, width, 3, padding=1)
+        self.conv2 = nn.Conv1d(width, width, 3, stride=2, padding=1)
+        self.position = nn.Parameter(torch.zeros(POSITIONS, width), requires_grad=False)
+        self.blocks = nn.ModuleList(Block(width, max(1, width // HEAD)) for _ in range(blocks))
         self.register_buffer("window", torch.hann_window(_FFT), persistent=False)
         self.register_buffer("filters", torch.from_numpy(slaney_filters()).float(), persistent=False)
 
@@ -48,12 +49,11 @@ class Ear(nn.Module):
         """States of windows (B, N) of at least 400 samples."""
         state = F.gelu(self.conv2(F.gelu(self.conv1(self._mel(waves))))).transpose(1, 2)
         state = state + self.position[: state.shape[1]]
-        heard = []
-        for k, block in enumerate(self.blocks, start=1):
+        states = []
+        for block in self.blocks:
             state = block(state)
-            if k in HEARD:
-                heard.append(state)
-        return torch.stack(heard, dim=2)[:, : step_count(waves.shape[1])]
+            states.append(state)
+        return torch.cat([states[0], states[-1]], dim=2)[:, : step_count(waves.shape[1])]
 
     def _mel(self, waves: Tensor) -> Tensor:
         """Logarithms (B, 80, N / 160) of mel bands, within 8 decades of the loudest, scaled as Whisper was trained."""
@@ -62,6 +62,12 @@ class Ear(nn.Module):
         bands = (self.filters @ power).clamp(min=1e-10).log10()
         top = bands.amax(dim=(1, 2), keepdim=True)
         return (torch.maximum(bands, top - 8) + 4) / 4
+
+
+def load_ear(tensors: dict[str, Tensor], weights: Path) -> Ear:
+    """The ear of the tensors below ``ear.`` of `weights`. Raises WeightsError when there is none that fits."""
+    position, blocks = shape_of(tensors, "ear.", weights)
+    return load_part(Ear(position[1], blocks), tensors, "ear.", weights)
 
 
 def slaney_filters() -> np.ndarray:

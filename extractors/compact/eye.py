@@ -5,6 +5,8 @@ Its middle layers tell how a picture is made, its output what it shows (docs/dec
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import torch
@@ -13,38 +15,38 @@ from torch import Tensor, nn
 
 from extractors.compact.landmarks import EYES, MOUTH, Frame, Points
 from extractors.compact.transformer import Block, quick_gelu
+from extractors.compact.weights import load_part, shape_of
 
-WIDTH, HEADS, PATCH, SIDE = 768, 12, 16, 224
-"""Of CLIP ViT-B/16 (Radford et al. 2021, arXiv:2103.00020): state, attention heads, sides of a patch and a picture."""
+WIDTH, LAYERS = 768, 8
+"""Width of CLIP ViT-B/16 (Radford et al. 2021, arXiv:2103.00020), and the layers that are kept of its twelve."""
 
-LAYERS = 8
-"""Layers that are kept of the twelve."""
-
-SEEN = (6, 8)
-"""Layers whose patches are averaged."""
+PATCH, SIDE, HEAD = 16, 224, 64
+"""Sides of a patch and of a picture in pixels, and width of an attention head."""
 
 PLACES = {"face": (0, 14, 0, 14), "mouth": (7, 12, 4, 10), "eyes": (3, 8, 2, 12)}
 """Rows and columns (first, stop) of the 14 x 14 patches over which means are taken."""
-
-DIM = len(SEEN) * len(PLACES) * WIDTH
 
 _ALIGNED = np.array([[0.36, 0.38], [0.64, 0.38], [0.5, 0.657]])  # eyes and mouth, in sides of the crop
 _MEAN, _STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
 class Eye(nn.Module):
-    """Aligned faces (B, 224, 224, 3) uint8 RGB to means over patches (B, `DIM`): by layer of `SEEN`, then by place."""
+    """Aligned faces (B, 224, 224, 3) uint8 RGB to means over patches (B, `dim`), of two layers in `PLACES` each.
+
+    The layers are the last one and the one at three quarters of the way.
+    """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = WIDTH, layers: int = LAYERS) -> None:
         super().__init__()
-        self.patches = nn.Conv2d(3, WIDTH, PATCH, PATCH, bias=False)
-        self.first = nn.Parameter(torch.zeros(WIDTH), requires_grad=False)
-        self.position = nn.Parameter(torch.zeros((SIDE // PATCH) ** 2 + 1, WIDTH), requires_grad=False)
-        self.norm = nn.LayerNorm(WIDTH)
-        self.blocks = nn.ModuleList(Block(WIDTH, HEADS, quick_gelu) for _ in range(LAYERS))
+        self.dim = 2 * len(PLACES) * width
+        self.patches = nn.Conv2d(3, width, PATCH, PATCH, bias=False)
+        self.first = nn.Parameter(torch.zeros(width), requires_grad=False)
+        self.position = nn.Parameter(torch.zeros((SIDE // PATCH) ** 2 + 1, width), requires_grad=False)
+        self.norm = nn.LayerNorm(width)
+        self.blocks = nn.ModuleList(Block(width, max(1, width // HEAD), quick_gelu) for _ in range(layers))
         self.register_buffer("mean", torch.tensor(_MEAN) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(_STD) * 255, persistent=False)
 
@@ -54,13 +56,21 @@ class Eye(nn.Module):
         patches = self.patches(pictures).flatten(2).transpose(1, 2)
         state = torch.cat([self.first.expand(len(faces), 1, -1), patches], dim=1) + self.position
         state = self.norm(state)
-        means = []
-        for k, block in enumerate(self.blocks, start=1):
+        states = []
+        for block in self.blocks:
             state = block(state)
-            if k in SEEN:
-                grid = state[:, 1:].float().unflatten(1, (SIDE // PATCH, SIDE // PATCH))
-                means += [grid[:, a:b, c:d].mean(dim=(1, 2)) for a, b, c, d in PLACES.values()]
+            states.append(state)
+        means = []
+        for chosen in (states[max(1, 3 * len(states) // 4) - 1], states[-1]):
+            grid = chosen[:, 1:].float().unflatten(1, (SIDE // PATCH, SIDE // PATCH))
+            means += [grid[:, a:b, c:d].mean(dim=(1, 2)) for a, b, c, d in PLACES.values()]
         return torch.cat(means, dim=1)
+
+
+def load_eye(tensors: dict[str, Tensor], weights: Path) -> Eye:
+    """The eye of the tensors below ``eye.`` of `weights`. Raises WeightsError when there is none that fits."""
+    position, layers = shape_of(tensors, "eye.", weights)
+    return load_part(Eye(position[1], layers), tensors, "eye.", weights)
 
 
 def aligned(frame: Frame, mesh: Points) -> NDArray[np.uint8]:

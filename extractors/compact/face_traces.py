@@ -22,10 +22,9 @@ from data.errors import WeightsError
 from data.labels import EVIDENCE, FPS
 from data.timeline import runs
 from extractors.base import PerClip, Piece
-from extractors.compact import eye
 from extractors.compact.energies import CHANNELS, SIDE, face_energies
 from extractors.compact.evidence_net import DIM, LookHead, evidence_of, load_evidence_net
-from extractors.compact.eye import Eye, aligned
+from extractors.compact.eye import Eye, aligned, load_eye
 from extractors.compact.faces import follow_faces
 from extractors.compact.landmarks import FaceFinder
 from extractors.compact.weights import load_part, load_tensors
@@ -50,7 +49,7 @@ _LOOKED_AT_ONCE = 8
 class Stretch(NamedTuple):
     """Consecutive steps: traces (N, `MEASURES`) of the face in each, whether it has one (N,), and what the eye saw.
 
-    `looks` (K,) are the steps of this stretch whose faces `seen` (K, `eye.DIM`) were looked at.
+    `looks` (K,) are the steps of this stretch whose faces `seen` (K, E) were looked at.
     """
 
     traces: NDArray[np.float16]
@@ -71,10 +70,9 @@ class FaceTraces(PerClip):
         self.config, self.dtype, self.dim = config, torch.float32, DIM
         self._weights, tensors = weights, load_tensors(weights)
         self._net = load_evidence_net(tensors, weights)
-        self._head, tower = LookHead(eye.DIM).eval(), Eye().eval()
-        load_part(self._head, tensors, "head.", weights)
-        load_part(tower, tensors, "eye.", weights)
-        self._measures = FaceMeasures(tower)
+        eye = load_eye(tensors, weights)
+        self._head = load_part(LookHead(eye.dim), tensors, "head.", weights)
+        self._measures = FaceMeasures(eye)
         self.digest = self.digest_of(config, weights)
 
     @staticmethod
@@ -123,8 +121,8 @@ class FaceMeasures:
     before the first picture as a repetition of that.
     """
 
-    def __init__(self, tower: Eye) -> None:
-        self._eye, self._finder = tower, FaceFinder()
+    def __init__(self, eye: Eye) -> None:
+        self._eye, self._finder = eye, FaceFinder()
 
     def __call__(self, pieces: Iterable[Piece], look_every_s: float) -> Iterator[Stretch]:
         """Stretches of a clip on a clock of 25 frames a second; in a face, a look every `look_every_s` seconds."""
@@ -158,7 +156,7 @@ class FaceMeasures:
             if mesh is not None:
                 crops.append(aligned(frames[step], mesh))
                 kept.append(step)
-        seen = np.zeros((len(crops), eye.DIM), np.float16)
+        seen = np.zeros((len(crops), self._eye.dim), np.float16)
         with inference():
             for first in range(0, len(crops), _LOOKED_AT_ONCE):
                 part = torch.from_numpy(np.stack(crops[first : first + _LOOKED_AT_ONCE]))
@@ -229,22 +227,23 @@ def _traces(
 
 def _windows(parts: Iterable[Stretch]) -> Iterator[tuple[Stretch, slice]]:
     """Stretches that overlap, each with the part of it that is its own; together these are all steps."""
-    held = Stretch(
-        np.empty((0, MEASURES), np.float16),
-        np.empty(0, np.bool_),
-        np.empty(0, np.int64),
-        np.empty((0, eye.DIM), np.float16),
-    )
+    held: Stretch | None = None
     lead = 0  # steps held that were handed out before
     for part in chain(parts, [None]):
-        if part is not None:
+        if part is not None and held is None:
+            held = part
+        elif part is not None and held is not None:
             held = Stretch(
                 np.concatenate([held.traces, part.traces]),
                 np.concatenate([held.valid, part.valid]),
                 np.concatenate([held.looks, part.looks + len(held.valid)]),
                 np.concatenate([held.seen, part.seen]),
             )
-        while len(held.valid) > lead and (part is None or len(held.valid) >= lead + _CORE + _CONTEXT):
+        while (
+            held is not None
+            and len(held.valid) > lead
+            and (part is None or len(held.valid) >= lead + _CORE + _CONTEXT)
+        ):
             stop = min(len(held.valid), lead + _CORE)
             yield _cut(held, 0, min(len(held.valid), lead + _CORE + _CONTEXT)), slice(lead, stop)
             drop = max(0, stop - _CONTEXT)

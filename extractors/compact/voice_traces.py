@@ -20,12 +20,11 @@ from torch import Tensor, nn
 from configs.schema import AudioConfig
 from data.errors import WeightsError
 from data.labels import RATE
-from extractors.compact import ear
-from extractors.compact.ear import Ear
+from extractors.compact.ear import Ear, load_ear
 from extractors.compact.evidence_net import DIM, evidence_of, load_evidence_net
 from extractors.compact.sound_traces import ABSOLUTE, RELATIVE, SoundTraces
 from extractors.compact.speech import speech_steps
-from extractors.compact.weights import load_part, load_tensors
+from extractors.compact.weights import load_tensors
 from extractors.packing import Batcher, WindowSession
 from extractors.runtime import extractor_digest, inference
 from extractors.windows import HOP, Window, cut_windows
@@ -45,10 +44,10 @@ class VoiceMeasures(nn.Module):
     T = ceil(S / 2) of S steps of 20 ms.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, ear: Ear) -> None:
         super().__init__()
-        self.front, self.ear = SoundTraces(), Ear()
-        self.dim = RELATIVE + ABSOLUTE + len(ear.HEARD) * ear.WIDTH
+        self.front, self.ear = SoundTraces(), ear
+        self.dim = RELATIVE + ABSOLUTE + ear.dim
 
     def forward(self, waves: Tensor) -> Tensor:
         """Measures of windows (B, N) of at least 400 samples and at most 30 s."""
@@ -60,7 +59,7 @@ class VoiceMeasures(nn.Module):
             SMOOTH // 2,
             count_include_pad=False,
         )
-        steps = torch.cat([smooth, self.ear(waves).flatten(2).transpose(1, 2)], 1)
+        steps = torch.cat([smooth, self.ear(waves).transpose(1, 2)], 1)
         return F.avg_pool1d(steps, 2, 2, ceil_mode=True).transpose(1, 2)
 
 
@@ -88,10 +87,9 @@ class VoiceTraces:
 
     def __init__(self, config: AudioConfig, weights: Path, device: str = "cpu") -> None:
         self.config, self.dtype, self.dim = config, torch.float32, DIM
-        self._weights, self._measures = weights, VoiceMeasures().eval()
-        tensors = load_tensors(weights)
+        self._weights, tensors = weights, load_tensors(weights)
         self._net = load_evidence_net(tensors, weights)
-        load_part(self._measures.ear, tensors, "ear.", weights)
+        self._measures = VoiceMeasures(load_ear(tensors, weights)).eval()
         self.digest = self.digest_of(config, weights)
         self._core = max(2, round(config.chunk_s * RATE / HOP) // 2 * 2)
         self._context = round(config.context_s * RATE / HOP) // 2 * 2

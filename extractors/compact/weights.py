@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -10,6 +11,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from data.errors import WeightsError
+
+Network = TypeVar("Network", bound=nn.Module)
 
 SCALE = ".scale"
 """Ending of a tensor's name that holds the scales of an int8 tensor, one for each row."""
@@ -38,8 +41,21 @@ def load_tensors(weights: Path) -> dict[str, Tensor]:
     return found
 
 
-def load_part(network: nn.Module, tensors: dict[str, Tensor], prefix: str, weights: Path) -> None:
-    """Put the tensors below `prefix` into `network`. Raises WeightsError when some are missing or of another shape."""
+def shape_of(tensors: dict[str, Tensor], prefix: str, weights: Path) -> tuple[tuple[int, ...], int]:
+    """Shape of the positions and number of blocks of the transformer below `prefix`; WeightsError without one."""
+    if prefix + "position" not in tensors:
+        raise WeightsError(
+            f"holds no pre-trained part '{prefix}*'", weights, "make it with tools/pretrained_parts.py"
+        )
+    blocks = {name.split(".")[2] for name in tensors if name.startswith(f"{prefix}blocks.")}
+    return tuple(tensors[prefix + "position"].shape), len(blocks)
+
+
+def load_part(network: Network, tensors: dict[str, Tensor], prefix: str, weights: Path) -> Network:
+    """`network` with the tensors below `prefix`, in evaluation mode.
+
+    Raises WeightsError when some are missing or of another shape.
+    """
     part = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
     try:
         network.load_state_dict(part)
@@ -47,6 +63,7 @@ def load_part(network: nn.Module, tensors: dict[str, Tensor], prefix: str, weigh
         reason = str(error).strip().splitlines()[0][:200]
         what = f"its part '{prefix}*' does not fit: {reason}"
         raise WeightsError(what, weights, "train it again") from error
+    return network.eval()
 
 
 def compressed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

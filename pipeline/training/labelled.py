@@ -23,7 +23,7 @@ from data.files import replacing
 from data.hook import Hook
 from data.labels import RATE
 from data.manifest.sidecar import EditedSegment, SynthesizedClip, read_sidecar
-from extractors.compact.weights import load_part, load_tensors
+from extractors.compact.weights import load_tensors
 from extractors.windows import HOP
 
 if TYPE_CHECKING:
@@ -152,22 +152,19 @@ def _voices(config: PipelineConfig, job: _Job) -> Measured | None:
 @cache
 def _face_measures(eye: str) -> FaceMeasures:
     """What measures faces, made once in each worker, with the pre-trained tower of the file `eye`."""
-    from extractors.compact.eye import Eye
+    from extractors.compact.eye import load_eye
     from extractors.compact.face_traces import FaceMeasures
 
-    tower, path = Eye().eval(), Path(eye)
-    load_part(tower, load_tensors(path), "eye.", path)
-    return FaceMeasures(tower)
+    return FaceMeasures(load_eye(load_tensors(Path(eye)), Path(eye)))
 
 
 @cache
 def _voice_measures(ear: str) -> VoiceMeasures:
     """What measures sound, made once in each worker, with the pre-trained encoder of the file `ear`."""
+    from extractors.compact.ear import load_ear
     from extractors.compact.voice_traces import VoiceMeasures
 
-    measures, path = VoiceMeasures().eval(), Path(ear)
-    load_part(measures.ear, load_tensors(path), "ear.", path)
-    return measures
+    return VoiceMeasures(load_ear(load_tensors(Path(ear)), Path(ear))).eval()
 
 
 def chosen_looks(
