@@ -25,7 +25,10 @@ class SegmentWeights(Settings):
         0.5, description="Weight of the evidence that it begins and ends there, less the clip's median."
     )
     length: Finite = Field(0.5, description="Weight of -ln(n / 16)² / 2, the prior of the length of n steps.")
-    whole: Finite = Field(0.0, description="Added for the span of the whole clip, which has no surroundings.")
+    entire: Finite = Field(0.0, description="Added for a span of the whole clip, which has no surroundings.")
+    whole: Finite = Field(
+        0.5, description="Weight of the mean evidence, in such a span, of a clip generated from end to end."
+    )
 
 
 class TrackWeights(Settings):
