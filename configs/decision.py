@@ -21,6 +21,9 @@ class SegmentWeights(Settings):
     step: Finite = Field(
         0.5, description="Weight of the mean in the span less the mean of the steps on both sides of it."
     )
+    jump: Finite = Field(
+        0.0, description="Weight of how far the evidence rises at its beginning and falls at its end."
+    )
     edges: Finite = Field(
         0.5, description="Weight of the evidence that it begins and ends there, less the clip's median."
     )

@@ -18,7 +18,7 @@ from data.labels import ABSTAINED, CLASSES, MODALITIES, REAL
 from data.timeline import Interval
 from pipeline.localization.localize import localize, proposals
 from pipeline.localization.scores import ClipScores, Finding, ForgedInterval, Promise, Verdict
-from pipeline.localization.segments import SAME, Segment, prepare, segments
+from pipeline.localization.segments import SAME, Segment, Track, prepare, segments
 
 TOP = 16
 """The highest sixteenth of a curve stands for its track, as in the model's pooling (paper 3.4)."""
@@ -93,13 +93,19 @@ def judge(scores: ClipScores, config: DecisionConfig) -> Decision | None:
 
 def judge_track(scores: ClipScores, name: str, config: TrackDecision) -> JudgedTrack:
     """The decision on one track, "visual" or "audio", that was judged and gives evidence."""
-    valid = scores.valid[name]
-    track = prepare(scores.evidence[name], valid, config)
+    track = prepare(scores.evidence[name], scores.valid[name], config)
     found = segments(track, config.segment)
+    row = track_features(scores, name, track, found)
+    return JudgedTrack(found, row, float(row @ vector(config.track)))
+
+
+def track_features(
+    scores: ClipScores, name: str, track: Track, found: tuple[Segment, ...]
+) -> NDArray[np.float64]:
+    """FEATURES (9,) of a track whose segments are `found`, likeliest first."""
+    valid = scores.valid[name]
     inside = track.inside[valid]
-    curve = getattr(scores, name)[valid].astype(np.float64)
-    top = float(np.clip(_top(curve), _LEAST, 1 - _LEAST))
-    alone = not all(scores.valid[other].any() for other in MODALITIES)
+    top = float(np.clip(_top(getattr(scores, name)[valid].astype(np.float64)), _LEAST, 1 - _LEAST))
     values = {
         "bias": 1.0,
         "best": found[0].log_odds if found else 0.0,
@@ -109,10 +115,9 @@ def judge_track(scores: ClipScores, name: str, config: TrackDecision) -> JudgedT
         "share": float((inside > 0).mean()),
         "curve": math.log(top / (1 - top)),
         "video": _video(scores, name),
-        "alone": float(alone),
+        "alone": float(not all(scores.valid[other].any() for other in MODALITIES)),
     }
-    row = np.array([values[name] for name in FEATURES])
-    return JudgedTrack(found, row, float(row @ vector(config.track)))
+    return np.array([values[name] for name in FEATURES])
 
 
 def vector(weights: TrackWeights) -> NDArray[np.float64]:

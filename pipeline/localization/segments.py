@@ -7,7 +7,6 @@ by how far they stand out, by the edges at their ends and by their length.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -42,6 +41,9 @@ LENGTHS = (4, 6, 9, 13, 19, 28, 42, 63, 94, 140)
 
 _PER_WINDOW = 12
 """A length is tried once in so many steps of a clip, on average: where its mean is highest."""
+
+JUMP = 2
+"""Steps on either side of an end whose means are compared."""
 
 _USUAL = 16
 """Steps of the likeliest segment: LAV-DF's are 0.65 s long on average."""
@@ -80,10 +82,15 @@ class Segment:
 
 
 class Track(NamedTuple):
-    """The evidence of one track, prepared: `inside` (T,) normalised, 0 at invalid steps, and running sums (T + 1,)."""
+    """The evidence of one track, prepared: `inside` (T,) normalised, 0 at invalid steps, and running sums (T + 1,).
+
+    `rise` (T + 1,) is how far the mean of the next `JUMP` steps lies above that of the last ones. `onset` and `offset`
+    (T,) lie above their median.
+    """
 
     valid: Flags
     inside: Floats
+    rise: Floats
     onset: Floats
     offset: Floats
     median: float
@@ -105,8 +112,17 @@ def prepare(evidence: Evidence, valid: Flags, decision: TrackDecision) -> Track:
     median = float(np.median(inside[valid])) if valid.any() else 0.0
     onset, offset = (_edge(evidence[:, column].astype(np.float64), valid) for column in (_ONSET, _OFFSET))
     whole = np.where(valid, evidence[:, _WHOLE].astype(np.float64), 0.0)
+    rise = _rise(inside, valid, median)
     sums, counts, generated = (_running(values) for values in (inside, valid.astype(np.float64), whole))
-    return Track(valid, inside, onset, offset, median, sums, counts, generated)
+    return Track(valid, inside, rise, onset, offset, median, sums, counts, generated)
+
+
+def _rise(inside: Floats, valid: Flags, median: float) -> Floats:
+    known = np.pad(np.where(valid, inside, median), JUMP, constant_values=median)
+    sums = _running(known)
+    means = (sums[JUMP:] - sums[:-JUMP]) / JUMP  # of the JUMP steps from each step on
+    rise: Floats = means[JUMP:] - means[:-JUMP]
+    return rise
 
 
 def _running(values: Floats) -> Floats:
@@ -122,12 +138,13 @@ def _edge(values: Floats, valid: Flags) -> Floats:
 def segments(track: Track, weights: SegmentWeights) -> tuple[Segment, ...]:
     """Segments of a track, likeliest first; of those that overlap by more than `SAME` the likeliest stays."""
     spans = candidates(track)
-    log_odds = np.concatenate(
-        [
-            features(track, spans[first : first + _CHUNK]) @ vector(weights)
-            for first in range(0, max(1, len(spans)), _CHUNK)
-        ]
-    )
+    parts = [spans[first : first + _CHUNK] for first in range(0, len(spans), _CHUNK)]
+    log_odds = [features(track, part) @ vector(weights) for part in parts]
+    return ranked(track, spans, np.concatenate([np.zeros(0), *log_odds]))
+
+
+def ranked(track: Track, spans: Spans, log_odds: Floats) -> tuple[Segment, ...]:
+    """`segments` out of the candidates of a track (N, 2) and their log-odds (N,)."""
     order = np.lexsort((spans[:, 1], spans[:, 0], -log_odds))[:MAX_SEGMENTS]
     spans, log_odds = spans[order], log_odds[order]
     means = track.mean(spans)
@@ -147,7 +164,7 @@ def overlap(spans: Spans, span: Spans) -> Floats:
     return shared / (spans[:, 1] - spans[:, 0] + span[1] - span[0] - shared)
 
 
-FEATURES = ("bias", "level", "contrast", "step", "edges", "length", "entire", "whole")
+FEATURES = ("bias", "level", "contrast", "step", "jump", "edges", "length", "entire", "whole")
 """Features of a segment, each with a weight in `SegmentWeights`."""
 
 
@@ -157,7 +174,7 @@ def vector(weights: SegmentWeights) -> Floats:
 
 
 def features(track: Track, spans: Spans) -> Floats:
-    """FEATURES (N, 8) of spans (N, 2), all steps of which are valid."""
+    """FEATURES (N, 9) of spans (N, 2), all steps of which are valid."""
     first, stop = spans[:, 0], spans[:, 1]
     n = (stop - first).astype(np.float64)
     level = track.mean(spans)
@@ -176,6 +193,7 @@ def features(track: Track, spans: Spans) -> Floats:
             level,
             np.where(entire, 0.0, (level - track.median) * np.sqrt(n / (n + 8))),
             np.where(bare, 0.0, level - around),
+            np.where(entire, 0.0, track.rise[first] - track.rise[stop]),
             np.where(entire, 0.0, track.onset[first] + track.offset[stop - 1]),
             np.where(entire, 0.0, -0.5 * np.log(np.maximum(n, 1) / _USUAL) ** 2),
             entire.astype(np.float64),
@@ -231,10 +249,15 @@ def _by_length(track: Track) -> list[Spans]:
 
 def _peaks(values: Floats, reach: int) -> Flags:
     """Which values (N,) are the highest within `reach` to either side."""
-    padded = np.pad(values, reach, constant_values=-np.inf)
-    highest = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1).max(axis=1)
-    found: Flags = values >= highest
+    found: Flags = values >= _around(values, reach).max(axis=1)
     return found
+
+
+def _around(values: Floats, reach: int) -> Floats:
+    """Views (N, 2 reach + 1) of what lies within `reach` of each value (N,); -inf beyond the ends."""
+    padded = np.full(len(values) + 2 * reach, -np.inf)
+    padded[reach : reach + len(values)] = values
+    return np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1)
 
 
 def _by_edges(track: Track) -> list[Spans]:
@@ -251,16 +274,20 @@ def _by_edges(track: Track) -> list[Spans]:
 
 
 def _snapped(track: Track, spans: Spans) -> Spans:
-    """`spans` (N, 2) with each end at the strongest edge nearby."""
-    if not (track.onset.any() or track.offset.any()) or not len(spans):
-        return spans[:0]
-    moved = []
-    for values, at in ((track.onset, spans[:, 0]), (track.offset, spans[:, 1] - 1)):
-        padded = np.pad(values, _SNAP, constant_values=-math.inf)
-        near = np.lib.stride_tricks.sliding_window_view(padded, 2 * _SNAP + 1)
-        moved.append((at - _SNAP + near.argmax(axis=1)[at]).clip(0, len(values) - 1))
-    both = np.stack([moved[0], moved[1] + 1], axis=1).astype(np.int64)
-    return both[both[:, 1] > both[:, 0]]
+    """`spans` (N, 2) with each end at the strongest edge nearby, and again at the steepest rise and fall nearby."""
+    if not len(spans):
+        return spans
+    moved = [np.stack([_moved(track.rise, spans[:, 0]), _moved(-track.rise, spans[:, 1])], axis=1)]
+    if track.onset.any() or track.offset.any():
+        last = _moved(track.offset, spans[:, 1] - 1)
+        moved.append(np.stack([_moved(track.onset, spans[:, 0]), last + 1], axis=1))
+    return np.concatenate(moved)
+
+
+def _moved(values: Floats, at: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Places `at` (N,), each moved to the highest of the `values` within `_SNAP`."""
+    nearby = _around(values, _SNAP).argmax(axis=1) - _SNAP
+    return at + nearby[at]
 
 
 def _entire(track: Track) -> Spans:
