@@ -14,9 +14,8 @@ class SegmentWeights(Settings):
 
     bias: Finite = Field(-4.0, description="Log-odds of a span about which nothing speaks.")
     level: Finite = Field(0.5, description="Weight of the mean normalised evidence in the span.")
-    contrast: Finite = Field(
-        1.0,
-        description="Weight of that mean less the clip's median, times the root of n / (n + 8) for n steps.",
+    mass: Finite = Field(
+        0.5, description="Weight of that mean less the clip's median, times n / 16 for n steps, 4 at most."
     )
     step: Finite = Field(
         0.5, description="Weight of the mean in the span less the mean of the steps on both sides of it."

@@ -48,6 +48,9 @@ JUMP = 2
 _USUAL = 16
 """Steps of the likeliest segment: LAV-DF's are 0.65 s long on average."""
 
+_HEAVIEST = 64
+"""Steps up to which a longer segment weighs more."""
+
 _AROUND = (12, 50)
 """Least and most steps on either side that a segment is compared with; in between, as many as it has."""
 
@@ -164,7 +167,7 @@ def overlap(spans: Spans, span: Spans) -> Floats:
     return shared / (spans[:, 1] - spans[:, 0] + span[1] - span[0] - shared)
 
 
-FEATURES = ("bias", "level", "contrast", "step", "jump", "edges", "length", "entire", "whole")
+FEATURES = ("bias", "level", "mass", "step", "jump", "edges", "length", "entire", "whole")
 """Features of a segment, each with a weight in `SegmentWeights`."""
 
 
@@ -191,7 +194,7 @@ def features(track: Track, spans: Spans) -> Floats:
         [
             np.ones(len(spans)),
             level,
-            np.where(entire, 0.0, (level - track.median) * np.sqrt(n / (n + 8))),
+            np.where(entire, 0.0, (level - track.median) * np.minimum(n, _HEAVIEST) / _USUAL),
             np.where(bare, 0.0, level - around),
             np.where(entire, 0.0, track.rise[first] - track.rise[stop]),
             np.where(entire, 0.0, track.onset[first] + track.offset[stop - 1]),

@@ -11,6 +11,7 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,7 @@ from data.timeline import Interval
 from pipeline.evaluation.metrics import auc, certified_line, even_weights, promised
 from pipeline.localization import decide, segments
 from pipeline.localization.scores import ClipScores
+from pipeline.training.choice import choice, standardised
 
 RATES = (0.01, 0.05, 0.2)
 """Shares of authentic clips that may be called forged, for which lines are looked for."""
@@ -41,16 +43,12 @@ FOLDS = 5
 LEAST = 8
 """Forged and authentic clips that a track needs, else it has no decision."""
 
-RIDGE = 1.0
-"""Weight of half the squared length of standardised weights: as sure as one or two clips are."""
-
 _SAME_SPAN = 0.5
 """tIoU with a forged span from which on a candidate may stand for it."""
 
 _AS_NEAR = 0.1
 """Candidates whose tIoU is that of the nearest one but for so much stand for it too."""
 
-_STEPS = 50
 _DIGITS = 4
 
 Floats = NDArray[np.float64]
@@ -87,27 +85,48 @@ class FittedDecision:
     recall: Mapping[float, float]
     harmless: Mapping[float, tuple[int, int, float]]
 
+    def record(self) -> dict[str, Any]:
+        """What is stored with the model, as plain values."""
+        return {
+            "supervision": "interval labels were used to fit it",
+            "clips": self.clips,
+            "people": self.people,
+            "auc_of_unseen_people": _plain(self.auc),
+            "lines": [
+                {
+                    **line.model_dump(mode="json"),
+                    "recall": _plain(self.recall[line.rate]),
+                    "harmless": dict(zip(("alarms", "clips", "bound"), self.harmless[line.rate], strict=True))
+                    if line.rate in self.harmless
+                    else None,
+                }
+                for line in self.config.lines
+            ],
+        }
+
+
+def _plain(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
 
 def labelled(
-    sample: Sample, scores: ClipScores, known: SynthesizedClip | None, dataset: str
-) -> LabelledClip | None:
-    """`scores` of `sample` with what its metadata and, where there is one, its sidecar say; None without a label.
+    sample: Sample, label: int, scores: ClipScores, known: SynthesizedClip | None, dataset: str
+) -> LabelledClip:
+    """`scores` of `sample` with its `label`, and what its metadata and, where there is one, its sidecar say.
 
     Without a sidecar nobody knows which track a forged interval is of: it counts for each track that is forged. Nor who
     is in a clip: clips of one authentic recording count as one person's.
     """
-    if sample.label is None:
-        return None
     spans: dict[str, tuple[Interval, ...]] = {}
     for name in MODALITIES:
         if known is not None:
             spans[name] = tuple(Interval(s.start_s, s.end_s) for s in known.segments if s.modality == name)
         else:
-            spans[name] = sample.fake_periods if CLASSES[sample.label] in (name, "both") else ()
+            spans[name] = sample.fake_periods if CLASSES[label] in (name, "both") else ()
     person = (
         known.identity if known is not None else f"{dataset}/{(sample.original or sample.file).as_posix()}"
     )
-    return LabelledClip(scores, sample.label, person, spans, known is not None and bool(known.shams))
+    return LabelledClip(scores, label, person, spans, known is not None and bool(known.shams))
 
 
 def fit_decision(
@@ -297,12 +316,12 @@ def _fit_track(
             for one in [ready.clips[k]]
         ]
     )
-    fitted = _standardised(rows, forged.astype(np.float64), even_weights(forged))
+    fitted = standardised(rows, forged.astype(np.float64), even_weights(forged))
     best = decide.FEATURES.index("best")
     if fitted[best] < 0:
         # A stronger segment never makes a track more authentic.
         rows[:, best] = 0.0
-        fitted = _standardised(rows, forged.astype(np.float64), even_weights(forged))
+        fitted = standardised(rows, forged.astype(np.float64), even_weights(forged))
     named = {feature: _short(value) for feature, value in zip(decide.FEATURES, fitted, strict=True)}
     return ready.decision.model_copy(update={"segment": weights, "track": TrackWeights(**named)})
 
@@ -324,7 +343,7 @@ def _fit_segments(ready: Sequence[_Ready], forged: NDArray[np.bool_]) -> Segment
     if not rows:
         return SegmentWeights()
     sizes = [len(target) for target in targets]
-    fitted = _standardised(
+    fitted = standardised(
         np.concatenate(rows), np.concatenate(targets), even_weights(np.array(kept, np.bool_)), sizes
     )
     return SegmentWeights(**{k: _short(v) for k, v in zip(segments.FEATURES, fitted, strict=True)})
@@ -336,75 +355,6 @@ def _steps(clip: LabelledClip, name: str) -> NDArray[np.int64]:
     spans = np.array([[p.start_s, p.end_s] for p in clip.forged[name]], np.float64).reshape(-1, 2)
     steps = np.round((spans - float(grid.start)) / float(grid.step)).astype(np.int64).clip(0, grid.n)
     return steps[steps[:, 1] > steps[:, 0]]
-
-
-def _standardised(
-    rows: Floats, targets: Floats, weights: Floats, sizes: Sequence[int] | None = None
-) -> Floats:
-    """Weights of a model of choice (F,) whose first feature is the constant 1, the others penalised in units of their
-    spread. One that does not vary has the weight 0."""
-    centre, spread = rows[:, 1:].mean(axis=0), rows[:, 1:].std(axis=0)
-    varies = spread > 1e-9
-    scale = np.where(varies, spread, 1.0)
-    scaled = np.concatenate([rows[:, :1], np.where(varies, (rows[:, 1:] - centre) / scale, 0.0)], axis=1)
-    penalty = np.full(rows.shape[1], RIDGE)
-    penalty[0] = 0.0
-    found = choice(scaled, targets, weights, np.zeros(rows.shape[1]), penalty, sizes)
-    slopes = np.where(varies, found[1:] / scale, 0.0)
-    return np.concatenate([[found[0] - slopes @ centre], slopes])
-
-
-def choice(
-    rows: Floats,
-    targets: Floats,
-    weights: Floats,
-    prior: Floats,
-    penalty: Floats,
-    sizes: Sequence[int] | None = None,
-) -> Floats:
-    """Weights (F,) of a model of choice: of each set of options, one is true or none (McFadden, 1974).
-
-    `rows` (N, F) are the options, set after set, `sizes` how many each set has; `targets` (N,) says how likely each is
-    the true one, 0 throughout a set where none is; `weights` has how often each set counts. An option has the odds
-    exp(rows @ weights) against none. Sets of one option, the default, make it logistic regression. Half of `penalty`
-    (F,) times the squared distance from `prior` (F,) is added. Newton's method, with steps that never go uphill.
-    """
-    counts = np.asarray(sizes if sizes is not None else np.ones(len(rows), np.int64))
-    first = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    per_row = np.repeat(weights, counts)
-
-    def shares(at: Floats) -> tuple[Floats, Floats]:
-        """Probability of each option (N,), and ln of what all of a set weigh against none (S,)."""
-        z = rows @ at
-        highest = np.maximum(np.maximum.reduceat(z, first), 0.0)
-        parts = np.exp(z - np.repeat(highest, counts))
-        total = np.add.reduceat(parts, first) + np.exp(-highest)
-        return parts / np.repeat(total, counts), highest + np.log(total)
-
-    def loss(at: Floats) -> float:
-        return float(
-            weights @ shares(at)[1] - (per_row * targets) @ (rows @ at) + 0.5 * penalty @ (at - prior) ** 2
-        )
-
-    point = prior.copy()
-    here = loss(point)
-    for _ in range(_STEPS):
-        likely = shares(point)[0]
-        slope = rows.T @ (per_row * (likely - targets)) + penalty * (point - prior)
-        means = np.add.reduceat(rows * likely[:, None], first)
-        curvature = (rows * (per_row * likely)[:, None]).T @ rows - (means * weights[:, None]).T @ means
-        step = np.linalg.solve(curvature + np.diag(penalty + 1e-9), slope)
-        size = 1.0
-        while size > 1e-6 and loss(point - size * step) > here:
-            size /= 2
-        if size <= 1e-6:
-            break
-        point = point - size * step
-        now = loss(point)
-        if here - now <= 1e-10 * (1 + abs(here)):
-            break
-        here = now
-    return point
 
 
 def _short(value: float) -> float:
