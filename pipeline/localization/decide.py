@@ -14,14 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.schema import CertifiedLine, DecisionConfig, LocalizeConfig, TrackDecision, TrackWeights
-from data.labels import ABSTAINED, CLASSES, MODALITIES, REAL
+from data.labels import ABSTAINED, CLASSES, MODALITIES, REAL, Modality
 from data.timeline import Interval
 from pipeline.localization.localize import localize, proposals
-from pipeline.localization.scores import ClipScores, Finding, ForgedInterval, Promise, Verdict
+from pipeline.localization.scores import ClipScores, Curve, Finding, ForgedInterval, Promise, Verdict
 from pipeline.localization.segments import SAME, Segment, Track, prepare, segments
 
 TOP = 16
 """The highest sixteenth of a curve stands for its track, as in the model's pooling (paper 3.4)."""
+
+_EVEN = 0.5
+"""The line of a clip that no decision on segments was made of: as likely forged as not."""
 
 _LEAST = 1e-3  # probabilities closer to 0 or 1 say no more
 
@@ -253,7 +256,7 @@ def line_of(config: DecisionConfig, rate: float) -> CertifiedLine | None:
 def _lines_of(config: DecisionConfig | None) -> tuple[float, float, Promise | None]:
     """Line, floor and promise."""
     if config is None:
-        return 0.5, 0.5, None
+        return _EVEN, _EVEN, None
     chosen = line_of(config, config.max_alarms)
     if chosen is None:
         return config.line, min(config.floor, config.line), None
@@ -270,15 +273,36 @@ def _lines_of(config: DecisionConfig | None) -> tuple[float, float, Promise | No
 
 
 def _routed(scores: ClipScores, config: LocalizeConfig) -> Finding:
-    """The finding where no decision on segments is at hand: the class probabilities decide, as the paper's routing."""
-    ranked = proposals(scores, config)
-    strongest = ranked[0] if ranked else None
+    """The finding where no decision on segments is at hand: the class probabilities decide, as the paper's routing.
+
+    They are of clips with both tracks. Of a clip with one, its own branch decides: a sound track that is taken away
+    would else take the classes that need it along.
+    """
+    judged = [name for name in MODALITIES if scores.valid[name].any()]
+    if len(judged) == 1 and (curve := getattr(scores, judged[0])) is not None:
+        return _of_branch(scores, config, judged[0], curve)
     window = scores.deciding
     assert window is not None
-    likeliest = _likeliest(window.probabilities)
     # Against the likeliest forged class, so that 1/2 is where the most probable class changes.
-    forged, real = window.probabilities[likeliest], window.probabilities[REAL]
-    probability = forged / (forged + real) if forged + real > 0 else 0.0
+    forged = window.probabilities[_likeliest(window.probabilities)]
+    probability = forged / (forged + window.probabilities[REAL])
+    ranked = proposals(scores, config)
+    strongest = ranked[0] if ranked else None
     if window.predicted == CLASSES[REAL]:
-        return Finding("not_found", CLASSES[REAL], probability, 0.5, 0.5, (), strongest)
-    return Finding("forged", window.predicted, probability, 0.5, 0.5, localize(scores, config), strongest)
+        return Finding("not_found", CLASSES[REAL], probability, _EVEN, _EVEN, (), strongest)
+    found = localize(scores, config)
+    return Finding("forged", window.predicted, probability, _EVEN, _EVEN, found, strongest)
+
+
+def _of_branch(scores: ClipScores, config: LocalizeConfig, name: Modality, curve: Curve) -> Finding:
+    """The finding on the one track that was judged, by the mean of the highest sixteenth of its branch's curve."""
+    probability = _top(curve[scores.valid[name]].astype(np.float64))
+    found = localize(scores, config, name)
+    if not found:
+        # What reaches the line has a step that does.
+        lenient = config.model_copy(update={"onset": _EVEN, "offset": _EVEN, "min_duration_s": 0.0})
+        found = localize(scores, lenient, name)
+    strongest = max(found, key=lambda one: one.score, default=None)
+    if probability < _EVEN:
+        return Finding("not_found", CLASSES[REAL], probability, _EVEN, _EVEN, (), strongest)
+    return Finding("forged", name, probability, _EVEN, _EVEN, found, strongest)
