@@ -11,7 +11,7 @@ from configs.schema import LocalizeConfig
 from data.labels import CLASSES
 from data.media import Assessment, MediaInfo, StreamCoverage
 from pipeline.localization.assess import caution
-from pipeline.localization.scores import MODALITY, ClipScores, ForgedInterval, Route
+from pipeline.localization.scores import MODALITY, ClipScores, Finding, Route
 from pipeline.report.model import InputFacts, Provenance, Report, RunClock, StepScores, Thresholds
 
 
@@ -22,7 +22,7 @@ def build_report(
     complete: bool,
     scores: ClipScores,
     assessment: Mapping[str, Assessment | None],
-    intervals: tuple[ForgedInterval, ...],
+    finding: Finding,
     route: Route,
     config: LocalizeConfig,
     provenance: Provenance,
@@ -36,11 +36,11 @@ def build_report(
     probabilities = scores.video_probabilities
     return Report(
         input=InputFacts.of(info),
-        label=scores.predicted,
+        label=finding.label,
         route=route,
         branches=_branches(scores, route),
         probabilities=dict(zip(CLASSES, probabilities, strict=True)) if probabilities is not None else None,
-        intervals=intervals,
+        intervals=finding.intervals,
         coverage=coverage,
         warnings=(*warnings, *caution(assessment, coverage, config)),
         complete=complete and all(track is None or track.reason is None for track in assessment.values()),
