@@ -116,11 +116,11 @@ def run(
     )
     kept = open_store(store) if store is not None else None
     from pipeline.detector import Pipeline
-    from pipeline.progress import progress
+    from pipeline.progress import ProgressBar
     from pipeline.report.folder import table
     from pipeline.report.rows import summary
 
-    bar = progress(quiet=quiet)
+    bar = ProgressBar(quiet=quiet)
     with bar:
         bar.begin("weights")
         detector = Pipeline.from_pretrained(

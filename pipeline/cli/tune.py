@@ -58,13 +58,13 @@ def tune(
     """
     from data.manifest import Manifest
     from pipeline.detector import Pipeline
-    from pipeline.progress import progress
+    from pipeline.progress import ProgressBar
     from pipeline.training.tune import RECORD_FILE, save_tuning
     from pipeline.training.tune import tune as search
 
     manifests = [Manifest.load(layout_of(root, layout), root) for root in dataset]
     kept = open_store(store)
-    with progress(quiet=quiet) as bar:
+    with ProgressBar(quiet=quiet) as bar:
         bar.begin("weights")
         detector = Pipeline.from_pretrained(weights, device=device, hook=bar)
         bar.begin(", ".join(map(str, dataset)))

@@ -22,7 +22,7 @@ from data.errors import MemoryLimitError
 from data.manifest import Sample, write_lavdf
 from data.timeline import Interval
 from pipeline.cli.options import OneLine
-from pipeline.progress import PlainProgress
+from pipeline.progress import ProgressBar
 from pipeline.report.json import loads
 
 COMMANDS = ("run", "report", "extract", "train", "synthesize", "pretrain", "config", "doctor")
@@ -146,8 +146,8 @@ def test_a_run_of_less_than_a_minute_leaves_no_progress_in_a_log(run: Callable[.
 def test_a_long_run_tells_its_progress_on_standard_error_in_plain_lines(
     run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    every = partial(PlainProgress, every_s=0.0)
-    monkeypatch.setattr(pipeline.progress, "PlainProgress", every)
+    every = partial(ProgressBar, every_s=0.0)
+    monkeypatch.setattr(pipeline.progress, "ProgressBar", every)
     answer = run("--json", "-")
     assert "clip.mp4: picture" in answer.err.splitlines()
     assert "\x1b" not in answer.err
