@@ -31,6 +31,7 @@ from pipeline.forging.manipulations import (
     FaceClip,
     VisualForgery,
     Voices,
+    denoise_frames,
     speak_text,
     touch_up_face,
 )
@@ -254,6 +255,8 @@ class _Edit:
             shams: list[VisualForgery] = [touch_up_face] if len(boxes) else []
             if self._config.put_back or not shams:
                 shams.append(PutBack(recode_frames))
+            if self._through:
+                shams.append(denoise_frames)
             sham = shams[int(self._rng.integers(len(shams)))]
             self._frames = sham(self._frames, boxes, shown, self._rng, None)
             self._shams.append(_segment(span, "visual", sham.__name__))

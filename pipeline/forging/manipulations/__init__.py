@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pipeline.forging.manipulations.animate import animate_still
+from pipeline.forging.manipulations.animate import animate_still, denoise_frames
 from pipeline.forging.manipulations.audio import (
     AudioForgery,
     Voices,
@@ -97,6 +97,7 @@ __all__ = [
     "FaceClip",
     "VisualForgery",
     "Voices",
+    "denoise_frames",
     "speak_text",
     "touch_up_face",
     "touch_up_speech",
