@@ -77,6 +77,14 @@ class FaceFinder:
                 found.append(Face(box, (eyes - (x, y)) / scale, float(scores[k])))
         return found
 
+    def mesh_in(self, frame: Frame, box: Points) -> Points | None:
+        """The mesh (468, 2) of the face in `frame` that overlaps most with `box` (4,), None where no face is sure."""
+        faces = self.faces(frame)
+        if not faces:
+            return None
+        mesh, sure = self.mesh(frame, max(faces, key=lambda face: _overlap(face.box, box)))
+        return mesh if sure >= _LEAST_SCORE else None
+
     def mesh(self, frame: Frame, face: Face) -> tuple[Points, float]:
         """The mesh (468, 2) of `face` in px, and how sure it is that there is one, in [0, 1]."""
         turn = face.eyes[1] - face.eyes[0]

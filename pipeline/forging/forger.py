@@ -229,6 +229,14 @@ class _Edit:
             len(self._samples) // FRAME_SAMPLES if self._samples is not None else 0,
         )
 
+    def _segment(self, span: Span, modality: Modality, manipulation: str) -> EditedSegment:
+        end_s = span[1] / FPS
+        if self._through:
+            # A track may end within a frame.
+            heard_s = len(self._samples) / RATE if self._samples is not None else 0.0
+            end_s = max(len(self._frames) / FPS if self._frames is not None else 0.0, heard_s)
+        return EditedSegment(span[0] / FPS, end_s, modality, manipulation)
+
     def _order(self, forgeries: Sequence[Callable[..., Any]]) -> NDArray[np.int64]:
         """In which order manipulations are tried."""
         if not self._through:
@@ -259,7 +267,7 @@ class _Edit:
                 shams.append(denoise_frames)
             sham = shams[int(self._rng.integers(len(shams)))]
             self._frames = sham(self._frames, boxes, shown, self._rng, None)
-            self._shams.append(_segment(span, "visual", sham.__name__))
+            self._shams.append(self._segment(span, "visual", sham.__name__))
             return
         for k in self._order(forgeries):
             for _ in range(DONORS if forgeries[k] in FROM_OTHERS else 1):
@@ -268,7 +276,7 @@ class _Edit:
                     self._frames = forgeries[k](self._frames, boxes, shown, self._rng, other)
                 except ValueError:
                     continue  # more material is needed than there is, or the two faces look different ways
-                self._segments.append(_segment(span, "visual", forgeries[k].__name__))
+                self._segments.append(self._segment(span, "visual", forgeries[k].__name__))
                 return
         raise InputError(f"no visual manipulation fits frames {span}")
 
@@ -285,7 +293,7 @@ class _Edit:
                 self._samples = sham(self._samples, bounds, self._rng, Voices(nothing, nothing, None))
             except ValueError:
                 return  # silence all through the span: there is nothing to touch up
-            self._shams.append(_segment(span, "audio", sham.__name__))
+            self._shams.append(self._segment(span, "audio", sham.__name__))
             return
         for k in self._order(forgeries):
             voices = self._voices(forgeries[k], bounds[1] - bounds[0], donors)
@@ -293,7 +301,7 @@ class _Edit:
                 self._samples = forgeries[k](self._samples, bounds, self._rng, voices)
             except ValueError:
                 continue
-            self._segments.append(_segment(span, "audio", forgeries[k].__name__))
+            self._segments.append(self._segment(span, "audio", forgeries[k].__name__))
             return
         raise InputError(f"no audio manipulation fits samples {bounds}")
 
@@ -322,7 +330,7 @@ class _Edit:
             # One interval for both tracks, although one may end a little later.
             whole = 0, max(lengths.values())
             self._segments += [
-                _segment(whole, track, self._output.generator) for track in MODALITIES if lengths[track]
+                self._segment(whole, track, self._output.generator) for track in MODALITIES if lengths[track]
             ]
         self._frames = frames if frames is not None else self._frames
         self._samples = samples if samples is not None else self._samples
@@ -338,7 +346,3 @@ def _vocode(samples: Samples, make: str) -> Samples:
     from pipeline.forging.vocoders.speak import copy_speech
 
     return copy_speech(samples, make)
-
-
-def _segment(span: Span, modality: Modality, manipulation: str) -> EditedSegment:
-    return EditedSegment(span[0] / FPS, span[1] / FPS, modality, manipulation)
