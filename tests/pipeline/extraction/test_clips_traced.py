@@ -127,7 +127,8 @@ def test_what_is_described_is_what_would_be_loaded(traced_bundle: Path, tmp_path
     worker.work()
     plain = name_setup(traced_bundle, "cpu").setup
     assert Ready(plain) in said
-    for changing in ("visual.short_side=72", "visual.look_every_s=1.0", "audio.chunk_s=5.0", "audio.context_s=1.0", "decode.fps=30"):
+    changes = ("visual.short_side=72", "visual.look_every_s=1.0", "audio.chunk_s=5.0", "audio.context_s=1.0")
+    for changing in (*changes, "decode.fps=30"):
         assert name_setup(traced_bundle, "cpu", [changing]).setup != plain, changing
     assert name_setup(traced_bundle, "cpu", ["localize.onset=0.7"]).setup == plain
 
