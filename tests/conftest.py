@@ -182,24 +182,19 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def traced_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Path) -> Path:
     """`tiny_bundle` with the extractors of the preset `compact` itself, which look at faces and speech only."""
     import torch
+    from extractor_factory import face_tensors, voice_tensors, write_tensors
     from saved_weights import save_weights
-    from trace_factory import write_random_net
 
     from configs.loader import dump, load_config
-    from extractors.compact.face_traces import MEASURES
-    from extractors.compact.trace_net import WIDTH
-    from extractors.compact.voice_traces import VoiceMeasures
+    from extractors.compact.evidence_net import DIM
     from models.rt_deeploc import RTDeepLoc
     from pipeline.bundle import bundle_config
-    from pipeline.training.labelled import AUDIO_CLASSES, VISUAL_CLASSES
 
     folder = tmp_path_factory.mktemp("weights") / "traced"
-    folder.mkdir()
-    write_random_net(folder / "face_traces.safetensors", 2 * MEASURES, len(VISUAL_CLASSES))
-    write_random_net(folder / "voice_traces.safetensors", VoiceMeasures().dim, len(AUDIO_CLASSES), spread=5.0)
+    write_tensors(folder / "face_traces.safetensors", face_tensors())
+    write_tensors(folder / "voice_traces.safetensors", voice_tensors())
     tiny, compact = bundle_config(tiny_bundle), load_config("compact", ["visual.short_side=96"])
-    dims = {"visual_dim": WIDTH + len(VISUAL_CLASSES), "audio_dim": WIDTH + len(AUDIO_CLASSES)}
-    model = tiny.model.model_copy(update=dims)
+    model = tiny.model.model_copy(update={"visual_dim": DIM, "audio_dim": DIM})
     config = compact.model_copy(update={"model": model, "localize": tiny.localize})
     (folder / "config.yaml").write_text(dump(config), encoding="utf-8")
     with torch.random.fork_rng():

@@ -29,7 +29,7 @@ _FFT, _STRIDE = 400, 160  # spectra of 25 ms every 10 ms
 class Ear(nn.Module):
     """Waveforms (B, N) float32, 16 kHz, of at most 30 s to states (B, T, 2 * width), T = floor((N - 400) / 320) + 1.
 
-    Step k is centred on sample 320 k + 160. The states are those after the first and the last block.
+    Step k is centred on sample 320 k. The states are those after the first and the last block.
     """
 
     window: Tensor

@@ -6,7 +6,6 @@ tells a clip that is forged from end to end, which has nothing to differ from (d
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +14,6 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from data.errors import WeightsError
 from data.labels import EVIDENCE
 
 WIDTH = 64
@@ -135,27 +133,6 @@ class _Perceptron(nn.Module):
             seen = seen * (torch.rand_like(seen) > HIDDEN) / (1 - HIDDEN)
         leaving: Tensor = self.leave(self.drop(F.gelu(self.enter(seen))))
         return leaving.squeeze(-1)
-
-
-def load_evidence_net(tensors: dict[str, Tensor], weights: Path) -> EvidenceNet:
-    """The network of the tensors below ``net.`` of a safetensors file, in evaluation mode.
-
-    Raises WeightsError when they are none, or of another shape.
-    """
-    try:
-        state = {
-            name.removeprefix("net."): value.float()
-            for name, value in tensors.items()
-            if name.startswith("net.")
-        }
-        net = EvidenceNet(len(state["relative.mean"]), len(state["absolute.mean"]))
-        net.load_state_dict(state)
-    except (KeyError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0][:200]
-        raise WeightsError(
-            f"cannot be loaded as an EvidenceNet: {reason}", weights, "train it again"
-        ) from error
-    return net.eval()
 
 
 def evidence_of(values: NDArray[np.floating]) -> NDArray[np.float32]:

@@ -23,7 +23,7 @@ from data.labels import EVIDENCE, FPS
 from data.timeline import runs
 from extractors.base import PerClip, Piece
 from extractors.compact.energies import CHANNELS, SIDE, face_energies
-from extractors.compact.evidence_net import DIM, LookHead, evidence_of, load_evidence_net
+from extractors.compact.evidence_net import DIM, EvidenceNet, LookHead, evidence_of
 from extractors.compact.eye import Eye, aligned, load_eye
 from extractors.compact.faces import follow_faces
 from extractors.compact.landmarks import FaceFinder
@@ -69,7 +69,7 @@ class FaceTraces(PerClip):
     def __init__(self, config: VisualConfig, weights: Path, device: str = "cpu") -> None:
         self.config, self.dtype, self.dim = config, torch.float32, DIM
         self._weights, tensors = weights, load_tensors(weights)
-        self._net = load_evidence_net(tensors, weights)
+        self._net = load_part(EvidenceNet(2 * MEASURES, MEASURES), tensors, "net.", weights)
         eye = load_eye(tensors, weights)
         self._head = load_part(LookHead(eye.dim), tensors, "head.", weights)
         self._measures = FaceMeasures(eye)

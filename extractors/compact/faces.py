@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from extractors.compact.landmarks import FaceFinder
+from extractors.compact.landmarks import FaceFinder, overlap
 
 DETECT_EVERY = 6
 """Frames between two detections; boxes in between are interpolated."""
@@ -108,14 +108,6 @@ def linked_tracks(detections: dict[int, NDArray[np.float64]]) -> list[dict[int, 
 
 def _covered(track: dict[int, Box]) -> float:
     return sum(box[2] * box[3] for box in track.values())
-
-
-def overlap(a: Box, b: Box) -> float:
-    """Intersection over union of two boxes (x, y, width, height)."""
-    corner = np.minimum(a[:2] + a[2:], b[:2] + b[2:]) - np.maximum(a[:2], b[:2])
-    shared = float(np.prod(np.clip(corner, 0, None)))
-    union = float(a[2] * a[3] + b[2] * b[3]) - shared
-    return shared / union if union > 0 else 0.0
 
 
 def smooth(boxes: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -73,7 +73,7 @@ class FaceFinder:
             eyes = values[2:4] + self._anchors[k] * _SIDE
             corner = (centre - size / 2 - (x, y)) / scale
             box = np.concatenate([corner, size / scale])
-            if all(_overlap(box, other.box) < _SAME for other in found):
+            if all(overlap(box, other.box) < _SAME for other in found):
                 found.append(Face(box, (eyes - (x, y)) / scale, float(scores[k])))
         return found
 
@@ -82,7 +82,7 @@ class FaceFinder:
         faces = self.faces(frame)
         if not faces:
             return None
-        mesh, sure = self.mesh(frame, max(faces, key=lambda face: _overlap(face.box, box)))
+        mesh, sure = self.mesh(frame, max(faces, key=lambda face: overlap(face.box, box)))
         return mesh if sure >= _LEAST_SCORE else None
 
     def mesh(self, frame: Frame, face: Face) -> tuple[Points, float]:
@@ -120,7 +120,8 @@ def _anchors() -> Points:
     return np.concatenate(parts)
 
 
-def _overlap(a: Points, b: Points) -> float:
+def overlap(a: Points, b: Points) -> float:
+    """Intersection over union of two boxes (x, y, width, height)."""
     corner = np.minimum(a[:2] + a[2:], b[:2] + b[2:]) - np.maximum(a[:2], b[:2])
     shared = float(np.prod(np.clip(corner, 0, None)))
     union = float(a[2] * a[3] + b[2] * b[3]) - shared

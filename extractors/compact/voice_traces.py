@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from configs.schema import AudioConfig
-from data.errors import WeightsError
+from data.errors import UsageError, WeightsError
 from data.labels import RATE
-from extractors.compact.ear import Ear, load_ear
-from extractors.compact.evidence_net import DIM, evidence_of, load_evidence_net
+from extractors.compact.ear import POSITIONS, Ear, load_ear
+from extractors.compact.evidence_net import DIM, EvidenceNet, evidence_of
 from extractors.compact.sound_traces import ABSOLUTE, RELATIVE, SoundTraces
 from extractors.compact.speech import speech_steps
-from extractors.compact.weights import load_tensors
+from extractors.compact.weights import load_part, load_tensors
 from extractors.packing import Batcher, WindowSession
 from extractors.runtime import extractor_digest, inference
 from extractors.windows import HOP, Window, cut_windows
@@ -80,7 +80,8 @@ class VoiceTraces:
     Time, windows and their order are those of `extractors.paper.wav2vec2`; the network itself looks every 40 ms. Runs
     on the processor, whatever `device` is, in float32.
 
-    Raises WeightsError when `weights` are damaged or were made for other measures.
+    Raises WeightsError when `weights` are damaged or were made for other measures, and UsageError when the windows of
+    `config` are longer than the ear can hear at once.
     """
 
     uses_device = False
@@ -88,11 +89,15 @@ class VoiceTraces:
     def __init__(self, config: AudioConfig, weights: Path, device: str = "cpu") -> None:
         self.config, self.dtype, self.dim = config, torch.float32, DIM
         self._weights, tensors = weights, load_tensors(weights)
-        self._net = load_evidence_net(tensors, weights)
-        self._measures = VoiceMeasures(load_ear(tensors, weights)).eval()
+        ear = load_ear(tensors, weights)
+        self._net = load_part(EvidenceNet(RELATIVE + ear.dim, ABSOLUTE + ear.dim), tensors, "net.", weights)
+        self._measures = VoiceMeasures(ear).eval()
         self.digest = self.digest_of(config, weights)
         self._core = max(2, round(config.chunk_s * RATE / HOP) // 2 * 2)
         self._context = round(config.context_s * RATE / HOP) // 2 * 2
+        if self._core + 2 * self._context > POSITIONS:
+            what = f"audio.chunk_s and twice audio.context_s are more than {POSITIONS * HOP / RATE:g} s"
+            raise UsageError(what, fix="choose shorter chunks; voice_traces hears no more at once")
 
     @staticmethod
     def digest_of(config: AudioConfig, weights: Path, device: str = "cpu") -> str:

@@ -42,13 +42,14 @@ def load_tensors(weights: Path) -> dict[str, Tensor]:
 
 
 def shape_of(tensors: dict[str, Tensor], prefix: str, weights: Path) -> tuple[tuple[int, ...], int]:
-    """Shape of the positions and number of blocks of the transformer below `prefix`; WeightsError without one."""
-    if prefix + "position" not in tensors:
+    """Shape (N, C) of the positions, and blocks, of the transformer below `prefix`; WeightsError without one."""
+    position = tensors.get(prefix + "position")
+    blocks = {name.split(".")[2] for name in tensors if name.startswith(f"{prefix}blocks.")}
+    if position is None or position.ndim != 2 or not blocks:
         raise WeightsError(
             f"holds no pre-trained part '{prefix}*'", weights, "make it with tools/pretrained_parts.py"
         )
-    blocks = {name.split(".")[2] for name in tensors if name.startswith(f"{prefix}blocks.")}
-    return tuple(tensors[prefix + "position"].shape), len(blocks)
+    return tuple(position.shape), len(blocks)
 
 
 def load_part(network: Network, tensors: dict[str, Tensor], prefix: str, weights: Path) -> Network:

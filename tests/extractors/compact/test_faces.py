@@ -16,7 +16,6 @@ from extractors.compact.faces import (
     follow_faces,
     linked_tracks,
     longest_track,
-    overlap,
     smooth,
     track_face,
 )
@@ -125,26 +124,6 @@ def test_nothing_detected_is_no_track() -> None:
     assert longest_track({0: np.zeros((0, 4)), 6: np.zeros((0, 4))}) is None
 
 
-@pytest.mark.parametrize(
-    ("other", "expected"),
-    [
-        (box(0, 0, 10), 1.0),
-        (box(5, 0, 10), 1 / 3),  # 50 shared of 150
-        (box(5, 5, 10), 25 / 175),
-        (box(10, 0, 10), 0.0),  # they only touch
-        (box(2, 2, 5), 0.25),  # 25 of 100
-        (np.zeros(4), 0.0),
-    ],
-)
-def test_overlap_is_intersection_over_union(other: NDArray[np.float64], expected: float) -> None:
-    assert overlap(box(0, 0, 10), other) == pytest.approx(expected)
-    assert overlap(other, box(0, 0, 10)) == pytest.approx(expected)
-
-
-def test_two_boxes_without_area_do_not_overlap() -> None:
-    assert overlap(np.zeros(4), np.zeros(4)) == 0.0
-
-
 def test_smoothing_drops_an_outlier_and_halves_a_step() -> None:
     still = np.tile(box(10, 20, 50), (6, 1))
     jumped = still.copy()
@@ -166,7 +145,7 @@ def test_smoothing_keeps_a_steady_walk_and_a_single_box() -> None:
 def detect(
     monkeypatch: pytest.MonkeyPatch, length: int, found: dict[int, list[NDArray[np.float64]]]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """`follow_faces` on `length` frames in which the cascade finds these boxes, and nothing else."""
+    """`follow_faces` on `length` frames in which the detector finds these boxes, and nothing else."""
     answers = {k: np.array(found.get(k, [])).reshape(-1, 4) for k in range(0, length, DETECT_EVERY)}
     monkeypatch.setattr(faces, "_detections", lambda frames: answers)
     return follow_faces(np.zeros((length, 4, 4, 3), np.uint8))

@@ -127,7 +127,8 @@ def test_what_is_described_is_what_would_be_loaded(traced_bundle: Path, tmp_path
     worker.work()
     plain = name_setup(traced_bundle, "cpu").setup
     assert Ready(plain) in said
-    for changing in ("visual.short_side=72", "audio.chunk_s=5.0", "audio.context_s=1.0", "decode.fps=30"):
+    changes = ("visual.short_side=72", "visual.look_every_s=1.0", "audio.chunk_s=5.0", "audio.context_s=1.0")
+    for changing in (*changes, "decode.fps=30"):
         assert name_setup(traced_bundle, "cpu", [changing]).setup != plain, changing
     assert name_setup(traced_bundle, "cpu", ["localize.onset=0.7"]).setup == plain
 
@@ -145,5 +146,5 @@ def test_the_detector_names_its_weights_and_judges_a_speaking_head(
 
 
 def test_extractors_that_do_not_fit_the_model_are_refused(traced_bundle: Path) -> None:
-    with pytest.raises(WeightsError, match="visual extractor gives 72 numbers a step, not 71"):
-        Pipeline.from_pretrained(traced_bundle, device="cpu", overrides=["model.visual_dim=71"])
+    with pytest.raises(WeightsError, match="visual extractor gives 132 numbers a step, not 131"):
+        Pipeline.from_pretrained(traced_bundle, device="cpu", overrides=["model.visual_dim=131"])
