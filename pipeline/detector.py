@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from configs.schema import PipelineConfig
 from data.errors import ForensicError
 from data.hook import Hook, silent
+from data.labels import CLASSES
 from data.media import TrackChoice
 from data.store.store import FeatureStore
 from pipeline.bundle import load_bundle
@@ -23,6 +24,7 @@ from pipeline.localization.assess import assess
 from pipeline.localization.localize import localize
 from pipeline.localization.scores import Route
 from pipeline.report.build import build_report
+from pipeline.report.earlier import finding_by_class
 from pipeline.report.model import Provenance, Report, RunClock
 from pipeline.runtime import versions
 
@@ -85,6 +87,13 @@ class Pipeline:
             clip = extract_clip(path, self.extractors, features, self.config, hook, tracks)
             scores = score_clip(self.model, clip.visual, clip.audio, settings, self.device, hook)
         assessment = assess(scores.valid, scores.usable_s, scores.grid, clip.info, clip.coverage)
+        shares = scores.video_probabilities
+        finding = finding_by_class(
+            scores.predicted,
+            dict(zip(CLASSES, shares, strict=True)) if shares is not None else None,
+            localize(scores, settings, route),
+            route,
+        )
         return build_report(
             clip.info,
             clip.coverage,
@@ -92,7 +101,7 @@ class Pipeline:
             clip.complete,
             scores,
             assessment,
-            localize(scores, settings, route),
+            finding,
             route,
             settings,
             self._provenance(),
