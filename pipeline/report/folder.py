@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
 
 from data.labels import ABSTAINED, NAMES
-from data.text import printable
+from data.text import percent, printable
 from pipeline.report.exports import csv_table
 from pipeline.report.html import asset, page
 from pipeline.report.model import NOTE, Report
@@ -73,6 +73,8 @@ class Outcome:
 def _note(report: Report) -> str:
     """Why the answer does not hold for all of the clip; empty where it does."""
     notes = [f"{NAMES[name]} not assessable" for name in report.doubts]
+    if tone(report) == "limited":
+        notes.append(f"only {percent(report.judged)} could be judged")
     if not notes:
         if report.complete:
             return ""

@@ -20,6 +20,9 @@ from pipeline.report.pictures import Pictures, Still
 from pipeline.report.provenance import provenance
 from pipeline.report.rows import WORDS, Row, promise, reach, reason, rows, statement, tone, written
 
+_INKS = {"undecided": "undecided", "not_found": "neutral"}
+"""Colour of the frame around the strongest segment: none of a warning where nothing was found."""
+
 WIDTH, HEIGHT = 1000, 100
 """Size of a lane's drawing in its own units."""
 
@@ -79,6 +82,7 @@ def page_html(report: Report, pictures: Pictures | None, media: str | None, inde
         promise=promise(report),
         tone=tone(report),
         strongest=_below(report),
+        ink=_INKS.get(report.verdict, ""),
         extent=_extent(report),
         span_s=span_s,
         words=WORDS,
@@ -228,7 +232,9 @@ def _data(report: Report, found: Sequence[Row], span_s: float) -> dict[str, Any]
         "start_s": float(report.scores.grid.start),
         "step_s": float(report.scores.grid.step),
         "intervals": [[row.start_s, row.end_s, row.modality, row.score] for row in found],
-        "strongest": [below.start_s, below.end_s, below.modality] if below is not None else None,
+        "strongest": [below.start_s, below.end_s, below.modality, _INKS[report.verdict]]
+        if below is not None
+        else None,
         "words": WORDS,
         "gaps": _gaps(report),
         "curves": {

@@ -237,7 +237,7 @@ def summary(report: Report, name: str) -> list[str]:
 
 def reach(report: Report) -> str:
     """How much of the clip could be judged, in a sentence."""
-    return f"Only {percent(report.judged)} of its picture and sound could be judged."
+    return f"Only {percent(report.judged)} of the clip's picture and sound could be judged."
 
 
 def _analysed(report: Report) -> list[str]:

@@ -51,7 +51,7 @@ def test_no_answer_is_a_sentence_with_its_reasons() -> None:
         (
             faceless(),
             "No forgery found in the sound; the picture is not assessable. "
-            "Only 41.6 % of its picture and sound could be judged.",
+            "Only 41.6 % of the clip's picture and sound could be judged.",
         ),
         (
             with_label("audio"),
@@ -127,7 +127,7 @@ def test_a_folder_lists_it_without_a_score_between_answers_and_failures() -> Non
     assert [row.file for row in order] == ["c.mp4", "b.mp4", "a.mp4", "0.mp4"]
     assert [row.note for row in order] == [
         "",
-        "picture not assessable",
+        "picture not assessable, only 41.6 % could be judged",
         f"{NO_FACE}, {NO_SPEECH}",
         "is empty",
     ]

@@ -32,7 +32,9 @@ def test_each_verdict_has_its_colour_and_says_why(tone: str) -> None:
     for_reason = page.all(id="reason")
     assert [each.text.endswith(why) for each in for_reason] == ([True] if why else [])
     css = (ASSETS / "base.css").read_text()
-    (rule,) = re.findall(rf"^(?:\.\w+, )*\.{tone}(?:, \.\w+)* {{ --tone: var\((--\w+)\); }}", css, flags=re.M)
+    (rule,) = re.findall(
+        rf"^(?:\.\w+, )*\.{tone}(?:, \.[\w.]+)* {{ --tone: var\((--\w+)\); }}", css, flags=re.M
+    )
     colours = {"forged": "--forged", "undecided": "--undecided", "not_found": "--clear"}
     assert rule == colours.get(tone, "--neutral")
 
@@ -55,12 +57,13 @@ def test_the_score_stands_beside_the_line_that_decides() -> None:
 
 def test_a_segment_below_the_line_is_marked_where_it_lies() -> None:
     page = shown(factory.undecided())
-    (mark,) = page.all("rect", **{"class": "strongest"})[:1]
+    (mark,) = page.all("rect", **{"class": "strongest undecided"})[:1]
     # 3.2 to 4.1 of 6 s are 533.33 to 683.33 of 1000.
     assert (mark.attributes["x"], mark.attributes["width"]) == ("533.33", "150.00")
-    assert len(page.all("rect", **{"class": "strongest"})) == 2  # sound score and sound error
-    assert page.data["strongest"] == [3.2, 4.1, "audio"]
+    assert len(page.all("rect", **{"class": "strongest undecided"})) == 2  # sound score and sound error
+    assert page.data["strongest"] == [3.2, 4.1, "audio", "undecided"]
     assert "strongest segment, below the line" in page.html
+    assert shown(factory.authentic()).data["strongest"] == [2.0, 2.6, "visual", "neutral"]
     forged = shown(factory.forged())
     assert forged.data["strongest"] is None
     assert "below the line" not in forged.html

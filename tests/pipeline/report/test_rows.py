@@ -110,7 +110,7 @@ def test_the_terminal_says_verdict_reason_and_promise() -> None:
         f"  {promise(undecided())}",
     ]
     assert verdict(replace(undecided(), route="all")).endswith("(probability of a forgery 0.70, route all)")
-    assert "  Only 41.6 % of its picture and sound could be judged." in summary(faceless(), "a.mp4")
+    assert "  Only 41.6 % of the clip's picture and sound could be judged." in summary(faceless(), "a.mp4")
 
 
 def test_half_of_a_clip_that_was_not_judged_takes_the_green_away() -> None:
