@@ -33,14 +33,13 @@ def build_report(
     `coverage`, `warnings` and `complete` are those of the extraction; to these come the warnings about what was
     decoded and yet not judged, and a clip of which a track could not be judged is not complete.
     """
-    probabilities = scores.video_probabilities
+    shares = scores.video_probabilities
     return Report(
         input=InputFacts.of(info),
-        label=finding.label,
+        finding=finding,
         route=route,
         branches=_branches(scores, route),
-        probabilities=dict(zip(CLASSES, probabilities, strict=True)) if probabilities is not None else None,
-        intervals=finding.intervals,
+        class_probabilities=dict(zip(CLASSES, shares, strict=True)) if shares is not None else None,
         coverage=coverage,
         warnings=(*warnings, *caution(assessment, coverage, config)),
         complete=complete and all(track is None or track.reason is None for track in assessment.values()),

@@ -119,7 +119,7 @@ def test_a_folder_with_bad_files_ends_with_exit_code_4(call: Call) -> None:
 
 def test_the_good_file_among_them_is_analysed(call: Call) -> None:
     report = call.report(GOOD)
-    assert report["schema"] == "rt-deeploc/report@2"
+    assert report["schema"] == "rt-deeploc/report@3"
     assert report["complete"]
     assert report["warnings"] == []
 

@@ -93,7 +93,7 @@ def test_run_prints_a_summary_and_writes_json_csv_and_a_page(run: Callable[..., 
     answer = run()
     assert answer.code == 0, answer.err
     lines = answer.out.splitlines()
-    assert lines[0].startswith("clip.mp4: picture and sound look forged (both 0.")
+    assert lines[0].startswith("clip.mp4: picture and sound look forged (probability of a forgery 0.")
     assert lines[0].endswith(", route auto -> joint)")
     assert lines[1].startswith("  00:00:00.000 - 00:00:01.")
     assert "  both    " in lines[1]
@@ -110,7 +110,7 @@ def test_run_prints_a_summary_and_writes_json_csv_and_a_page(run: Callable[..., 
 
 def test_json_on_standard_output_is_alone_there(run: Callable[..., Any]) -> None:
     answer = run("--json", "-")
-    assert json.loads(answer.out)["schema"] == "rt-deeploc/report@2"
+    assert json.loads(answer.out)["schema"] == "rt-deeploc/report@3"
     assert "picture and sound look forged" in answer.err
     assert not Path("pipeline-out").exists()
 
