@@ -17,7 +17,7 @@ from rows import Row
 
 from configs.schema import DecodeConfig
 from pipeline.media.base import VideoBatch
-from pipeline.media.decoder import DecodePool, Decoder, inspect_in_worker
+from pipeline.media.decoder import DecodePool, Decoder
 from pipeline.media.ffmpeg import program
 
 ROUNDS = 5
@@ -81,7 +81,8 @@ def _alone(paths: Sequence[Path]) -> None:
     """Facts, pictures and sound of each clip, each in a process of its own."""
     config = DecodeConfig()
     for path in paths:
-        info = inspect_in_worker(path, config)
+        with DecodePool(config, None, None) as pool:
+            info = pool.submit(path, ()).info()
         with Decoder.video(info, config, SHORT_SIDE, None) as video, Decoder.audio(info, config) as audio:
             for stream in (video, audio):
                 for _ in stream:

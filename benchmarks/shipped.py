@@ -25,7 +25,7 @@ from pipeline.evaluation.evaluate import REPLICATES, evaluate
 from pipeline.evaluation.predict import prediction_of, score_split
 from pipeline.evaluation.result import Evaluation, grid
 from pipeline.localization.localize import localize
-from pipeline.progress import progress
+from pipeline.progress import ProgressBar
 
 SPLIT = "test"
 DETAILED = ("known", "heldout")
@@ -59,7 +59,7 @@ def main() -> None:
     detector = Pipeline.from_pretrained(options.weights, device=options.device)
     measured = []
     for name, root in roots.items():
-        with progress() as bar:
+        with ProgressBar() as bar:
             bar.begin(name)
             measured.append(measure(name, detector, root, store, options.bootstrap, bar))
     text = "\n".join(document(measured))

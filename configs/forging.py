@@ -81,7 +81,7 @@ class SynthesizeConfig(Settings):
     )
     whole_share: Share = Field(
         0.0,
-        description="Share of a pair's forged clips that are generated from end to end.",
+        description="Share of the clips that are forged, or if authentic only touched up, from end to end.",
     )
     presented: Share = Field(
         0.0, description="Share of the clips that go through codecs, rooms and sizes, whatever their class."

@@ -53,7 +53,7 @@ class VisualConfig(Settings):
     network: Literal["tsn", "face_traces"] = Field(
         "tsn", description="Extractor: tsn (a ResNet) or face_traces (face measures and a small network)."
     )
-    arch: Literal["resnet10", "resnet18", "resnet50"] = Field(
+    arch: Literal["resnet18", "resnet50"] = Field(
         "resnet50", description="Backbone of TSN; face_traces does not use it."
     )
     short_side: Positive = Field(

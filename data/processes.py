@@ -8,11 +8,13 @@ import os
 import re
 import secrets
 import socket
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
+
+_TICKS = os.sysconf("SC_CLK_TCK")
 _NAME = re.compile(r"(\d+)-(\d*)@([^~]+)~[0-9a-f]+")
 
 
@@ -27,37 +29,27 @@ def unique_name() -> str:
 def maker_lives(name: str) -> bool | None:
     """Whether the process that made `name` with `unique_name` is running; None when this host cannot tell.
 
-    A process with the same number that started at another time is another one. Where the system does not tell start
-    times (outside Linux), the number alone decides.
+    A process with the same number that started at another time is another one.
     """
     match = _NAME.fullmatch(name)
     if match is None or match[3] != _host():
         return None
     pid, start = int(match[1]), match[2]
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        if not psutil.pid_exists(pid):
+            return False
+        now = _start(pid)
+    except psutil.NoSuchProcess:
         return False
-    except (OSError, OverflowError):
-        pass  # another user's process is one as well
-    return start in ("", _start(pid))
+    except (psutil.Error, OverflowError):
+        return True  # another user's process, of which nothing more can be read
+    # The clock may have been set meanwhile; no number is given out twice within a second.
+    return not start or abs(int(start) - now) <= _TICKS
 
 
 def resident_mb() -> int:
-    """Resident memory of this process in megabytes; where there is no /proc, the most that it ever was, or else 0."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") // 2**20
-    except OSError:
-        pass
-    try:
-        import resource
-    except ImportError:  # not every system has it
-        return 0
-    # In bytes on macOS, in kilobytes elsewhere: getrusage(2).
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (
-        2**20 if sys.platform == "darwin" else 2**10
-    )
+    """Resident memory of this process in megabytes."""
+    return int(psutil.Process().memory_info().rss) // 2**20
 
 
 class Every:
@@ -89,7 +81,7 @@ class Every:
 
 
 def _here() -> str:
-    return f"{os.getpid()}-{_start(os.getpid())}@{_host()}"
+    return f"{os.getpid()}-{_own_start(os.getpid())}@{_host()}"
 
 
 @functools.cache
@@ -100,8 +92,11 @@ def _host() -> str:
     return re.sub(r"[^0-9A-Za-z.-]", "-", f"{socket.gethostname()}.{space}")
 
 
-def _start(pid: int) -> str:
-    # Field 22 of proc(5): clock ticks from boot to start; the name in field 2 may hold blanks and parentheses.
-    with contextlib.suppress(OSError, IndexError):
-        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[19]
-    return ""
+@functools.cache
+def _own_start(pid: int) -> int:
+    return _start(pid)
+
+
+def _start(pid: int) -> int:
+    """When the process started, in clock ticks from boot, as field 22 of proc(5) has it."""
+    return round((psutil.Process(pid).create_time() - psutil.boot_time()) * _TICKS)

@@ -29,8 +29,8 @@ def main(folder: str, store: str, out: str, weights: str = "compact") -> None:
         target = Path(out, f"{file}.json")
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(dumps(report), encoding="utf-8")
-        if report.probabilities is not None:
-            ranked.append((1 - report.probabilities["real"], str(file)))
+        if report.finding.probability is not None:
+            ranked.append((report.finding.probability, str(file)))
     for score, name in sorted(ranked, reverse=True):
         print(f"{score:.2f}  {name}")
 

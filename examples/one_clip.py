@@ -12,10 +12,11 @@ def main(clip: str, weights: str = "compact") -> None:
     """Print the verdict on `clip` and its forged intervals. `weights` is a preset or a folder of trained weights."""
     detector = Pipeline.from_pretrained(weights)
     report = detector(clip)
-    if report.probabilities is None:
+    likely = report.finding.probability
+    if likely is None:
         print(f"{Path(clip).name}: not assessable, there is no face and no speech")
     else:
-        print(f"{Path(clip).name}: {report.label}, P(forged) = {1 - report.probabilities['real']:.2f}")
+        print(f"{Path(clip).name}: {report.verdict}, {report.label}, probability {likely:.2f}")
     for interval in report.intervals:
         print(
             f"  {interval.start_s:.2f} to {interval.end_s:.2f} s, {interval.modality}, score {interval.score:.2f}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -80,17 +79,6 @@ class GridPooler:
             self._first + count,
         )
         return steps
-
-
-def pool_to_grid(steps: Iterable[AudioSteps], fps: Fraction | int = 25) -> Iterator[GridSteps]:
-    """`GridPooler` over a whole sequence.
-
-    Raises ValueError when a batch does not continue the one before it.
-    """
-    pooler = GridPooler(fps)
-    for batch in steps:
-        yield from pooler.push(batch)
-    yield from pooler.finish()
 
 
 def _grid_index(steps: NDArray[np.int64], fps: Fraction | int) -> NDArray[np.int64]:

@@ -149,14 +149,14 @@ class Extraction(NamedTuple):
 def extraction(
     source: str | Path, device: str = "auto", overrides: Iterable[str] = (), hook: Hook = silent
 ) -> Extraction:
-    """Extractors of a preset or a weights folder, without RT-DeepLoc itself and without its calibration.
+    """Extractors of a preset or a weights folder, without RT-DeepLoc itself and what was fitted to it.
 
     Raises WeightsError when the extractors' weights are missing or do not fit, UsageError for bad settings.
     """
     config, bundle = _settings_of(source, overrides)
     extractors, _ = load_extractors(config, bundle, choose_device(device), hook)
     # What was fitted to the folder's RT-DeepLoc says nothing of the one that is trained on its extractors.
-    localize = config.localize.model_copy(update={"calibration": Calibration()})
+    localize = config.localize.model_copy(update={"calibration": Calibration(), "decision": None})
     return Extraction(config.model_copy(update={"localize": localize}), extractors, bundle)
 
 

@@ -6,13 +6,13 @@ import datetime
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from configs.schema import PipelineConfig
-from data.errors import ForensicError
+from configs.schema import LocalizeConfig, PipelineConfig
+from data.errors import ForensicError, UsageError
 from data.hook import Hook, silent
 from data.media import TrackChoice
 from data.store.store import FeatureStore
@@ -20,6 +20,7 @@ from pipeline.bundle import load_bundle
 from pipeline.extraction.extract import extract_clip
 from pipeline.extraction.keys import ANY, Extractors
 from pipeline.localization.assess import assess
+from pipeline.localization.decide import decide, line_of
 from pipeline.localization.localize import localize
 from pipeline.localization.scores import Route
 from pipeline.report.build import build_report
@@ -69,10 +70,13 @@ class Pipeline:
         store: FeatureStore | None = None,
         hook: Hook = silent,
         tracks: TrackChoice = ANY,
+        max_alarms: float | None = None,
     ) -> Report:
-        """Analyse one file: extract, score, assess, localize, report.
+        """Analyse one file: extract, score, assess, decide, report.
 
-        `tracks` are the tracks to analyse, where not those of the rule (see `pipeline.media.choose`).
+        `tracks` are the tracks to analyse, where not those of the rule (see `pipeline.media.choose`). `max_alarms` is
+        the share of authentic clips that may be called forged, one of those that the weights carry a line for; without
+        it that of the settings. A `route` other than "auto" shows the intervals of a branch whatever the verdict.
 
         Features are kept in `store`, or in a temporary folder for the length of the call. Raises InputError,
         MemoryLimitError, StoreError or UsageError, each naming the file.
@@ -80,13 +84,16 @@ class Pipeline:
         from pipeline.localization.score import score_clip
 
         started_at, started_s = datetime.datetime.now(datetime.UTC), time.perf_counter()
-        path, settings = Path(path), self.config.localize
+        path, settings = Path(path), self.promising(max_alarms)
         with _naming(path), _kept(store) as features:
             clip = extract_clip(path, self.extractors, features, self.config, hook, tracks)
             scores = score_clip(
                 self.model, clip.visual, clip.audio, settings, self.device, hook, self.extractors.evidence
             )
         assessment = assess(scores.valid, scores.usable_s, scores.grid, clip.info, clip.coverage)
+        finding = decide(scores, settings)
+        if route != "auto":
+            finding = replace(finding, intervals=localize(scores, settings, route))
         return build_report(
             clip.info,
             clip.coverage,
@@ -94,20 +101,47 @@ class Pipeline:
             clip.complete,
             scores,
             assessment,
-            localize(scores, settings, route),
+            finding,
             route,
             settings,
             self._provenance(),
             RunClock.since(started_at, time.perf_counter() - started_s, clip.info.duration_s),
         )
 
+    def promising(self, max_alarms: float | None) -> LocalizeConfig:
+        """The settings of localization, with the line that at most `max_alarms` of authentic clips reach.
+
+        Those of the weights without it. Raises UsageError when the weights carry no line for it.
+        """
+        settings = self.config.localize
+        if max_alarms is None:
+            return settings
+        decision = settings.decision
+        if decision is None or line_of(decision, max_alarms) is None:
+            known = ", ".join(f"{line.rate:g}" for line in decision.lines) if decision is not None else ""
+            what = f"these weights carry no certified line for a false-alarm rate of {max_alarms:g}"
+            fix = (
+                f"they carry one for {known}"
+                if known
+                else "`pipeline tune` certifies lines on labelled clips"
+            )
+            raise UsageError(what, fix=fix)
+        return settings.model_copy(
+            update={"decision": decision.model_copy(update={"max_alarms": max_alarms})}
+        )
+
     def map(
-        self, paths: Iterable[Path | str], *, route: Route = "auto", store: FeatureStore | None = None
+        self,
+        paths: Iterable[Path | str],
+        *,
+        route: Route = "auto",
+        store: FeatureStore | None = None,
+        max_alarms: float | None = None,
     ) -> Iterator[tuple[Path, Report | ForensicError]]:
         """Analyse files one after the other; a file that fails yields its error, and the next ones follow."""
         for path in paths:
             try:
-                yield Path(path), self(path, route=route, store=store)
+                yield Path(path), self(path, route=route, store=store, max_alarms=max_alarms)
             except ForensicError as error:
                 yield Path(path), error
 

@@ -135,7 +135,7 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "compact",
         [
             "visual.network=tsn",
-            "visual.arch=resnet10",
+            "visual.arch=resnet18",
             "visual.weights=shipped:tsn.safetensors",
             "audio.network=wav2vec2",
             "audio.weights=shipped:wav2vec2",
@@ -143,7 +143,7 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "visual.crop=48",
             "audio.chunk_s=2.0",
             "audio.context_s=0.5",
-            f"model.visual_dim={trunk_dim('resnet10')}",
+            f"model.visual_dim={trunk_dim('resnet18')}",
             "model.audio_dim=16",
             "localize.calibration={}",
             "model.fusion={dim: 16, heads: 2}",
@@ -156,7 +156,7 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "config.yaml").write_text(dump(config), encoding="utf-8")
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        save_file(build_trunk("resnet10").state_dict(), folder / "tsn.safetensors")
+        save_file(build_trunk("resnet18").state_dict(), folder / "tsn.safetensors")
         audio = transformers.Wav2Vec2Config(
             hidden_size=16,
             num_hidden_layers=1,
@@ -182,7 +182,7 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def traced_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Path) -> Path:
     """`tiny_bundle` with the extractors of the preset `compact` itself, which look at faces and speech only."""
     import torch
-    from evidence_factory import face_tensors, voice_tensors, write_tensors
+    from extractor_factory import face_tensors, voice_tensors, write_tensors
     from saved_weights import save_weights
 
     from configs.loader import dump, load_config

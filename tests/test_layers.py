@@ -47,7 +47,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pipeline.batch": {*_MEDIA, "pipeline.bundle", "pipeline.extraction", "pipeline.runtime"},
     "pipeline.evaluation.metrics": {"data"},
     "pipeline.evaluation": {*_SCORES, "pipeline.detector", "pipeline.evaluation.metrics", "pipeline.runtime"},
-    "pipeline.forging.manipulations": {"data"},
+    "pipeline.forging.manipulations": {"data", "extractors.compact"},
     "pipeline.training": {*_JUDGED, "extractors.compact", "pipeline.forging.manipulations"},
     "pipeline.reproduction": {*_JUDGED, "pipeline.training"},
     "pipeline.forging.vocoders": {*_VALUES, "pipeline.media"},

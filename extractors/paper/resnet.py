@@ -22,10 +22,9 @@ from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from data.errors import WeightsError
 
-Arch = Literal["resnet10", "resnet18", "resnet50"]
+Arch = Literal["resnet18", "resnet50"]
 
 _LAYERS: dict[str, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
-    "resnet10": (BasicBlock, [1, 1, 1, 1]),
     "resnet18": (BasicBlock, [2, 2, 2, 2]),
     "resnet50": (Bottleneck, [3, 4, 6, 3]),
 }
@@ -42,25 +41,17 @@ _OPENMMLAB_NAMES = (
 def build_trunk(arch: Arch) -> nn.Module:
     """A randomly initialised trunk without classifier: (N, 3, H, W) float to (N, C) float.
 
-    C is 512 for `resnet18` and 2048 for `resnet50` (He et al. 2016). `resnet10` has one basic block per stage, each
-    of half the width behind the usual stem: C is 256, at a seventh of `resnet18`'s operations.
+    C is 512 for `resnet18` and 2048 for `resnet50` (He et al. 2016).
     """
     block, layers = _LAYERS[arch]
-    trunk = _HalfWidthResNet(block, layers) if arch == "resnet10" else ResNet(block, layers)
+    trunk = ResNet(block, layers)
     trunk.fc = nn.Identity()
     return trunk
 
 
 def trunk_dim(arch: Arch) -> int:
     """Length C of the vectors of `arch`."""
-    return 256 if arch == "resnet10" else 512 * _LAYERS[arch][0].expansion
-
-
-class _HalfWidthResNet(ResNet):
-    """torchvision's ResNet with half the channels in every stage."""
-
-    def _make_layer(self, block: Any, planes: int, *args: Any, **kwargs: Any) -> nn.Sequential:
-        return super()._make_layer(block, planes // 2, *args, **kwargs)
+    return 512 * _LAYERS[arch][0].expansion
 
 
 def load_trunk(arch: Arch, path: Path) -> nn.Module:

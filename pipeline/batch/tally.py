@@ -147,11 +147,11 @@ class Progress:
         """Seconds that the rest will take at the rate so far; None before the first answer."""
         return self.elapsed_s / self.answered * (self.total - self.answered) if self.answered else None
 
-    def line(self) -> str:
-        """One line for a log."""
+    def note(self) -> str:
+        """What a line of progress says behind the number of files."""
         speed = f"{self.media_s / self.elapsed_s:.1f} x real time" if self.elapsed_s > 0 else ""
         left = f", {_duration(self.remaining_s)} left" if self.remaining_s is not None else ""
-        return f"{self.answered} of {self.total} files, {self.failed} failed, {speed}{left}"
+        return f"{self.failed} failed, {speed}{left}"
 
 
 def failure_line(row: LedgerRow | Result) -> str:

@@ -49,9 +49,9 @@ def check(
     from data.files import write_text
     from pipeline.datasets.check import SAMPLE, to_json
     from pipeline.datasets.check import check as look
-    from pipeline.progress import progress
+    from pipeline.progress import ProgressBar
 
-    with progress(quiet=quiet) as bar:
+    with ProgressBar(quiet=quiet) as bar:
         bar.begin(str(dataset))
         named = layout_of(dataset, layout)
         found = look(named, dataset, sample if sample is not None else SAMPLE, bar, subset)
@@ -166,13 +166,13 @@ def conditions(
     from data.files import check_folder
     from pipeline.datasets.describe import describe as look
     from pipeline.forging.conditions import CONDITIONS, make_condition, plan
-    from pipeline.progress import progress
+    from pipeline.progress import ProgressBar
 
     if out.resolve().is_relative_to(dataset.resolve()):
         raise UsageError("lies inside --dataset", out, "choose a folder elsewhere with --out")
     batches = [plan(name, dataset, split, seed) for name in only or CONDITIONS]
     check_folder(out, "--out")
-    made, bar = [], progress(quiet=quiet)
+    made, bar = [], ProgressBar(quiet=quiet)
     for batch in batches:
         with bar:
             bar.begin(str(out))
@@ -201,9 +201,9 @@ def describe(
 def shortcuts(dataset: Made, root: Root = None, quiet: Quiet = False, debug: Debug = False) -> None:
     """Test a data set for shortcuts: trivial classifiers must stay at chance level. Exit code 1 if one does not."""
     from pipeline.datasets.shortcuts import find_shortcuts
-    from pipeline.progress import progress
+    from pipeline.progress import ProgressBar
 
-    with progress(quiet=quiet) as bar:
+    with ProgressBar(quiet=quiet) as bar:
         bar.begin(str(dataset))
         findings = find_shortcuts(dataset, hook=bar)
     for finding in findings:

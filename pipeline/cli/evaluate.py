@@ -84,7 +84,7 @@ def evaluate(
     from data.manifest import Manifest, read_metadata, samples_of
     from pipeline.evaluation.evaluate import evaluate as measure
     from pipeline.evaluation.predictions import read_predictions, write_proposals, write_scores
-    from pipeline.progress import progress
+    from pipeline.progress import ProgressBar
 
     foreign = predictions is not None or scores is not None
     if foreign and (weights is not None or store is not None):
@@ -108,7 +108,7 @@ def evaluate(
             )
         kept = open_store(store)
         manifest = Manifest.load(named, dataset)
-        with progress(quiet=quiet) as bar:
+        with ProgressBar(quiet=quiet) as bar:
             bar.begin("weights")
             source = weights if weights is not None else "compact"
             detector = Pipeline.from_pretrained(source, device=device, overrides=overrides or (), hook=bar)

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from data.store.store import FeatureStore
     from pipeline.batch.plan import Plan, Shard
     from pipeline.batch.slots import Engine
-    from pipeline.batch.tally import Tally
+    from pipeline.batch.tally import Progress, Tally
+    from pipeline.progress import ProgressBar
 
 _SHOWN = 20
 
@@ -95,11 +96,10 @@ def extract(
 
     from pipeline.batch.plan import Shard
     from pipeline.batch.run import execute, plan_run
-    from pipeline.batch.show import show
     from pipeline.batch.tally import Tally
     from pipeline.batch.worker import WorkOrder
     from pipeline.bundle import name_setup
-    from pipeline.progress import progress
+    from pipeline.progress import ProgressBar
     from pipeline.runtime import choose_device
 
     if address is not None and engine != "ray":
@@ -113,7 +113,7 @@ def extract(
     source, changes = weights_source(weights, preset), tuple(overrides or ())
     # The nodes of a cluster may have devices that this machine lacks.
     chosen = choose_device(device) if engine == "local" or device == "auto" else device
-    with progress(quiet=quiet) as bar:
+    with ProgressBar(quiet=quiet) as bar:
         bar.begin("weights")
         described = name_setup(source, chosen, changes, bar)
     root, files = _clips_of(dataset, layout, split or []) if dataset is not None else _media(input)
@@ -132,12 +132,20 @@ def extract(
         lines = sys.stdout if events == "-" else None
         if events is not None and events != "-":
             lines = stack.enter_context(_opened(Path(events)))
-        shown = stack.enter_context(show(sys.stderr, quiet))
-        tally = Tally(plan, shown, lines)
+        bar = stack.enter_context(ProgressBar(quiet=quiet))
+        tally = Tally(plan, lambda progress: _show(progress, bar), lines)
         stack.callback(_tell, tally, kept, people)  # however the run ends
         execute(plan, _engine(engine, address), order, workers, described, kept, tally)
     summary = tally.summary()
     raise typer.Exit(EXIT_PARTIAL if summary.failed or summary.failed_before or summary.partial else 0)
+
+
+def _show(progress: Progress, bar: ProgressBar) -> None:
+    if progress.answered:
+        bar.note(progress.note())
+        bar("files", progress.answered, progress.total)
+    else:
+        bar("starting workers")
 
 
 def _tell(tally: Tally, store: FeatureStore, people: TextIO) -> None:

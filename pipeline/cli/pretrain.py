@@ -41,13 +41,13 @@ def pretrain(
     from configs.loader import dump
     from data.files import check_folder, write_text
     from pipeline.bundle import CONFIG_FILE, settings
-    from pipeline.progress import progress
+    from pipeline.progress import ProgressBar
     from pipeline.training.pretrain import pretrain_audio, pretrain_visual, with_sources, with_widths
 
     # The preset's calibration is of the shipped model.
     config = settings("compact", ["localize.calibration={}", *(overrides or ())])
     check_folder(out, "--out")
-    with progress(quiet=quiet) as bar:
+    with ProgressBar(quiet=quiet) as bar:
         if track != "audio":
             pretrain_visual(datasets, out, with_sources(config), workers, bar)
         if track != "visual":

@@ -71,7 +71,7 @@ def report(
     from functools import partial
 
     from configs.schema import DecodeConfig
-    from pipeline.progress import progress
+    from pipeline.progress import ProgressBar
     from pipeline.report.folder import table
     from pipeline.report.json import ErrorEntry, ForeignError, find_reports, load
     from pipeline.report.media import earlier_page, find_media
@@ -90,7 +90,7 @@ def report(
         exports=cast("list[Form]", export or []),
         figure=figure,
     )
-    codes, bar = list[int](), progress(quiet=quiet)
+    codes, bar = list[int](), ProgressBar(quiet=quiet)
     with outputs:
         for file in files:
             name = file.with_name(file.name.removesuffix(".json"))

@@ -83,7 +83,7 @@ def reproduce(
     from data.files import check_folder
     from data.manifest import Manifest
     from pipeline.bundle import extraction
-    from pipeline.progress import progress
+    from pipeline.progress import ProgressBar
     from pipeline.reproduction.experiment import Bench, evaluation_split
     from pipeline.reproduction.reproduce import Study, Subject
 
@@ -107,7 +107,7 @@ def reproduce(
     if other is not None:
         layouts.append(_layout(other, other_layout))
         target = Manifest.load(layouts[1], other)
-    with progress(quiet=quiet) as bar:
+    with ProgressBar(quiet=quiet) as bar:
         bar.begin("weights")
         setup = extraction(weights_source(weights, preset), device, overrides or (), bar)
         split = evaluation_split(target)

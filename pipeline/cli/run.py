@@ -50,6 +50,13 @@ def run(
         Literal["auto", "visual", "audio", "joint", "all"],
         typer.Option(help="Branch that the intervals come from; auto follows the predicted class."),
     ] = "auto",
+    max_alarms: Annotated[
+        float | None,
+        typer.Option(
+            metavar="0.01|0.05|0.2",
+            help="Share of authentic clips that may be called forged; picks the line that the weights certify for it.",
+        ),
+    ] = None,
     video_track: Annotated[
         int | None, typer.Option(min=0, help="Picture track to analyse, as numbered in the report.")
     ] = None,
@@ -80,6 +87,7 @@ def run(
       pipeline run --input clip.mp4
       pipeline run --input clip.mp4 --export vtt --export otio --embed-video
       pipeline run --input clip.mp4 --json - | jq .intervals
+      pipeline run --input clip.mp4 --max-alarms 0.01
       pipeline run --input folder/ --out reports/ --store features/
     """
     from functools import partial
@@ -108,16 +116,17 @@ def run(
     )
     kept = open_store(store) if store is not None else None
     from pipeline.detector import Pipeline
-    from pipeline.progress import progress
+    from pipeline.progress import ProgressBar
     from pipeline.report.folder import table
     from pipeline.report.rows import summary
 
-    bar = progress(quiet=quiet)
+    bar = ProgressBar(quiet=quiet)
     with bar:
         bar.begin("weights")
         detector = Pipeline.from_pretrained(
             weights_source(weights, preset), preset=preset, device=device, overrides=overrides or (), hook=bar
         )
+    detector.promising(max_alarms)  # refused before anything is decoded
     codes, tracks = list[int](), TrackChoice(video_track, audio_track)
     with outputs:
         for number, name in enumerate(files, 1):
@@ -126,7 +135,9 @@ def run(
             try:
                 with bar:
                     bar.begin(label)
-                    report = detector(path, route=route, store=kept, hook=bar, tracks=tracks)
+                    report = detector(
+                        path, route=route, store=kept, hook=bar, tracks=tracks, max_alarms=max_alarms
+                    )
             except ForensicError as error:
                 outputs.add_error(name, error)
                 complain(error, debug)

@@ -25,10 +25,10 @@ def stat(store: Store, json: Json = False, quiet: Quiet = False, debug: Debug = 
     import json as encoder
 
     from data.store.upkeep import existing_store, survey
-    from pipeline.progress import progress
+    from pipeline.progress import ProgressBar
 
     kept = existing_store(store)
-    with progress(quiet=quiet) as bar:
+    with ProgressBar(quiet=quiet) as bar:
         found = survey(kept, bar)
     if json:
         print(encoder.dumps(found.to_json(), indent=2))
@@ -71,10 +71,10 @@ def verify(
     import json as encoder
 
     from data.store.upkeep import existing_store, inspect, remove_damaged
-    from pipeline.progress import progress
+    from pipeline.progress import ProgressBar
 
     kept = existing_store(store)
-    with progress(quiet=quiet) as bar:
+    with ProgressBar(quiet=quiet) as bar:
         damages = list(inspect(kept, bar))
     removed = remove_damaged(kept, damages) if remove else 0
     if json:
@@ -111,10 +111,10 @@ def gc(
       pipeline store gc --store features/ --extractor 2f61c0d8a5b34e07a9d1c2b3e4f50617
     """
     from data.store.upkeep import collect, existing_store
-    from pipeline.progress import progress
+    from pipeline.progress import ProgressBar
 
     kept = existing_store(store)
-    with progress(quiet=quiet) as bar:
+    with ProgressBar(quiet=quiet) as bar:
         found = list(collect(kept, dry_run, extractor, bar))
     for each in found:
         if each.count:
@@ -140,10 +140,10 @@ def pack(
     """
     from data.store.packing import pack as roll
     from data.store.upkeep import existing_store
-    from pipeline.progress import progress
+    from pipeline.progress import ProgressBar
 
     kept, done = existing_store(store), 0
-    with progress(quiet=quiet) as bar:
+    with ProgressBar(quiet=quiet) as bar:
 
         def advance(more: int) -> None:
             nonlocal done

@@ -112,7 +112,7 @@ def make(
     from pipeline.forging.pairs import find_pairs
     from pipeline.forging.plan import estimate, plan, plan_of
     from pipeline.forging.synthesize import synthesize as write
-    from pipeline.progress import progress
+    from pipeline.progress import ProgressBar
 
     try:
         config = load_dataset(name, overrides).synthesize
@@ -121,7 +121,7 @@ def make(
     if not paired and out.resolve().is_relative_to(source.resolve()):
         raise UsageError("lies inside --input", out, "choose a folder elsewhere with --out")
     check_folder(out, "--out")
-    with progress(quiet=quiet) as bar:
+    with ProgressBar(quiet=quiet) as bar:
         bar.begin(str(out))
         if paired:
             made = plan_of(find_pairs(source, config, bar), config, seed, splits)
@@ -132,7 +132,7 @@ def make(
         f"{out}: {space.clips} clips, {space.duration_s / 60:.0f} min, about {space.needed_bytes / 1e6:.0f} MB"
         f" ({space.free_bytes / 1e6:.0f} MB free)"
     )
-    with progress(quiet=quiet) as bar:
+    with ProgressBar(quiet=quiet) as bar:
         bar.begin(str(out))
         path = write(made, out, workers, bar)
     print("\n".join(look(out).text()))

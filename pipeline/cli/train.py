@@ -57,13 +57,13 @@ def train(
     from data.manifest import Manifest
     from pipeline.bundle import extraction
     from pipeline.extraction.extract import extract_missing
-    from pipeline.progress import progress
+    from pipeline.progress import ProgressBar
     from pipeline.training.train import train as fit
 
     manifest = Manifest.load(layout_of(dataset, layout), dataset)
     check_folder(out, "--out")
     kept = open_store(store)
-    with progress(quiet=quiet) as bar:
+    with ProgressBar(quiet=quiet) as bar:
         bar.begin("weights")
         setup = extraction(weights_source(weights, preset), device, overrides or (), bar)
         files = [sample.file for split in ("train", "dev") for sample in manifest.weak(split)]

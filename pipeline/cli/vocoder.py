@@ -42,11 +42,11 @@ def vocoder(
     from data.files import check_folder
     from pipeline.forging.sources import find_material, spoken
     from pipeline.forging.vocoders.train import Schedule, read_speech, train
-    from pipeline.progress import progress
+    from pipeline.progress import ProgressBar
 
     check_folder(out, "--out")
     torch.set_num_threads(threads)
-    with progress() as bar:
+    with ProgressBar() as bar:
         bar.begin(str(input))
         material = find_material(input, load_dataset("genuine").synthesize, seed, DecodeConfig(), bar)
         speech = read_speech(spoken(material, "train"), bar)

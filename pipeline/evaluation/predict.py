@@ -17,7 +17,7 @@ from pipeline.detector import Pipeline
 from pipeline.evaluation.predictions import StepCurves, VideoPrediction
 from pipeline.extraction.extract import extract_missing
 from pipeline.extraction.keys import store_keys
-from pipeline.localization.localize import proposals
+from pipeline.localization.decide import decided_proposals, judge
 from pipeline.localization.score import score_clip
 from pipeline.localization.scores import ClipScores
 
@@ -75,13 +75,15 @@ def predict(
 def prediction_of(sample: Sample, scores: ClipScores | None, config: LocalizeConfig) -> VideoPrediction:
     """The prediction that follows from the step scores of a clip; without any it is unread and classified authentic.
 
-    A clip of which nothing is assessable has no proposal and the probabilities `NEUTRAL`.
+    Where the settings hold a decision on segments, and the tracks evidence, probabilities and proposals are those of
+    the decision. A clip of which nothing is assessable has no proposal and the probabilities `NEUTRAL`.
     """
     name = sample.file.as_posix()
     if scores is None:
         return VideoPrediction(name, np.zeros((0, 3)), 0.0, (1.0, 0.0, 0.0, 0.0), None, True)
     abstained = not scores.windows
-    probabilities = scores.video_probabilities or NEUTRAL
+    decision = judge(scores, config.decision) if config.decision is not None and not abstained else None
+    probabilities = decision.probabilities if decision is not None else scores.video_probabilities or NEUTRAL
     curves = {"visual": scores.visual, "audio": scores.audio, "joint": scores.joint}
     steps = {
         branch: np.where(scores.valid[branch], curve, np.float32(np.nan))
@@ -95,6 +97,6 @@ def prediction_of(sample: Sample, scores: ClipScores | None, config: LocalizeCon
 
 
 def proposal_rows(scores: ClipScores, config: LocalizeConfig) -> NDArray[np.float64]:
-    """Proposals of a clip as (P, 3): score, start and end in seconds, best first."""
-    found = proposals(scores, config)
+    """Proposals of a clip as (P, 3): score, start and end in seconds, best first; see `decided_proposals`."""
+    found = decided_proposals(scores, config)
     return np.array([[p.score, p.start_s, p.end_s] for p in found], np.float64).reshape(-1, 3)

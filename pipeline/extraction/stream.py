@@ -26,7 +26,7 @@ from pipeline.extraction.keys import ANY, Extractors, store_keys
 from pipeline.extraction.track import Track, judge, stored_coverage
 from pipeline.media.base import AudioBatch, VideoBatch
 from pipeline.media.decoder import ClipStream, DecodePool
-from pipeline.media.probe import digest
+from pipeline.media.digest import digest
 
 _LOG = logging.getLogger(__name__)
 

@@ -7,9 +7,10 @@ decides one thing only: whether what is blended in differs from what was there.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import cv2
 import numpy as np
@@ -25,10 +26,12 @@ from pipeline.forging.manipulations import (
     AUDIO,
     FROM_OTHERS,
     VISUAL,
+    WHOLE,
     AudioForgery,
     FaceClip,
     VisualForgery,
     Voices,
+    denoise_frames,
     speak_text,
     touch_up_face,
 )
@@ -112,17 +115,25 @@ class Forger:
         return tuple(label for label in (1, 2, 3) if (visual or not label & 1) and (audio or not label & 2))
 
     def edit(self, piece: Piece, label: int, donors: Donors, rng: np.random.Generator) -> EditedClip:
-        """`piece` edited so that its class is `label`.
+        """`piece` edited so that its class is `label`: spans of it, or, for the share `whole_share`, from end to end.
 
         Raises InputError when no span or no manipulation fits.
         """
         edit = _Edit(piece, self._config, rng)
-        spans, shams = edit.place()
+        spans: tuple[Span, ...]
+        visual, audio = self._visual if label & 1 else [], self._audio if label & 2 else []
+        through = [f for f in visual if f in WHOLE], [f for f in audio if f in WHOLE]
+        there = (bool(visual), bool(audio)) == tuple(map(bool, through))
+        # Authentic clips likewise, so that an edit without borders is no evidence.
+        if self._config.whole_share and rng.random() < self._config.whole_share and there:
+            (visual, audio), spans, shams = through, (edit.everything(),), set[int]()
+        else:
+            spans, shams = edit.place()
         for k, span in enumerate(spans):
             if piece.boxes is not None:
-                edit.visual(span, self._visual if label & 1 and k not in shams else [], donors)
+                edit.visual(span, visual if k not in shams else [], donors)
             if piece.spoken:
-                edit.audio(span, self._audio if label & 2 and k not in shams else [], donors)
+                edit.audio(span, audio if k not in shams else [], donors)
         return edit.finish()
 
     def splice(self, piece: Piece, output: Output | None, rng: np.random.Generator) -> EditedClip:
@@ -169,6 +180,7 @@ class _Edit:
         self.frame_splices: list[VisualForgery] = [FrameSplice(name, frames)] if frames is not None else []
         self.sound_splices: list[AudioForgery] = [SoundSplice(name, samples)] if samples is not None else []
         self._made = frames, samples
+        self._through = False
         self._segments: list[EditedSegment] = []
         self._shams: list[EditedSegment] = []
 
@@ -209,6 +221,29 @@ class _Edit:
                 return spans, {int(k) for k in rng.choice(len(spans), shams, replace=False)}
         raise InputError(f"no room for an edit of {least / FPS:.2f} s in {len(activity) / FPS:.2f} s of clip")
 
+    def everything(self) -> Span:
+        """The span of all frames and samples."""
+        self._through = True
+        return 0, max(
+            len(self._frames) if self._frames is not None else 0,
+            len(self._samples) // FRAME_SAMPLES if self._samples is not None else 0,
+        )
+
+    def _segment(self, span: Span, modality: Modality, manipulation: str) -> EditedSegment:
+        end_s = span[1] / FPS
+        if self._through:
+            # A track may end within a frame.
+            heard_s = len(self._samples) / RATE if self._samples is not None else 0.0
+            end_s = max(len(self._frames) / FPS if self._frames is not None else 0.0, heard_s)
+        return EditedSegment(span[0] / FPS, end_s, modality, manipulation)
+
+    def _order(self, forgeries: Sequence[Callable[..., Any]]) -> NDArray[np.int64]:
+        """In which order manipulations are tried."""
+        if not self._through:
+            return self._rng.permutation(len(forgeries))
+        weights = np.array([WHOLE[forgery] for forgery in forgeries])
+        return self._rng.choice(len(forgeries), len(forgeries), replace=False, p=weights / weights.sum())
+
     def _activity(self) -> NDArray[np.bool_]:
         lengths = []
         if self._frames is not None:
@@ -222,30 +257,35 @@ class _Edit:
     def visual(self, span: Span, forgeries: list[VisualForgery], donors: Donors) -> None:
         """Forge the picture of `span` by one of `forgeries`, or touch it up when there is none."""
         assert self._frames is not None
+        shown = span[0], min(span[1], len(self._frames))
         boxes = self._piece.boxes if self._piece.boxes is not None else np.zeros((0, 4))
         if not forgeries:
             shams: list[VisualForgery] = [touch_up_face] if len(boxes) else []
             if self._config.put_back or not shams:
                 shams.append(PutBack(recode_frames))
+            if self._through:
+                shams.append(denoise_frames)
             sham = shams[int(self._rng.integers(len(shams)))]
-            self._frames = sham(self._frames, boxes, span, self._rng, None)
-            self._shams.append(_segment(span, "visual", sham.__name__))
+            self._frames = sham(self._frames, boxes, shown, self._rng, None)
+            self._shams.append(self._segment(span, "visual", sham.__name__))
             return
-        for k in self._rng.permutation(len(forgeries)):
+        for k in self._order(forgeries):
             for _ in range(DONORS if forgeries[k] in FROM_OTHERS else 1):
                 other = donors.face(self._rng) if forgeries[k] in FROM_OTHERS else None
                 try:
-                    self._frames = forgeries[k](self._frames, boxes, span, self._rng, other)
+                    self._frames = forgeries[k](self._frames, boxes, shown, self._rng, other)
                 except ValueError:
                     continue  # more material is needed than there is, or the two faces look different ways
-                self._segments.append(_segment(span, "visual", forgeries[k].__name__))
+                self._segments.append(self._segment(span, "visual", forgeries[k].__name__))
                 return
         raise InputError(f"no visual manipulation fits frames {span}")
 
     def audio(self, span: Span, forgeries: list[AudioForgery], donors: Donors) -> None:
         """Forge the sound of `span` by one of `forgeries`, or touch it up when there is none."""
         assert self._samples is not None
-        bounds = span[0] * FRAME_SAMPLES, span[1] * FRAME_SAMPLES
+        # What is left of a frame at the end belongs to it.
+        last = span[1] >= len(self._samples) // FRAME_SAMPLES
+        bounds = span[0] * FRAME_SAMPLES, len(self._samples) if last else span[1] * FRAME_SAMPLES
         nothing = np.zeros(0, np.float32)
         if not forgeries:
             sham = SHAMS[int(self._rng.integers(len(SHAMS)))]
@@ -253,15 +293,15 @@ class _Edit:
                 self._samples = sham(self._samples, bounds, self._rng, Voices(nothing, nothing, None))
             except ValueError:
                 return  # silence all through the span: there is nothing to touch up
-            self._shams.append(_segment(span, "audio", sham.__name__))
+            self._shams.append(self._segment(span, "audio", sham.__name__))
             return
-        for k in self._rng.permutation(len(forgeries)):
+        for k in self._order(forgeries):
             voices = self._voices(forgeries[k], bounds[1] - bounds[0], donors)
             try:
                 self._samples = forgeries[k](self._samples, bounds, self._rng, voices)
             except ValueError:
                 continue
-            self._segments.append(_segment(span, "audio", forgeries[k].__name__))
+            self._segments.append(self._segment(span, "audio", forgeries[k].__name__))
             return
         raise InputError(f"no audio manipulation fits samples {bounds}")
 
@@ -290,7 +330,7 @@ class _Edit:
             # One interval for both tracks, although one may end a little later.
             whole = 0, max(lengths.values())
             self._segments += [
-                _segment(whole, track, self._output.generator) for track in MODALITIES if lengths[track]
+                self._segment(whole, track, self._output.generator) for track in MODALITIES if lengths[track]
             ]
         self._frames = frames if frames is not None else self._frames
         self._samples = samples if samples is not None else self._samples
@@ -306,7 +346,3 @@ def _vocode(samples: Samples, make: str) -> Samples:
     from pipeline.forging.vocoders.speak import copy_speech
 
     return copy_speech(samples, make)
-
-
-def _segment(span: Span, modality: Modality, manipulation: str) -> EditedSegment:
-    return EditedSegment(span[0] / FPS, span[1] / FPS, modality, manipulation)

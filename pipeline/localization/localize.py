@@ -15,13 +15,10 @@ from data.labels import CLASSES
 from data.timeline import Interval, TimeGrid, runs
 from pipeline.localization.assess import SLIVER_S
 from pipeline.localization.scores import MODALITY, ForgedInterval, Route
+from pipeline.localization.segments import SAME
 
 if TYPE_CHECKING:
     from pipeline.localization.scores import ClipScores
-
-
-SAME = 0.3
-"""tIoU above which proposals are of one segment: the threshold of non-maximum suppression."""
 
 
 def localize(scores: ClipScores, config: LocalizeConfig, route: Route = "auto") -> tuple[ForgedInterval, ...]:

@@ -54,10 +54,6 @@ def _clip(task: dict[str, Any], writer: Writer) -> None:
         _sound(info, task, writer)
 
 
-def _inspect(task: dict[str, Any], writer: Writer) -> None:
-    writer.info(_inspected(task, writer.pulse))
-
-
 def _video(task: dict[str, Any], writer: Writer) -> None:
     _pictures(info_from_json(task["info"]), task, writer)
 
@@ -81,7 +77,6 @@ def _stills(task: dict[str, Any], writer: Writer) -> None:
 
 _TASKS: dict[str, Callable[[dict[str, Any], Writer], None]] = {
     "clip": _clip,
-    "inspect": _inspect,
     "video": _video,
     "stills": _stills,
     "audio": _audio,

@@ -223,12 +223,6 @@ class DecodeStream(Generic[B]):
         self.close()
 
 
-def inspect_in_worker(path: Path, config: DecodeConfig) -> MediaInfo:
-    """`pipeline.media.inspect.inspect` in a decoding process. Raises InputError or MemoryLimitError."""
-    with DecodePool(config, None, None) as pool:
-        return pool.submit(path, ()).info()
-
-
 def _common(config: DecodeConfig) -> dict[str, Any]:
     """What every task carries of the settings: the decoder, the clocks and the limits."""
     names = ("backend", "fps", "sample_rate", "max_pixels", "max_duration_s")

@@ -51,7 +51,8 @@ def inspect(
     """What the file announces and what its packets say, without SHA-256 and size (empty and 0).
 
     `wanted` are the tracks to analyse, if not those of the rule (see `choose`); `alive` is called now and then.
-    Raises InputError as `probe` does, UsageError for a wanted track that is not there.
+    Raises InputError when it is no media file, of a refused container or codec, without video and audio, too large
+    or too long; UsageError for a wanted track that is not there.
     """
     import av
 

@@ -11,7 +11,7 @@ from configs.schema import LocalizeConfig
 from data.labels import CLASSES
 from data.media import Assessment, MediaInfo, StreamCoverage
 from pipeline.localization.assess import caution
-from pipeline.localization.scores import MODALITY, ClipScores, ForgedInterval, Route
+from pipeline.localization.scores import MODALITY, ClipScores, Finding, Route
 from pipeline.report.model import InputFacts, Provenance, Report, RunClock, StepScores, Thresholds
 
 
@@ -22,7 +22,7 @@ def build_report(
     complete: bool,
     scores: ClipScores,
     assessment: Mapping[str, Assessment | None],
-    intervals: tuple[ForgedInterval, ...],
+    finding: Finding,
     route: Route,
     config: LocalizeConfig,
     provenance: Provenance,
@@ -33,14 +33,13 @@ def build_report(
     `coverage`, `warnings` and `complete` are those of the extraction; to these come the warnings about what was
     decoded and yet not judged, and a clip of which a track could not be judged is not complete.
     """
-    probabilities = scores.video_probabilities
+    shares = scores.video_probabilities
     return Report(
         input=InputFacts.of(info),
-        label=scores.predicted,
+        finding=finding,
         route=route,
         branches=_branches(scores, route),
-        probabilities=dict(zip(CLASSES, probabilities, strict=True)) if probabilities is not None else None,
-        intervals=intervals,
+        class_probabilities=dict(zip(CLASSES, shares, strict=True)) if shares is not None else None,
         coverage=coverage,
         warnings=(*warnings, *caution(assessment, coverage, config)),
         complete=complete and all(track is None or track.reason is None for track in assessment.values()),

@@ -20,7 +20,7 @@ from typing import Any, Literal
 from data.labels import FPS
 from data.text import printable
 from pipeline.report.model import NOTE, Report
-from pipeline.report.rows import Row, caveats, rows
+from pipeline.report.rows import Row, called, caveats, rows
 
 Form = Literal["csv", "vtt", "audacity", "edl", "otio"]
 
@@ -66,6 +66,10 @@ def frames(row: Row) -> tuple[int, int]:
     return first, max(first + 1, math.ceil(Fraction(str(row.end_s)) * FPS))
 
 
+def _label(row: Row) -> str:
+    return f"{called(row)} {row.modality} {row.score:.2f}"
+
+
 def _inert(cell: object) -> object:
     if cell is None:
         return ""
@@ -82,16 +86,13 @@ def _vtt(report: Report) -> str:
     # `-->` ends a comment, and `<` and `&` begin markup: escaped, none of them is left.
     note = html.escape(" ".join([f"{printable(report.input.name)}: {NOTE}", *caveats(report)]), quote=False)
     cues = [
-        f"{number}\n{row.start} --> {row.end}\nforged {row.modality} {row.score:.2f}\n"
-        for number, row in enumerate(rows(report), 1)
+        f"{number}\n{row.start} --> {row.end}\n{_label(row)}\n" for number, row in enumerate(rows(report), 1)
     ]
     return "\n".join(["WEBVTT\n", f"NOTE {note}\n", *cues])
 
 
 def _audacity(report: Report) -> str:
-    return "".join(
-        f"{row.start_s:.6f}\t{row.end_s:.6f}\tforged {row.modality} {row.score:.2f}\n" for row in rows(report)
-    )
+    return "".join(f"{row.start_s:.6f}\t{row.end_s:.6f}\t{_label(row)}\n" for row in rows(report))
 
 
 def _edl(report: Report) -> str:
@@ -105,8 +106,8 @@ def _edl(report: Report) -> str:
             "",
             f"{number:03d}  AX       {_CHANNELS[row.modality]:<5} C        {span} {span}",
             f"* FROM CLIP NAME: {row.file}",
-            f"* LOC: {_frame_code(first)} {_COLOURS[row.modality]:<7} forged {row.modality} {row.score:.2f}",
-            f"* COMMENT: {row.start} - {row.end} forged {row.modality}, score {row.score:.4f}. {NOTE}",
+            f"* LOC: {_frame_code(first)} {_COLOURS[row.modality]:<7} {_label(row)}",
+            f"* COMMENT: {row.start} - {row.end} {called(row)} {row.modality}, score {row.score:.4f}. {NOTE}",
         ]
     return "\n".join(lines) + "\n"
 
@@ -164,7 +165,7 @@ def _marker(row: Row) -> dict[str, Any]:
     exact = {"start_s": row.start_s, "end_s": row.end_s, "modality": row.modality, "score": row.score}
     return {
         "OTIO_SCHEMA": "Marker.2",
-        "name": f"forged {row.modality} {row.score:.2f}",
+        "name": _label(row),
         "color": _COLOURS[row.modality],
         "marked_range": _range(*frames(row)),
         "comment": NOTE,

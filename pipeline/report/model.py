@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
 import numpy as np
 from numpy.typing import NDArray
 
+from data.labels import NAMES
 from data.media import Assessment, AudioStream, MediaInfo, OtherTrack, StreamCoverage, VideoStream
 from data.timeline import TimeGrid
-from pipeline.localization.scores import ForgedInterval
+from pipeline.localization.scores import Finding, ForgedInterval, Verdict
 
-SCHEMA = "rt-deeploc/report@2"
+SCHEMA = "rt-deeploc/report@3"
 """Name and version of the JSON form."""
 
-READABLE = ("rt-deeploc/report@1", SCHEMA)
-"""Versions that a reader takes; before the second there was always an answer, right or wrong."""
-
+ERROR_SCHEMA = "rt-deeploc/error@1"
+"""Name and version of the entry that stands for a file that could not be analysed."""
 
 NOTE = "An indication, not proof."
 
@@ -135,21 +135,19 @@ class RunClock:
 class Report:
     """All results for one clip.
 
-    `label` is the most probable of `probabilities` (real, visual, audio, both); where nothing could be judged it is
-    `ABSTAINED`, and there are no probabilities and no intervals. `route` is the one asked for and
-    `branches` are those that it led to: with "auto" the branches of the predicted classes, none for a real clip.
-    `coverage` maps "visual" and "audio" to what was decoded of that track, None when there is none; `complete` says
-    that the tracks present were decoded as far as the settings demand, and could be judged. `assessment` maps them to
-    what could be judged, None for a track that is absent, or where it was not recorded. `thresholds` is None in a
-    report that was written before they were part of it.
+    `finding` is what is concluded. `route` is the one asked for and `branches` are those that intervals could come
+    from. `class_probabilities` are RT-DeepLoc's, of the whole clip (real, visual, audio, both), None where nothing
+    could be judged. `coverage` maps "visual" and "audio" to what was decoded of that track, None when there is none;
+    `complete` says that the tracks present were decoded as far as the settings demand, and could be judged.
+    `assessment` maps them to what could be judged, None for a track that is absent, or where it was not recorded.
+    `thresholds` is None in a report that was written before they were part of it.
     """
 
     input: InputFacts
-    label: str
+    finding: Finding
     route: str
     branches: tuple[str, ...]
-    probabilities: Mapping[str, float] | None
-    intervals: tuple[ForgedInterval, ...]
+    class_probabilities: Mapping[str, float] | None
     coverage: Mapping[str, StreamCoverage | None]
     warnings: tuple[str, ...]
     complete: bool
@@ -160,6 +158,39 @@ class Report:
     assessment: Mapping[str, Assessment | None] = field(
         default_factory=lambda: {"visual": None, "audio": None}
     )
+
+    @property
+    def verdict(self) -> Verdict:
+        """What is concluded of the clip."""
+        return self.finding.verdict
+
+    @property
+    def label(self) -> str:
+        """What is forged: "visual", "audio" or "both"; "real" unless the verdict is "forged"."""
+        return self.finding.label
+
+    @property
+    def intervals(self) -> tuple[ForgedInterval, ...]:
+        """The forged intervals in order of time."""
+        return self.finding.intervals
+
+    @property
+    def judged(self) -> float:
+        """Share of the clip's picture and sound, taken together, that could be judged; in [0, 1]."""
+        present = [track.expected_s for track in self.coverage.values() if track is not None]
+        longest_s = max([*present, self.input.duration_s or 0.0])
+        expected_s = judged_s = 0.0
+        for name in NAMES:
+            track, assessed = self.coverage[name], self.assessment[name]
+            if track is None:
+                expected_s += longest_s if self.input.has_other(name) else 0.0
+                continue
+            expected_s += track.expected_s
+            if assessed is None:
+                judged_s += min(track.decoded_s, track.expected_s)
+            elif assessed.reason is None:
+                judged_s += min(assessed.assessed_s, track.expected_s)
+        return judged_s / expected_s if expected_s > 0 else 0.0
 
     @property
     def doubts(self) -> Mapping[str, str]:
@@ -181,3 +212,9 @@ class Report:
         if self.input.duration_s is not None:
             ends.append(self.input.duration_s)
         return round(max(0.0, *ends), 3)
+
+
+def class_of(modalities: Iterable[str]) -> str:
+    """The class of a clip whose forged segments are of these `modalities`, at least one."""
+    kinds = set(modalities)
+    return kinds.pop() if len(kinds) == 1 else "both"

@@ -9,19 +9,19 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from data.labels import ABSTAINED, NAMES
+from data.labels import NAMES
 from data.text import percent, timecode
 from data.timeline import Interval, merge, total_s
+from pipeline.localization.scores import ForgedInterval
 from pipeline.report import curves
 from pipeline.report.html import asset, page
-from pipeline.report.model import NOTE, Report
+from pipeline.report.model import NOTE, Report, Thresholds
 from pipeline.report.pictures import Pictures, Still
 from pipeline.report.provenance import provenance
-from pipeline.report.rows import Row, rows, statement
+from pipeline.report.rows import WORDS, Row, promise, reach, reason, rows, statement, tone, written
 
-WORDS = {**NAMES, "both": " and ".join(NAMES.values())}
-"""Names of the modalities in text for users."""
-CLASSES = {"real": "real", **{name: f"{word} forged" for name, word in NAMES.items()}, "both": "both forged"}
+_INKS = {"undecided": "undecided", "not_found": "neutral"}
+"""Colour of the frame around the strongest segment: none of a warning where nothing was found."""
 
 WIDTH, HEIGHT = 1000, 100
 """Size of a lane's drawing in its own units."""
@@ -78,12 +78,17 @@ def page_html(report: Report, pictures: Pictures | None, media: str | None, inde
         note=NOTE,
         rows=found,
         finding=finding(report),
+        reason=reason(report) if report.verdict != "not_assessable" else "",
+        promise=promise(report),
+        tone=tone(report),
+        strongest=_below(report),
+        ink=_INKS.get(report.verdict, ""),
         extent=_extent(report),
         span_s=span_s,
-        classes=CLASSES,
         words=WORDS,
         tracks=[(name, word, report.coverage[name], report.assessment[name]) for name, word in NAMES.items()],
-        abstained=report.label == ABSTAINED,
+        abstained=report.verdict == "not_assessable",
+        thresholds=_thresholds(report),
         judges=any(found is not None and found.gaps for found in report.assessment.values()),
         gaps=_gaps(report),
         lanes=_lanes(report, shown, span_s),
@@ -104,10 +109,9 @@ def finding(report: Report) -> str:
     said, n = statement(report), len(report.intervals)
     verdict = said[0].upper() + said[1:]
     spans = f"{n} span{'s' if n != 1 else ''}"
-    if report.label == ABSTAINED:
-        return f"{verdict}."
-    if report.label == "real":
-        return f"{verdict} in the clip as a whole; {spans} shown as requested." if n else f"{verdict}."
+    if report.verdict != "forged":
+        shown = f"; {spans} shown as requested" if n else ""
+        return f"{verdict}{shown}." + (f" {reach(report)}" if tone(report) == "limited" else "")
     if report.doubts:
         return f"{verdict}. {spans} found." if n else f"{verdict}. No interval reached the threshold."
     return f"{verdict} in {spans}." if n else f"{verdict}; no interval reached the threshold."
@@ -120,7 +124,7 @@ def _as_written(report: Report) -> Report:
         for name, values in report.scores.curves().items()
         if values is not None
     }
-    return replace(report, scores=replace(report.scores, **rounded))
+    return replace(report, finding=written(report.finding), scores=replace(report.scores, **rounded))
 
 
 def _check_local(media: str) -> None:
@@ -138,6 +142,16 @@ def _extent(report: Report) -> str:
     return f"{marked_s:.2f} s of {span_s:.2f} s ({percent(min(1.0, marked_s / span_s))}) are marked."
 
 
+def _below(report: Report) -> ForgedInterval | None:
+    """The strongest segment where it did not make the clip forged: else it is marked with the intervals."""
+    return report.finding.strongest if report.verdict != "forged" else None
+
+
+def _thresholds(report: Report) -> Thresholds | None:
+    """The thresholds of the step scores where they made intervals; in another clip they decide nothing."""
+    return report.thresholds if report.verdict == "forged" or report.intervals else None
+
+
 def _lanes(report: Report, pictures: Pictures, span_s: float) -> list[Lane]:
     lanes = []
     if any(still.interval is None for still in pictures.stills):
@@ -145,7 +159,8 @@ def _lanes(report: Report, pictures: Pictures, span_s: float) -> list[Lane]:
     present = {name for name, track in report.coverage.items() if track is not None}
     for modality, tracks in _TRACKS.items():
         if set(tracks) <= present or any(found.modality == modality for found in report.intervals):
-            label = f"Forged: {'both' if modality == 'both' else WORDS[modality]}"
+            marked = "Forged" if report.verdict == "forged" or not report.intervals else "Unconfirmed"
+            label = f"{marked}: {WORDS[modality]}"
             lanes.append(Lane(f"forged-{modality}", "marks", label, modality=modality))
     lanes += _curve_lanes(report, span_s)
     if pictures.spectrogram is not None:
@@ -156,7 +171,7 @@ def _lanes(report: Report, pictures: Pictures, span_s: float) -> list[Lane]:
 
 def _curve_lanes(report: Report, span_s: float) -> list[Lane]:
     grid, lanes = report.scores.grid, []
-    at = report.thresholds
+    at = _thresholds(report)
     marks = (at.onset, at.offset) if at is not None else ()
     for name, label, modality in _CURVES:
         values = report.scores.curves()[name]
@@ -211,11 +226,15 @@ def _groups(found: Sequence[Row], stills: Sequence[Still]) -> list[Group]:
 def _data(report: Report, found: Sequence[Row], span_s: float) -> dict[str, Any]:
     """What the script needs; names and other strangers' text are not in it."""
     lanes = {lane.name: lane for lane in _curve_lanes(report, span_s)}
+    below = _below(report)
     return {
         "span_s": span_s,
         "start_s": float(report.scores.grid.start),
         "step_s": float(report.scores.grid.step),
         "intervals": [[row.start_s, row.end_s, row.modality, row.score] for row in found],
+        "strongest": [below.start_s, below.end_s, below.modality, _INKS[report.verdict]]
+        if below is not None
+        else None,
         "words": WORDS,
         "gaps": _gaps(report),
         "curves": {

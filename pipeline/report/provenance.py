@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from data.labels import NAMES
 from data.media import OtherTrack, VideoStream
 from data.text import printable
 from pipeline.media.base import display_size, upright_size
 from pipeline.report.model import SCHEMA, Report
+
+CLASS_WORDS = {
+    "real": "no forgery",
+    "visual": "picture forged",
+    "audio": "sound forged",
+    "both": "picture and sound forged",
+}
+"""Names of RT-DeepLoc's classes in text for users."""
 
 
 def provenance(report: Report) -> list[tuple[str, list[tuple[str, str]]]]:
@@ -58,7 +67,7 @@ def provenance(report: Report) -> list[tuple[str, list[tuple[str, str]]]]:
     if facts.not_analysed:
         groups.append(("Tracks that were not analysed", [_other(track) for track in facts.not_analysed]))
     at = report.thresholds
-    branches = ", ".join(report.branches) if report.branches else "none"
+    branches = ", ".join(NAMES.get(branch, branch) for branch in report.branches) or "none"
     groups.append(
         (
             "Analysis",
@@ -78,6 +87,10 @@ def provenance(report: Report) -> list[tuple[str, list[tuple[str, str]]]]:
             ],
         )
     )
+    if report.class_probabilities is not None:
+        # Not beside the verdict, which does not follow from them.
+        shares = [(CLASS_WORDS[name], f"{share:.4f}") for name, share in report.class_probabilities.items()]
+        groups.append(("Class probabilities of RT-DeepLoc alone", shares))
     groups.append(("Weights (SHA-256)", [(printable(k), printable(v)) for k, v in made.weights.items()]))
     groups.append(("Versions", [(printable(k), printable(v)) for k, v in made.versions.items()]))
     return groups

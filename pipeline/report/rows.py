@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 from data.labels import ABSTAINED, NAMES
 from data.text import percent, printable, timecode
+from pipeline.localization.scores import Finding, ForgedInterval
 from pipeline.report.model import NOTE, Report
 
+WORDS = {**NAMES, "both": " and ".join(NAMES.values())}
+"""Names of the modalities in text for users."""
+
 VERDICTS = {
-    "real": "no forgery found",
+    "forged": "forged",
+    "undecided": "undecided",
+    "not_found": "no forgery found",
+    ABSTAINED: "not assessable",
+}
+"""Names of the verdicts in text for users."""
+
+_LOOKS = {
     "visual": "the picture looks forged",
     "audio": "the sound looks forged",
     "both": "picture and sound look forged",
-    ABSTAINED: "not assessable",
 }
 
 
 @dataclass(frozen=True)
 class Row:
-    """A forged interval, rounded to milliseconds and four digits as it is written; `file` is `printable`."""
+    """A forged interval, rounded to milliseconds and four digits as it is written; `file` is `printable`.
+
+    `verdict` is that on the whole clip: intervals may be shown on request where that is not "forged".
+    """
 
     file: str
     start: str
@@ -28,6 +42,7 @@ class Row:
     end_s: float
     modality: str
     score: float
+    verdict: str
 
 
 def rows(report: Report) -> tuple[Row, ...]:
@@ -41,6 +56,7 @@ def rows(report: Report) -> tuple[Row, ...]:
             end_s=round(found.end_s, 3),
             modality=found.modality,
             score=round(found.score, 4),
+            verdict=report.verdict,
         )
         for found in sorted(report.intervals, key=lambda found: (found.start_s, found.end_s, found.modality))
     )
@@ -51,15 +67,112 @@ def statement(report: Report) -> str:
 
     Without an answer it says why there is none.
     """
-    doubts = report.doubts
-    if report.probabilities is None:
+    if report.verdict == "not_assessable":
         return f"{VERDICTS[ABSTAINED]}: {', and '.join(_unanswered(report))}"
-    if not doubts:
-        return VERDICTS[report.label]
-    (doubted,) = doubts
-    (judged,) = NAMES.keys() - doubts
-    said = f"no forgery found in the {NAMES[judged]}" if report.label == "real" else VERDICTS[report.label]
-    return f"{said}; the {NAMES[doubted]} is not assessable"
+    doubts = report.doubts
+    said = _said(report, next(iter(NAMES.keys() - doubts)) if doubts else None)
+    return f"{said}; the {NAMES[next(iter(doubts))]} is not assessable" if doubts else said
+
+
+def _said(report: Report, judged: str | None) -> str:
+    """The verdict on a clip of which only the track `judged` could be judged, where one is named."""
+    finding = report.finding
+    if finding.verdict == "forged":
+        return _LOOKS[finding.label]
+    if finding.verdict == "undecided":
+        where = WORDS[finding.strongest.modality] if finding.strongest is not None else "clip"
+        return f"undecided: {'' if ' and ' in where else 'the '}{where} may be forged"
+    return VERDICTS["not_found"] + (f" in the {NAMES[judged]}" if judged is not None else "")
+
+
+def written(finding: Finding) -> Finding:
+    """`finding` as all forms have it: seconds of three digits, scores of four; none reaches a line by rounding."""
+    line, floor = round(finding.line, 4), round(finding.floor, 4)
+    segment = _written(finding.strongest) if finding.strongest is not None else None
+    if segment is not None and finding.strongest is not None:
+        for rounded, exact in ((line, finding.line), (floor, finding.floor)):
+            if finding.strongest.score < exact and segment.score >= rounded:
+                segment = replace(segment, score=round(rounded - 1e-4, 4))
+    return replace(
+        finding,
+        probability=round(finding.probability, 4) if finding.probability is not None else None,
+        line=line,
+        floor=floor,
+        strongest=segment,
+        intervals=tuple(map(_written, finding.intervals)),
+    )
+
+
+def _written(found: ForgedInterval) -> ForgedInterval:
+    return ForgedInterval(
+        round(float(found.start_s), 3),
+        round(float(found.end_s), 3),
+        found.modality,
+        round(float(found.score), 4),
+    )
+
+
+def reason(report: Report) -> str:
+    """Why the line from which clips are called forged was or was not crossed, in one sentence."""
+    finding = written(report.finding)
+    if finding.verdict == "not_assessable":
+        return f"There is no answer, because {' and '.join(_unanswered(report))}."
+    segment = finding.strongest
+    score = segment.score if segment is not None else finding.probability
+    if score is None or (score >= finding.line) != (finding.verdict == "forged"):
+        return f"No segment stands out; clips are called forged from {finding.line:.2f} on."
+    score_text, line, floor = _apart(score, finding.line, finding.floor)
+    called = f"clips are called forged from {line} on"
+    if finding.verdict == "undecided":
+        called += f", and undecided from {floor} on"
+    if segment is None:
+        return f"As a whole, the clip scores {score_text}; {called}."
+    track = f"{'' if segment.modality == 'both' else 'the '}{WORDS[segment.modality]}"
+    span = f"{segment.start_s:.2f} to {segment.end_s:.2f} s of {track}"
+    return f"The strongest segment, {span}, scores {score_text}; {called}."
+
+
+def _apart(score: float, *lines: float) -> list[str]:
+    """`score` and `lines` with two digits, or as many as it takes to see on which side of each line the score lies."""
+    for digits in (2, 3, 4):
+        shown = [f"{value:.{digits}f}" for value in (score, *lines)]
+        if all(
+            (score >= line) == (float(shown[0]) >= float(text))
+            for line, text in zip(lines, shown[1:], strict=True)
+        ):
+            break
+    return shown
+
+
+def promise(report: Report) -> str:
+    """How often authentic clips are called forged at this line, in one sentence; empty where that was not measured."""
+    kept = report.finding.promise
+    if kept is None:
+        return ""
+    few = "" if kept.bound <= kept.asked else f"; too few to promise the {_percent(kept.asked)} asked for"
+    where = f"; measured on {printable(kept.population)}" if kept.population else ""
+    return (
+        f"At this line at most {_percent(kept.bound)} of authentic clips of people it has not seen are called forged "
+        f"({_percent(kept.confidence)} confidence; {kept.alarms} of {kept.clips} authentic clips of {kept.people} "
+        f"people were{where}{few})."
+    )
+
+
+def _percent(share: float) -> str:
+    """A share in per cent with at most one digit, rounded up: no promise is made to look better than it is."""
+    return f"{math.ceil(round(1000 * share, 6)) / 10:g} %"
+
+
+def tone(report: Report) -> str:
+    """The verdict, or "limited" where none was found and half of the clip or more could not be judged."""
+    if report.verdict == "not_found" and report.judged <= 0.5:
+        return "limited"
+    return report.verdict
+
+
+def called(row: Row) -> str:
+    """What an export calls an interval: forged only where the clip is."""
+    return "forged" if row.verdict == "forged" else "unconfirmed"
 
 
 def _unanswered(report: Report) -> list[str]:
@@ -80,25 +193,34 @@ def _unanswered(report: Report) -> list[str]:
 
 
 def caveats(report: Report) -> list[str]:
-    """A line for each track that is not assessable, for exports without intervals."""
-    return [f"Not assessable: {printable(reason)}." for reason in report.doubts.values()]
+    """What an export has to say beside its intervals: the verdict where it is not "forged", tracks not assessable."""
+    notes = [f"Not assessable: {printable(reason)}." for reason in report.doubts.values()]
+    if report.verdict == "undecided" or (report.verdict == "not_found" and report.intervals):
+        notes.insert(0, f"Verdict: {VERDICTS[report.verdict]}.")
+    return notes
 
 
 def verdict(report: Report) -> str:
-    """One line: the finding, its probability and the branch that was asked for intervals."""
-    if report.probabilities is None:
+    """One line: the finding and its probability, and the branch where one was asked for."""
+    likely = written(report.finding).probability
+    if likely is None:
         return statement(report)
-    share = report.probabilities[report.label]
-    routed = f"{report.route} -> {', '.join(report.branches)}" if report.branches else report.route
-    return f"{statement(report)} ({report.label} {share:.2f}, route {routed})"
+    routed = f", route {report.route}" if report.route != "auto" else ""
+    return f"{statement(report)} (probability of a forgery {likely:.2f}{routed})"
 
 
 def summary(report: Report, name: str) -> list[str]:
     """The report on the file `name` as a few lines for people, what was not analysed included."""
     lines = [f"{name}: {verdict(report)}"]
+    if report.verdict != "not_assessable":
+        lines.append(f"  {reason(report)}")
+    if tone(report) == "limited":
+        lines.append(f"  {reach(report)}")
+    if promised := promise(report):
+        lines.append(f"  {promised}")
     found = rows(report)
     lines += [f"  {row.start} - {row.end}  {row.modality:<6}  {row.score:.2f}" for row in found]
-    if not found and report.label not in ("real", ABSTAINED):
+    if not found and report.verdict == "forged":
         lines.append("  no interval reached the threshold")
     lines.append("  analysed: " + ", ".join(_analysed(report)))
     if abs(report.input.origin_s) >= 0.001:
@@ -111,6 +233,11 @@ def summary(report: Report, name: str) -> list[str]:
     lines.append(f"  took {report.clock.elapsed_s:.1f} s on {report.provenance.device}{speed}")
     lines.append(f"  {NOTE}")
     return [printable(line) for line in lines]
+
+
+def reach(report: Report) -> str:
+    """How much of the clip could be judged, in a sentence."""
+    return f"Only {percent(report.judged)} of the clip's picture and sound could be judged."
 
 
 def _analysed(report: Report) -> list[str]:

@@ -161,7 +161,8 @@ class Run:
             with self._stage("tune"):
                 # From the settings of before: an attempt that was cut off may have changed them.
                 write_text(self.weights / CONFIG_FILE, dump(self.config))
-                save_tuning(tune(self.detector(), bench.manifest, bench.store, hook=hook), self.weights)
+                found = tune(self.detector(), [bench.manifest], bench.store, hook=hook, with_decision=False)
+                save_tuning(found, self.weights)
 
     def _evaluate(self, hook: Hook) -> None:
         bench, detector = self.bench, self.detector()

@@ -1,4 +1,4 @@
-"""Calibration, thresholds, merge gap and minimum length, chosen on a split whose labels are known.
+"""Calibration, thresholds and the decision on segments, chosen on splits whose labels are known.
 
 This is the only place where interval labels shape a detector, and its output records this. The calibration comes first
 and uses the classes of the clips alone. Step scores are computed once; the search goes through the settings that turn
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from data.files import replacing
 from data.hook import Hook, silent
 from data.labels import CLASSES, REAL
 from data.manifest import Manifest, Sample
+from data.manifest.sidecar import clips_by_file
 from data.store.store import FeatureStore
 from pipeline.bundle import CONFIG_FILE, bundle_config
 from pipeline.detector import Pipeline
@@ -31,6 +32,7 @@ from pipeline.evaluation.metrics import PROTOCOLS, ProtocolName, calibration_err
 from pipeline.evaluation.predict import proposal_rows, score_split
 from pipeline.localization.calibrate import IDENTITY, calibrated, evened, fit, log_loss, seen_class
 from pipeline.localization.scores import ClipScores
+from pipeline.training.decision import FittedDecision, LabelledClip, fit_decision, labelled
 
 RECORD_FILE = "tuning.json"
 
@@ -78,6 +80,7 @@ class Tuning:
 
     `before` is the metric of the former settings, calibration included; every trial has the new calibration.
     `quality` is that of the clips that the calibration was fitted to, with the one from before and with the new one.
+    `decision` is None where the extractors give no evidence, or too few clips have it; the former one stays then.
     """
 
     config: LocalizeConfig
@@ -89,6 +92,7 @@ class Tuning:
     trials: tuple[Trial, ...]
     before: float
     quality: tuple[CalibrationQuality, CalibrationQuality]
+    decision: FittedDecision | None = None
 
     @property
     def best(self) -> float:
@@ -115,6 +119,7 @@ class Tuning:
                 "log_loss": {"before": _plain(old.log_loss), "after": _plain(new.log_loss)},
                 "calibration_error": {"before": _plain(old.error), "after": _plain(new.error)},
             },
+            "decision": self.decision.record() if self.decision is not None else None,
             "trials": [{**trial.values, "score": trial.score} for trial in self.trials],
         }
         return json.dumps(document, indent=1) + "\n"
@@ -122,15 +127,19 @@ class Tuning:
 
 def tune(
     detector: Pipeline,
-    manifest: Manifest,
+    manifests: Sequence[Manifest],
     store: FeatureStore,
     split: str = "dev",
     metric: str = "mAP",
     protocol: ProtocolName = "honest",
     max_clips: int = MAX_CLIPS,
     hook: Hook = silent,
+    with_decision: bool = True,
 ) -> Tuning:
-    """Fit the calibration, then search the settings of `localize` by `metric` of `protocol`, on the clips of `split`.
+    """Fit the calibration, search the settings of `localize` by `metric` of `protocol`, fit the decision on segments.
+
+    All on the clips of `split` of all `manifests`, at most `max_clips` of each. The decision needs extractors that give
+    evidence; the paper's tables are made without it.
 
     The calibration comes first because it decides how proposals rank. Then all pairs of thresholds, the gap and the
     shortest length, and again until nothing gets better, three rounds at most. Thresholds from before stay where
@@ -139,21 +148,37 @@ def tune(
     Raises UsageError when the split has no clip, no label or no forged interval, or the metric is not one of the
     protocol's.
     """
-    manifest = _drawn(manifest, split, max_clips)
-    unlabelled = [sample for sample in manifest.samples if sample.label is None]
-    if unlabelled or not any(sample.fake_periods for sample in manifest.samples):
-        what = f"the split '{split}' has no forged interval, or clips without labels"
-        raise UsageError(what, manifest.root, "tune on a split whose intervals are known")
+    manifests = [_drawn(manifest, split, max_clips) for manifest in manifests]
+    for manifest in manifests:
+        unlabelled = [sample for sample in manifest.samples if sample.label is None]
+        if unlabelled or not any(sample.fake_periods for sample in manifest.samples):
+            what = f"the split '{split}' has no forged interval, or clips without labels"
+            raise UsageError(what, manifest.root, "tune on a split whose intervals are known")
     start = detector.config.localize
-    scored = list(score_split(_uncalibrated(detector), manifest, split, store, hook))
+    scored: Scored = []
+    known: list[LabelledClip] = []
+    for manifest in manifests:
+        sidecar = clips_by_file(manifest.root)
+        for sample, scores in score_split(_uncalibrated(detector), manifest, split, store, hook):
+            scored.append((sample, scores))
+            if scores is not None and scores.evidence and sample.label is not None:
+                clip = sidecar.get(sample.file.as_posix())
+                known.append(labelled(sample, sample.label, scores, clip, manifest.root.name))
     calibration, quality = _calibrate(scored, start.calibration)
     before = _judge(_with(scored, start.calibration), metric, protocol, hook)(start)
     judge = _judge(_with(scored, calibration), metric, protocol, hook)
     trials = list(_search(judge, _values(start)))
     best = max(trials, key=lambda trial: trial.score)  # the first of equals
     config = start.model_copy(update={**best.values, "calibration": calibration})
-    dataset = manifest.root.name
-    return Tuning(config, metric, protocol, dataset, split, len(scored), tuple(trials), before, quality)
+    dataset = ", ".join(manifest.root.name for manifest in manifests)
+    fitted = None
+    if with_decision and known:
+        fitted = fit_decision(known, f"the authentic clips of the {split} split of {dataset}", hook=hook)
+    if fitted is not None:
+        config = config.model_copy(update={"decision": fitted.config})
+    return Tuning(
+        config, metric, protocol, dataset, split, len(scored), tuple(trials), before, quality, fitted
+    )
 
 
 def save_tuning(tuning: Tuning, folder: Path) -> None:
@@ -162,7 +187,7 @@ def save_tuning(tuning: Tuning, folder: Path) -> None:
     Raises WeightsError when `folder` is not a weights folder, UsageError when it cannot be written.
     """
     config = bundle_config(folder)
-    chosen = {name: getattr(tuning.config, name) for name in (*_TUNED, "calibration")}
+    chosen = {name: getattr(tuning.config, name) for name in (*_TUNED, "calibration", "decision")}
     localize = config.localize.model_copy(update=chosen)
     # The record first: settings that were tuned never stand there without it.
     with replacing(folder / RECORD_FILE) as temporary:

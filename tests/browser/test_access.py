@@ -100,7 +100,7 @@ def test_paper_has_the_curves_and_no_controls(visit: Visit) -> None:
     page.emulate_media(media="print")
     for gone in ("#controls", "#keys", ".skip", "#readout", "#playhead", "#minimap", "[data-play]"):
         assert page.locator(gone).first.is_hidden(), gone
-    for kept in ("#verdict", "#probabilities", "#intervals", "#coverage", "#provenance", "#frames-1 img"):
+    for kept in ("#verdict", "#decision", "#intervals", "#coverage", "#provenance", "#frames-1 img"):
         assert page.locator(kept).first.is_visible(), kept
     paths = page.locator('[data-lane="visual"] svg path, [data-lane="visual_error"] svg path')
     assert paths.count() == 2

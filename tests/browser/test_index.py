@@ -19,17 +19,17 @@ Visit = Callable[..., Any]
 
 
 def outcome(name: str, verdict: str, score: float, intervals: int, duration_s: float) -> Outcome:
-    highest = score - 0.01 if intervals else None
+    highest, label = score - 0.01 if intervals else None, "visual" if verdict == "forged" else "real"
     return Outcome(
-        name, verdict, score, highest, intervals, duration_s, sha256="ab" * 32, page=f"{name}.html"
+        name, verdict, label, score, highest, intervals, duration_s, "", "ab" * 32, verdict, f"{name}.html"
     )
 
 
 CLIPS = (
-    outcome("clip10.mp4", "visual", 0.91, 2, 6.0),
-    outcome("clip9.mp4", "real", 0.12, 0, 61.5),
-    outcome("Holiday.mp4", "both", 0.55, 11, 8.25),
-    replace(outcome("clip2.mp4", "audio", 0.7, 1, 120.0), note="partly decoded"),
+    outcome("clip10.mp4", "forged", 0.91, 2, 6.0),
+    outcome("clip9.mp4", "not_found", 0.12, 0, 61.5),
+    outcome("Holiday.mp4", "undecided", 0.75, 11, 8.25),
+    replace(outcome("clip2.mp4", "forged", 0.7, 1, 120.0), note="partly decoded"),
     Outcome.failed("broken.mp4", "the file is empty"),
 )
 HEADS = ("File", "Verdict", "Score", "Highest interval", "Intervals", "Duration (s)", "Note")
@@ -42,12 +42,13 @@ def opened(keep: Visit) -> Any:
 
 @pytest.fixture
 def page(opened: Any) -> Any:
-    """The index as it opens: sorted by score, nothing filtered."""
+    """The index sorted by verdict, as it opens, nothing filtered."""
     opened.fill("#text", "")
     opened.fill("#score", "0")
     opened.select_option("#verdict", "")
-    while sorted_by(opened) != [("Score", "descending")]:
-        opened.get_by_role("button", name="Score", exact=True).click()
+    opened.get_by_role("button", name="Score", exact=True).click()
+    while sorted_by(opened) != [("Verdict", "ascending")]:
+        opened.get_by_role("button", name="Verdict", exact=True).click()
     return opened
 
 
@@ -64,14 +65,21 @@ def sorted_by(page: Any) -> list[tuple[str, str]]:
     ]
 
 
-def test_the_highest_score_stands_first_and_the_failed_clip_last_with_its_reason(page: Any) -> None:
+def test_the_most_serious_verdict_stands_first_and_the_failed_clip_last_with_its_reason(visit: Visit) -> None:
+    page = visit(index_html(ranked(CLIPS)))
+    # Holiday scores higher than clip2, and is undecided all the same.
     assert files(page) == ["clip10", "clip2", "Holiday", "clip9", "broken"]
-    assert sorted_by(page) == [("Score", "descending")]
+    assert sorted_by(page) == [("Verdict", "ascending")]
     last = page.locator("tbody tr").last
     assert "could not be analysed" in last.inner_text()
     assert "the file is empty" in last.inner_text()
     assert last.locator("a").count() == 0
-    assert page.inner_text("h1") == "5 clips, 1 of them could not be analysed"
+    assert page.inner_text("h1") == "5 clips"
+    assert page.inner_text("#counts").split("\n") == [
+        "2 forged", "1 undecided", "1 no forgery found", "1 could not be analysed",
+    ]  # fmt: skip
+    words = page.locator("tbody td:nth-child(2)").all_inner_texts()
+    assert words[1:4] == ["forged: picture", "undecided", "no forgery found"]
 
 
 @pytest.mark.parametrize(
@@ -79,8 +87,8 @@ def test_the_highest_score_stands_first_and_the_failed_clip_last_with_its_reason
     [
         # Numbers in names count as numbers, capitals do not count.
         ("File", ["broken", "clip2", "clip9", "clip10", "Holiday"], "ascending"),
-        ("Score", ["clip9", "Holiday", "clip2", "clip10", "broken"], "ascending"),
-        ("Highest interval", ["clip10", "clip2", "Holiday"], "descending"),
+        ("Score", ["clip10", "Holiday", "clip2", "clip9", "broken"], "descending"),
+        ("Highest interval", ["clip10", "Holiday", "clip2"], "descending"),
         ("Intervals", ["Holiday", "clip10", "clip2", "clip9", "broken"], "descending"),
         ("Duration (s)", ["clip2", "clip9", "Holiday", "clip10", "broken"], "descending"),
     ],
@@ -100,13 +108,25 @@ def test_a_click_on_a_head_sorts_and_another_turns_it_round(
         assert files(page) == turned  # what has no value stays last
 
 
-@pytest.mark.parametrize("head", ["Verdict", "Note"])
-def test_words_sort_too(page: Any, head: str) -> None:
+def test_verdicts_sort_by_how_serious_they_are(page: Any) -> None:
+    page.get_by_role("button", name="Verdict", exact=True).click()
+    assert files(page) == ["broken", "clip9", "Holiday", "clip10", "clip2"]
+    assert sorted_by(page) == [("Verdict", "descending")]
+
+
+def test_each_verdict_has_a_colour_of_its_own(page: Any) -> None:
+    cells = page.locator("tbody td:nth-child(2)")
+    inks = [cells.nth(k).evaluate("cell => getComputedStyle(cell).color") for k in (0, 2, 3, 4)]
+    assert len(set(inks)) == 4
+
+
+def test_words_sort_too(page: Any) -> None:
+    head = "Note"
     page.get_by_role("button", name=head, exact=True).press("Enter")
     column = HEADS.index(head) + 1
     words = page.locator(f"tbody tr > :nth-child({column})").all_inner_texts()
     assert words == sorted(words, key=str.lower)
-    assert len(set(words)) > 2
+    assert len(set(words)) == 3
     assert sorted_by(page) == [(head, "ascending")]
 
 
@@ -149,7 +169,7 @@ def test_sorting_keeps_the_filter(page: Any) -> None:
 
 
 def test_many_clips_come_in_pages(visit: Visit) -> None:
-    clips = [outcome(f"c{k:04d}.mp4", "visual", 1 - k / 1000, 1, 5.0) for k in range(450)]
+    clips = [outcome(f"c{k:04d}.mp4", "forged", 1 - k / 1000, 1, 5.0) for k in range(450)]
     page = visit(index_html(clips))
     page.wait_for_selector("#pager:visible")
     assert files(page) == [f"c{k:04d}" for k in range(200)]

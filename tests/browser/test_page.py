@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,7 @@ ALL_LANES = (
 REPORTS = {
     "forged": (factory.forged(), ALL_LANES),
     "authentic": (factory.authentic(), ALL_LANES),
+    "undecided": (factory.undecided(), ALL_LANES),
     "gaps": (factory.gaps(), ALL_LANES),
     "picture only": (factory.one_track("visual"), "frames forged-visual visual visual_error"),
     "sound only": (factory.one_track("audio"), "forged-audio audio audio_error spectrogram"),
@@ -62,13 +64,60 @@ def test_each_kind_of_report_loads_from_one_file_alone(visit: Visit, noise: Any,
     page = visit(page_html(report, factory.pictures(report), None))
     assert [url for url in noise.requests if not url.startswith(("data:", "blob:"))] == [page.url]
     assert "An indication, not proof." in page.inner_text("#verdict")
-    assert page.get_attribute("#verdict", "data-label") == report.label
+    assert page.get_attribute("#verdict", "data-verdict") == report.verdict
     assert page.locator("#intervals tbody tr").count() == len(report.intervals)
     assert page.locator("[data-interval]").count() == len(report.intervals)
     shown = page.evaluate(
         "() => [...document.querySelectorAll('[data-lane]')].map(lane => lane.dataset.lane)"
     )
     assert shown == lanes.split()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_each_verdict_is_seen_in_its_colour_and_the_line_beside_its_score(visit: Visit, scheme: str) -> None:
+    makers = (factory.forged, factory.undecided, factory.authentic, factory.faceless, factory.abstained)
+    inks, edges = [], []
+    for make in makers:
+        page = visit(page_html(make(), None, None), color_scheme=scheme)
+        style = "(each, name) => getComputedStyle(each).getPropertyValue(name)"
+        inks.append(page.locator("#finding").evaluate(style, "color"))
+        edges.append(page.locator("#verdict").evaluate(style, "border-left-color"))
+        assert page.locator("#decision").count() == (make is not factory.abstained)
+        if make is factory.undecided:
+            box, score, line = (
+                page.locator(f"#decision {each}").bounding_box()
+                for each in ("svg", "rect.score", "line.decides")
+            )
+            middle = line["x"] + line["width"] / 2
+            assert score["x"] + score["width"] < middle
+            assert (middle - box["x"]) / box["width"] == pytest.approx(0.62, abs=0.02)
+    assert inks == edges
+    red, amber, green, grey, none = (tuple(map(int, re.findall(r"\d+", ink))) for ink in inks)
+    assert red[0] > 1.2 * max(red[1:])
+    assert amber[0] > amber[1] > amber[2]
+    assert green[1] > 1.2 * max(green[0], green[2])
+    assert max(grey) - min(grey) < 40  # half of that clip was not assessable
+    assert none == grey
+
+
+def test_the_strongest_segment_below_the_line_is_framed_where_it_lies(visit: Visit) -> None:
+    page = visit(page_html(factory.undecided(), None, None))
+    amber = page.evaluate("() => getComputedStyle(document.documentElement).getPropertyValue('--undecided')")
+    count = """([lane, hex]) => {
+        const canvas = document.querySelector(`[data-lane="${lane}"] canvas`), wide = canvas.width;
+        const ink = [1, 3, 5].map(k => parseInt(hex.trim().slice(k, k + 2), 16));
+        const pixels = canvas.getContext("2d").getImageData(0, 0, wide, canvas.height).data;
+        const columns = new Set();
+        for (let k = 0; k < pixels.length; k += 4)
+            if (ink.every((value, c) => Math.abs(pixels[k + c] - value) < 12) && pixels[k + 3] > 200)
+                columns.add(k / 4 % wide / wide);
+        return [columns.size, Math.min(...columns), Math.max(...columns)];
+    }"""
+    found, first, last = page.evaluate(count, ["audio", amber])
+    assert found > 40
+    assert 6 * first == pytest.approx(3.2, abs=0.05)
+    assert 6 * last == pytest.approx(4.1, abs=0.05)
+    assert page.evaluate(count, ["visual", amber])[0] == 0
 
 
 def test_nothing_injected_can_run_or_reach_the_network(visit: Visit, noise: Any) -> None:

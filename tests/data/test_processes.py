@@ -1,25 +1,13 @@
-"""What a process knows of its own memory, on systems that tell and on those that do not."""
+"""What processes know of themselves and of each other."""
 
 from __future__ import annotations
 
-import resource
+import os
+import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
-import pytest
-
-from data.processes import resident_mb
-
-
-@pytest.fixture
-def no_proc(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A system without /proc."""
-
-    def absent(path: Path) -> str:
-        raise FileNotFoundError(path)
-
-    monkeypatch.setattr(Path, "read_text", absent)
+from data.processes import maker_lives, resident_mb, unique_name
 
 
 def test_resident_memory_is_that_of_this_process_and_falls_again() -> None:
@@ -31,17 +19,33 @@ def test_resident_memory_is_that_of_this_process_and_falls_again() -> None:
     assert resident_mb() - before < 100
 
 
-@pytest.mark.usefixtures("no_proc")
-@pytest.mark.parametrize(("platform", "peak"), [("linux", 300 * 2**10), ("darwin", 300 * 2**20)])
-def test_without_proc_it_is_the_most_that_it_ever_was(
-    platform: str, peak: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "platform", platform)
-    monkeypatch.setattr(resource, "getrusage", lambda who: SimpleNamespace(ru_maxrss=peak))
-    assert resident_mb() == 300
+def test_a_name_tells_its_maker_by_number_and_start() -> None:
+    # Names lie in stores: their form is number and ticks from boot, as proc(5) has them.
+    ticks = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
+    name = unique_name()
+    assert name.startswith(f"{os.getpid()}-{ticks}@")
+    assert maker_lives(name) is True
 
 
-@pytest.mark.usefixtures("no_proc")
-def test_where_nothing_tells_it_is_nought(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "resource", None)
-    assert resident_mb() == 0
+def test_a_process_that_got_the_number_of_a_dead_one_is_another() -> None:
+    pid, _, rest = unique_name().partition("-")
+    ticks, _, host = rest.partition("@")
+    assert maker_lives(f"{pid}-{int(ticks) - 1000}@{host}") is False
+    assert maker_lives(f"{pid}-@{host}") is True  # made where the system told no start times
+
+
+def test_a_maker_that_has_ended_does_not_live() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True
+    )
+    name = unique_name().replace(str(os.getpid()), ended.stdout.strip(), 1)
+    assert maker_lives(name) is False
+
+
+def test_of_another_hosts_process_nothing_is_known() -> None:
+    assert maker_lives("12-34@elsewhere.1~ab") is None
+    assert maker_lives("whatever") is None
+
+
+def test_no_name_is_made_twice() -> None:
+    assert unique_name() != unique_name()

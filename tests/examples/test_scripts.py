@@ -33,7 +33,9 @@ def script(name: str) -> Callable[..., None]:
 def test_one_clip(clips: Path, tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     script("one_clip")(str(clips / "0.mp4"), str(tiny_bundle))
     first, *intervals = capsys.readouterr().out.splitlines()
-    assert first.startswith("0.mp4: both, P(forged) = 0.")  # the tiny weights are biased towards "both"
+    assert first.startswith(
+        "0.mp4: forged, both, probability 0."
+    )  # the tiny weights are biased towards "both"
     assert intervals
     assert all(" s, both, score 0." in line for line in intervals)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any
@@ -13,8 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from extractors.align import GridPooler, GridSteps, pool_to_grid
+from extractors.align import GridPooler, GridSteps
 from extractors.paper.wav2vec2 import AudioSteps
+
+
+def pool_to_grid(batches: Iterable[AudioSteps], fps: Fraction | int = 25) -> list[GridSteps]:
+    """What a `GridPooler` makes of a whole sequence."""
+    pooler = GridPooler(fps)
+    return [*(part for batch in batches for part in pooler.push(batch)), *pooler.finish()]
 
 
 def pool_array(
@@ -22,7 +29,7 @@ def pool_array(
 ) -> GridSteps:
     """`pool_to_grid` of a whole sequence (N, C) that starts at audio step 0; `valid` (N,) defaults to all."""
     flags = valid if valid is not None else np.ones(len(values), np.bool_)
-    parts = list(pool_to_grid([AudioSteps(0, values, flags)], fps))
+    parts = pool_to_grid([AudioSteps(0, values, flags)], fps)
     if not parts:
         return GridSteps(0, np.empty((0, values.shape[1]), np.float16), np.empty(0, np.bool_))
     return GridSteps(0, np.concatenate([p.values for p in parts]), np.concatenate([p.valid for p in parts]))
@@ -87,26 +94,26 @@ def test_grid_steps_between_audio_centres_are_invalid() -> None:
 
 def test_audio_that_begins_later_keeps_its_place() -> None:
     # Audio step 100 is centred on sample 32 200 = 2.0125 s, in visual step 50.
-    parts = list(pool_to_grid([steps(np.array([[1.0], [3.0], [5.0]]), first=100)]))
+    parts = pool_to_grid([steps(np.array([[1.0], [3.0], [5.0]]), first=100)])
     assert parts[0].first == 50
     assert joined(parts)[0].tolist() == [[2.0], [5.0]]
 
 
 def test_a_step_shared_by_two_batches_is_averaged_once() -> None:
-    parts = list(pool_to_grid([steps(np.array([[1.0]])), steps(np.array([[2.0], [9.0]]), first=1)]))
+    parts = pool_to_grid([steps(np.array([[1.0]])), steps(np.array([[2.0], [9.0]]), first=1)])
     assert joined(parts)[0].tolist() == [[1.5], [9.0]]
     assert [p.first for p in parts] == [0, 1]
 
 
 def test_no_audio_gives_no_steps() -> None:
-    assert list(pool_to_grid([])) == []
-    assert list(pool_to_grid([steps(np.empty((0, 3)))])) == []
+    assert pool_to_grid([]) == []
+    assert pool_to_grid([steps(np.empty((0, 3)))]) == []
     assert pool_array(np.empty((0, 3), np.float32)).values.shape == (0, 3)
 
 
 def test_batches_that_leave_a_hole_are_refused() -> None:
     with pytest.raises(ValueError, match="expected step 2, got 3"):
-        list(pool_to_grid([steps(np.ones((2, 1))), steps(np.ones((2, 1)), first=3)]))
+        pool_to_grid([steps(np.ones((2, 1))), steps(np.ones((2, 1)), first=3)])
 
 
 def test_a_grid_step_is_given_out_once_later_audio_cannot_change_it() -> None:
@@ -134,7 +141,7 @@ def test_cuts_never_change_a_bit(cuts: list[int], fps: Any, seed: int) -> None:
     whole = pool_array(values, valid, fps)
     edges = [0, *sorted(cuts), 61]
     batches = [steps(values[a:b], valid[a:b], a) for a, b in pairwise(edges)]
-    parts = list(pool_to_grid(batches, fps))
+    parts = pool_to_grid(batches, fps)
     assert [p.first for p in parts] == np.cumsum([0, *(len(p.values) for p in parts)])[:-1].tolist()
     found_values, found_valid = joined(parts)
     assert np.array_equal(found_values, whole.values)

@@ -122,8 +122,8 @@ def test_every_push_has_exactly_one_output_in_order(sizes: list[int], flushes: s
 def tsn(request: Any, tmp_path_factory: pytest.TempPathFactory) -> TSN:
     torch.manual_seed(8)
     path = tmp_path_factory.mktemp("weights") / "tsn.safetensors"
-    save_file(build_trunk("resnet10").state_dict(), path)
-    return TSN(VisualConfig(arch="resnet10", short_side=32, crop=32), path, dtype=request.param)
+    save_file(build_trunk("resnet18").state_dict(), path)
+    return TSN(VisualConfig(arch="resnet18", short_side=32, crop=32), path, dtype=request.param)
 
 
 @pytest.mark.parametrize("seed", range(4))

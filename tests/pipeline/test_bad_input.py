@@ -119,7 +119,7 @@ def test_a_folder_with_bad_files_ends_with_exit_code_4(call: Call) -> None:
 
 def test_the_good_file_among_them_is_analysed(call: Call) -> None:
     report = call.report(GOOD)
-    assert report["schema"] == "rt-deeploc/report@2"
+    assert report["schema"] == "rt-deeploc/report@3"
     assert report["complete"]
     assert report["warnings"] == []
 
@@ -210,12 +210,12 @@ def test_a_file_that_may_not_be_read(
     shutil.copy(folder / GOOD, path)
     path.chmod(0)
     if os.access(path, os.R_OK):  # root reads everything, so the refusal is simulated for it
-        import pipeline.media.probe
+        import pipeline.media.digest
 
         def refuse(name: Any, mode: str = "r") -> Any:
             raise PermissionError(13, "Permission denied", str(name))
 
-        monkeypatch.setattr(pipeline.media.probe, "open", refuse, raising=False)
+        monkeypatch.setattr(pipeline.media.digest, "open", refuse, raising=False)
     answer = cli("run", "--input", path, "--weights", tiny_bundle, "--out", tmp_path / "out")
     assert answer.code == 3
     assert f"error: {path}: may not be read" in answer.err

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 
+import pytest
+
 from data.hook import silent
-from pipeline.progress import BarProgress, PlainProgress, progress
+from pipeline.progress import ProgressBar
 
 
 class Terminal(io.StringIO):
@@ -15,7 +17,7 @@ class Terminal(io.StringIO):
 
 def test_plain_lines_come_once_a_minute_whatever_the_number_of_files_and_steps() -> None:
     now_s, stream = [0.0], io.StringIO()
-    bar = PlainProgress(stream, clock=lambda: now_s[0])
+    bar = ProgressBar(stream, clock=lambda: now_s[0])
     # Ten files of 20 s: 200 s, so lines at 60, 120 and 180 s.
     for number in range(10):
         with bar:
@@ -28,7 +30,7 @@ def test_plain_lines_come_once_a_minute_whatever_the_number_of_files_and_steps()
 
 def test_a_line_says_how_far_the_step_is() -> None:
     now_s, stream = [0.0], io.StringIO()
-    with PlainProgress(stream, clock=lambda: now_s[0]) as bar:
+    with ProgressBar(stream, clock=lambda: now_s[0]) as bar:
         bar.begin("a.mp4")
         now_s[0] = 61.0
         bar("picture", 30, 100)
@@ -37,9 +39,29 @@ def test_a_line_says_how_far_the_step_is() -> None:
     assert stream.getvalue().splitlines() == ["a.mp4: picture 30/100", "a.mp4: sound 7"]
 
 
+def test_a_note_stands_behind_the_amount() -> None:
+    now_s, stream = [0.0], io.StringIO()
+    with ProgressBar(stream, clock=lambda: now_s[0]) as bar:
+        bar.note("2 failed, 40 s left")
+        now_s[0] = 61.0
+        bar("files", 30, 120)
+    assert stream.getvalue() == "files 30/120, 2 failed, 40 s left\n"
+
+
+def test_a_terminal_gets_a_bar_that_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    stream = Terminal()
+    with ProgressBar(stream) as bar:
+        bar.note("1 failed, 23 s left")
+        bar("files", 3, 10)
+    assert "files" in stream.getvalue()
+    assert "1 failed, 23 s left" in stream.getvalue()
+    assert stream.getvalue().endswith("\x1b[2K")  # the line is erased
+
+
 def test_quiet_says_nothing_on_a_terminal_or_a_pipe() -> None:
     for stream in (Terminal(), io.StringIO()):
-        with progress(stream, quiet=True) as bar:
+        with ProgressBar(stream, quiet=True) as bar:
             bar.begin("a.mp4")
             bar("picture", 1, 4)
         assert stream.getvalue() == ""
@@ -47,7 +69,7 @@ def test_quiet_says_nothing_on_a_terminal_or_a_pipe() -> None:
 
 def test_a_bar_can_be_shown_again_for_the_next_file() -> None:
     stream = Terminal()
-    bar = BarProgress(stream)
+    bar = ProgressBar(stream)
     for name in ("a.mp4", "b.mp4"):
         with bar:
             bar.begin(name)
@@ -57,14 +79,9 @@ def test_a_bar_can_be_shown_again_for_the_next_file() -> None:
     assert "a.mp4" not in stream.getvalue()[second:]
 
 
-def test_the_form_follows_the_stream() -> None:
-    assert isinstance(progress(Terminal()), BarProgress)
-    assert isinstance(progress(io.StringIO()), PlainProgress)
-
-
 def test_a_bar_shows_names_as_they_are_and_leaves_nothing_on_standard_output(capsys) -> None:  # type: ignore[no-untyped-def]
     stream = Terminal()
-    with BarProgress(stream) as bar:
+    with ProgressBar(stream) as bar:
         bar.begin("[red]clip[/red].mp4")  # markup in a file name is a name, not markup
         bar("picture", 1, 4)
         bar("picture", 4, 4)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import media_factory
@@ -16,6 +16,7 @@ from data.media import MediaInfo, StreamCoverage, TrackChoice
 from pipeline.extraction.track import judge
 from pipeline.media.base import VideoBatch
 from pipeline.media.decoder import DecodePool
+from pipeline.media.digest import digest
 
 CONFIG = DecodeConfig()
 PICTURES = [name for name, kind in CONTAINERS.items() if kind.video is not None]
@@ -32,6 +33,13 @@ class Decoded:
     coverage: dict[str, StreamCoverage | None]
     warnings: str
     complete: bool
+
+
+def probe(path: Path, config: DecodeConfig = CONFIG) -> MediaInfo:
+    """Facts of the file, with its SHA-256 and size."""
+    sha256, size = digest(path)
+    with DecodePool(config, None, None) as pool:
+        return replace(pool.submit(path, ()).info(), sha256=sha256, size_bytes=size)
 
 
 Decode = Callable[..., Decoded]

@@ -1,107 +1,110 @@
-"""Weights of the compact extractors with small random networks, whose evidence varies from step to step."""
+"""Clips with made-up evidence: Gaussian scores, errors that last from step to step, one forged run, edges or none.
+
+The simulation that the decision was designed with: 150 steps, runs of 5 to 40 steps with a mean of 16, AR(1) errors.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import NormalDist
 
-import torch
-from safetensors.torch import save_file
-from torch import Tensor, nn
+import numpy as np
+from numpy.typing import NDArray
 
-from extractors.compact.ear import Ear
-from extractors.compact.evidence_net import EvidenceNet, LookHead
-from extractors.compact.eye import SIDE, Eye
-from extractors.compact.face_traces import MEASURES
-from extractors.compact.sound_traces import ABSOLUTE, RELATIVE
+from data.labels import CLASSES
+from data.timeline import Interval, TimeGrid
+from pipeline.localization.scores import ClipScores, Window
+from pipeline.training.decision import LabelledClip
 
-SMALL = 64
-"""Width of these ears and eyes: that of one attention head."""
-
-LOUD = 3.0
-"""How much the last layers say in place of what PyTorch's initial weights do, which is next to nothing."""
+STEPS = 150
 
 
-def shaken(network: nn.Module, seed: int = 0) -> nn.Module:
-    """`network` in evaluation mode, every parameter moved at random: also those that begin as zeros or ones."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
-    return network.eval()
+@dataclass(frozen=True)
+class Hearing:
+    """How well an extractor tells steps apart: AUC, correlation of the errors of neighbours, and height of its edges.
+
+    `centre` and `spread` are the units in which it speaks.
+    """
+
+    auc: float = 0.83
+    rho: float = 0.8
+    edge: float = 0.0
+    centre: float = -3.0
+    spread: float = 2.0
 
 
-def random_ear(seed: int = 0, blocks: int = 2) -> Ear:
-    """A small ear."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        ear = Ear(SMALL, blocks)
-    shaken(ear, seed)
-    return ear
+def evidence(
+    rng: np.random.Generator, hearing: Hearing, span: tuple[int, int] | None, steps: int = STEPS
+) -> NDArray[np.float32]:
+    """Evidence (T, 4) of a track that is forged in `span`."""
+    noise = np.empty(steps)
+    noise[0] = rng.normal()
+    for k in range(1, steps):
+        noise[k] = hearing.rho * noise[k - 1] + np.sqrt(1 - hearing.rho**2) * rng.normal()
+    found = np.zeros((steps, 4), np.float32)
+    if span is not None:
+        noise[slice(*span)] += np.sqrt(2) * NormalDist().inv_cdf(hearing.auc)
+    found[:, 0] = hearing.centre + hearing.spread * noise
+    if hearing.edge:
+        found[:, 1:3] = rng.normal(-4, 1, (steps, 2))
+        if span is not None:
+            found[span[0], 1] += hearing.edge
+            found[span[1] - 1, 2] += hearing.edge
+    return found
 
 
-def random_eye(seed: int = 0, layers: int = 2) -> Eye:
-    """A small eye."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        eye = Eye(SMALL, layers)
-    shaken(eye, seed)
-    return eye
+def scores_of(
+    tracks: Mapping[str, NDArray[np.float32]],
+    likely: tuple[float, float, float, float] = (0.25, 0.25, 0.25, 0.25),
+    valid: Mapping[str, NDArray[np.bool_]] | None = None,
+) -> ClipScores:
+    """Scores of a clip with the evidence of `tracks`, and a model that knows nothing."""
+    steps = len(next(iter(tracks.values())))
+    flags = {name: np.full(steps, name in tracks) for name in ("visual", "audio")} | dict(valid or {})
+    flags["joint"] = flags["visual"] | flags["audio"]
+    half = np.full(steps, 0.5, np.float32)
+    possible = np.array([True, "visual" in tracks, "audio" in tracks, len(tracks) == 2])
+    shares = np.where(possible, likely, 0.0)
+    probabilities = tuple((shares / shares.sum()).tolist())
+    return ClipScores(
+        grid=TimeGrid.at_rate(25, steps),
+        visual=half if "visual" in tracks else None,
+        audio=half if "audio" in tracks else None,
+        joint=half,
+        visual_error=None,
+        audio_error=None,
+        valid=flags,
+        routed={name: np.zeros(steps, np.float32) for name in ("visual", "audio", "joint")},
+        windows=(Window(0, steps, probabilities),),
+        usable_s=dict.fromkeys(tracks, steps / 25),
+        evidence=dict(tracks),
+    )
 
 
-def random_net(relative: int, absolute: int, seed: int = 0, spread: float = 1.0) -> EvidenceNet:
-    """A network over measures of deviation `spread`."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        net = EvidenceNet(relative, absolute)
-        net.relative.fit(spread * torch.randn(500, relative))
-        net.absolute.fit(spread * torch.randn(500, absolute))
-    _louder(net.inside, net.edges, net.whole)
-    return net.eval()
-
-
-def random_head(eye: Eye, seed: int = 0) -> LookHead:
-    """A head over what `eye` sees of blurred noise."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        head = LookHead(eye.dim)
-        blots = nn.functional.interpolate(256 * torch.rand(16, 3, 7, 7), (SIDE, SIDE), mode="bicubic")
-        with torch.inference_mode():
-            seen = eye(blots.clamp(0, 255).permute(0, 2, 3, 1))
-        head.relative.fit(seen - seen.median(dim=0).values)
-        head.absolute.fit(seen)
-    _louder(head.relative.leave, head.absolute.leave)
-    return head.eval()
-
-
-def face_tensors(seed: int = 0) -> dict[str, Tensor]:
-    """Weights of a small `FaceTraces`, by name."""
-    eye = random_eye(seed)
-    parts = {"net.": random_net(2 * MEASURES, MEASURES, seed), "head.": random_head(eye, seed), "eye.": eye}
-    return _named(parts)
-
-
-def voice_tensors(seed: int = 0) -> dict[str, Tensor]:
-    """Weights of a small `VoiceTraces`, by name."""
-    ear = random_ear(seed)
-    return _named({"net.": random_net(RELATIVE + ear.dim, ABSOLUTE + ear.dim, seed, 5.0), "ear.": ear})
-
-
-def write_tensors(path: Path, tensors: dict[str, Tensor]) -> Path:
-    """Writes a safetensors file and returns `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, path)
-    return path
-
-
-def _louder(*layers: nn.Module) -> None:
-    with torch.no_grad():
-        for layer in layers:
-            layer.weight.mul_(LOUD)  # type: ignore[operator]
-
-
-def _named(parts: dict[str, nn.Module]) -> dict[str, Tensor]:
-    return {
-        prefix + name: value.contiguous()
-        for prefix, part in parts.items()
-        for name, value in part.state_dict().items()
-    }
+def labelled_clips(
+    n: int,
+    visual: Hearing | None = Hearing(),
+    audio: Hearing | None = Hearing(0.92),
+    seed: int = 0,
+    people: int | None = None,
+    kinds: tuple[str, ...] = CLASSES,
+) -> list[LabelledClip]:
+    """`n` clips of the `kinds` in turn, of as many people, or `people`; a track without a hearing is absent."""
+    rng = np.random.default_rng(seed)
+    clips = []
+    for k in range(n):
+        kind = kinds[k % len(kinds)]
+        tracks, forged = {}, {}
+        for name, hearing in (("visual", visual), ("audio", audio)):
+            span = None
+            if kind in (name, "both"):
+                length = int(np.clip(rng.gamma(4, 4), 5, 40))
+                first = int(rng.integers(5, STEPS - length - 5))
+                span = (first, first + length)
+            forged[name] = (Interval(span[0] / 25, span[1] / 25),) if span is not None else ()
+            if hearing is not None:
+                tracks[name] = evidence(rng, hearing, span)
+        person = f"p{k % (people or n)}"
+        clips.append(LabelledClip(scores_of(tracks), CLASSES.index(kind), person, forged))
+    return clips

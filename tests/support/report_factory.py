@@ -16,11 +16,14 @@ from numpy.typing import NDArray
 
 from data.media import Assessment, AudioStream, StreamCoverage, VideoStream
 from data.timeline import Interval, TimeGrid
-from pipeline.localization.scores import ForgedInterval
-from pipeline.report.model import InputFacts, Provenance, Report, RunClock, StepScores, Thresholds
+from pipeline.localization.scores import Finding, ForgedInterval, Promise
+from pipeline.report.model import InputFacts, Provenance, Report, RunClock, StepScores, Thresholds, class_of
 from pipeline.report.pictures import Pictures, Still
 
 Curve = NDArray[np.float32]
+
+PROMISE = Promise(0.05, 0.05, 0.95, 3, 208, 93, "")
+"""The line of `build` under it: 3 of 208 authentic clips of 93 people were called forged."""
 
 FPS = 25
 HOUR_S = 3600.0
@@ -71,6 +74,40 @@ def facts(name: str, duration_s: float, video: bool = True, audio: bool = True) 
     )
 
 
+def finding(
+    verdict: str = "forged",
+    intervals: Iterable[ForgedInterval] = (),
+    strongest: ForgedInterval | None = None,
+    **changes: Any,
+) -> Finding:
+    """A finding under the line 0.62 and the floor 0.4, whose parts agree; `changes` replace its fields.
+
+    Of a forged clip the strongest segment is the best interval, where none is named.
+    """
+    found = tuple(sorted(intervals))
+    labels = {
+        "not_assessable": "not_assessable",
+        "forged": class_of(each.modality for each in found) if found else "",
+    }
+    likely = {"forged": 0.95, "undecided": 0.7, "not_found": 0.15, "not_assessable": None}[verdict]
+    whole = Finding(
+        verdict=verdict,  # type: ignore[arg-type]
+        label=labels.get(verdict) or "real",
+        probability=likely,
+        line=0.62,
+        floor=0.4,
+        intervals=found,
+        strongest=max(found, key=lambda each: each.score, default=None) if verdict == "forged" else strongest,
+        promise=PROMISE if verdict != "not_assessable" else None,
+    )
+    return replace(whole, **changes)
+
+
+def concluded(report: Report, **changes: Any) -> Report:
+    """`report` with other fields of its finding."""
+    return replace(report, finding=replace(report.finding, **changes))
+
+
 def build(
     label: str,
     found: Iterable[tuple[float, float, str, float]] = (),
@@ -81,7 +118,10 @@ def build(
     audio: bool = True,
     **changes: Any,
 ) -> Report:
-    """A report whose curves are high where `found` (start, end, modality, score) says; `changes` replace its fields."""
+    """A report whose curves are high where `found` (start, end, modality, score) says; `changes` replace its fields.
+
+    It is called forged unless `label` is "real".
+    """
     intervals = tuple(sorted(ForgedInterval(*each) for each in found))
     n = round(duration_s * FPS)
     seen = [(each.start_s, each.end_s) for each in intervals if each.modality in ("visual", "both")]
@@ -89,13 +129,13 @@ def build(
     both = [(each.start_s, each.end_s) for each in intervals if each.modality == "both"]
     shares = dict.fromkeys(("real", "visual", "audio", "both"), 0.05) | {label: 0.85}
     branches = {"visual": ("visual",), "audio": ("audio",), "both": ("joint",), "real": ()}
+    verdict = "not_found" if label == "real" else "forged"
     whole = Report(
         input=facts(name, duration_s, video, audio),
-        label=label,
+        finding=finding(verdict, intervals, label=label),
         route="auto",
         branches=branches[label],
-        probabilities=shares,
-        intervals=intervals,
+        class_probabilities=shares,
         coverage={
             "visual": StreamCoverage(duration_s, duration_s) if video else None,
             "audio": StreamCoverage(duration_s, duration_s) if audio else None,
@@ -137,8 +177,21 @@ def forged_visual(name: str = "forged_visual.mp4", **changes: Any) -> Report:
 
 
 def authentic(name: str = "authentic.mp4", **changes: Any) -> Report:
-    """6 s without intervals."""
-    return build("real", name=name, **changes)
+    """6 s without intervals, whose strongest segment stays below the floor."""
+    segment = ForgedInterval(2.0, 2.6, "visual", 0.31)
+    return replace(
+        build("real", name=name), **{"finding": finding("not_found", strongest=segment), **changes}
+    )
+
+
+def undecided(name: str = "undecided.mp4", **changes: Any) -> Report:
+    """6 s whose sound, from 3.2 to 4.1 s, scores between the floor and the line; RT-DeepLoc calls it real."""
+    whole = build("real", name=name, **changes)
+    segment = ForgedInterval(3.2, 4.1, "audio", 0.41)
+    heard = curve("audio", 150, [(segment.start_s, segment.end_s)], 0.6)
+    return replace(
+        whole, finding=finding("undecided", strongest=segment), scores=replace(whole.scores, audio=heard)
+    )
 
 
 def one_track(track: str, name: str = "one_track.mp4") -> Report:
@@ -198,8 +251,8 @@ def abstained(name: str = "abstained.mp4") -> Report:
     reasons = {"visual": "no face was found in the picture", "audio": "no speech was found in the sound"}
     return replace(
         whole,
-        label="not_assessable",
-        probabilities=None,
+        finding=finding("not_assessable"),
+        class_probabilities=None,
         warnings=tuple(f"not assessable: {reason}" for reason in reasons.values()),
         assessment={name: Assessment(0.0, (Interval(0.0, 6.0),), reason) for name, reason in reasons.items()},
         scores=replace(whole.scores, audio=None, audio_error=None, joint=nothing),

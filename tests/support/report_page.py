@@ -17,6 +17,7 @@ VOID = {"meta", "img", "source", "input", "br", "link", "col"}
 
 KINDS = {
     "forged": factory.forged(),
+    "undecided": factory.undecided(),
     "authentic": factory.authentic(),
     "picture only": factory.one_track("visual"),
     "sound only": factory.one_track("audio"),

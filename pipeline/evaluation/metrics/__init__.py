@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.evaluation.metrics.bounds import Certified, certified_line, upper_bound
+from pipeline.evaluation.metrics.bounds import Certified, certified_line, promised, upper_bound
 from pipeline.evaluation.metrics.classification import (
     Bin,
     accuracy,
@@ -33,6 +33,7 @@ __all__ = [
     "even_weights",
     "interval",
     "localization",
+    "promised",
     "reliability",
     "resample",
     "upper_bound",

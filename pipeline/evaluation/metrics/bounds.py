@@ -50,27 +50,39 @@ class Certified(NamedTuple):
     people: int
 
 
-def certified_line(
-    scores: NDArray[np.floating], people: Sequence[str], rate: float, confidence: float = 0.95
-) -> Certified | None:
-    """The smallest line that at most `rate` of authentic clips reach, with `confidence`; None where there are too few.
+def promised(
+    scores: NDArray[np.floating], people: Sequence[str], line: float, confidence: float = 0.95
+) -> Certified:
+    """What `line` promises after the `scores` (N,) of authentic clips; `people` (N,) says who is in each.
 
-    `scores` (N,) are those of authentic clips, `people` (N,) who is in each. The bound is counted twice, and the larger
-    one holds: by clip, as if all were independent, and by person, where each counts as one trial and as an alarm as
-    soon as one clip of theirs is, since clips of one person are not independent. Raises ValueError when a score is
-    not a number.
+    The bound is counted twice, and the larger one holds: by clip, as if all were independent, and by person, where each
+    counts as one trial and as an alarm as soon as one clip of theirs is, since clips of one person are not independent.
+    Raises ValueError when a score is not a number.
     """
     if np.isnan(scores).any():
         raise ValueError("a score is not a number")
-    names = np.asarray(people)
-    everybody = len(np.unique(names))
-    kept: Certified | None = None
-    for level in [np.inf, *np.unique(scores)[::-1].tolist()]:
-        reached = scores >= level
-        alarms, alarmed = int(reached.sum()), len(np.unique(names[reached]))
-        bound = max(upper_bound(alarms, len(scores), confidence), upper_bound(alarmed, everybody, confidence))
-        if bound > rate:
+    reached = scores >= line
+    alarmed = {person for person, flag in zip(people, reached.tolist(), strict=True) if flag}
+    alarms, everybody = int(reached.sum()), len(set(people))
+    by_clip = upper_bound(alarms, len(scores), confidence)
+    bound = max(by_clip, upper_bound(len(alarmed), everybody, confidence))
+    return Certified(line, bound, alarms, len(scores), len(alarmed), everybody)
+
+
+def certified_line(
+    scores: NDArray[np.floating], people: Sequence[str], rate: float, confidence: float = 0.95
+) -> Certified | None:
+    """The smallest line whose `promised` bound is at most `rate`; None where there are too few clips or people.
+
+    Arguments and errors are those of `promised`.
+    """
+    kept = promised(scores, people, math.inf, confidence)
+    if kept.bound > rate:
+        return None
+    for level in np.unique(scores)[::-1].tolist():
+        found = promised(scores, people, level, confidence)
+        if found.bound > rate:
             # Just above the score that is one too many.
-            return kept._replace(line=float(np.nextafter(level, np.inf))) if kept is not None else None
-        kept = Certified(-math.inf, bound, alarms, len(scores), alarmed, everybody)
-    return kept
+            return kept._replace(line=float(np.nextafter(level, np.inf)))
+        kept = found
+    return kept._replace(line=-math.inf)

@@ -8,9 +8,10 @@ goes through the same blending with unchanged content. A new manipulation is one
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from pipeline.forging.manipulations.animate import animate_still, denoise_frames
 from pipeline.forging.manipulations.audio import (
     AudioForgery,
     Voices,
@@ -50,6 +51,7 @@ VISUAL: tuple[VisualForgery, ...] = (
     swap_identity,
     freeze_frames,
     autoencode_face,
+    animate_still,
 )
 """All visual manipulations."""
 
@@ -71,14 +73,31 @@ AUDIO: tuple[AudioForgery, ...] = (
 FROM_OTHERS: frozenset[Callable[..., Any]] = frozenset({swap_identity, splice_speaker})
 """Those that take the face or the voice of another person."""
 
+WHOLE: Mapping[Callable[..., Any], float] = {
+    animate_still: 3,
+    autoencode_face: 1,
+    self_blend_face: 1,
+    swap_identity: 1,
+    resynthesize_lower_face: 1,
+    resynthesize_speech: 1,
+    resynthesize_world: 1,
+    vocode_transposed: 1,
+    vocode_istft: 1,
+    vocode_subband: 1,
+    recode_neural: 1,
+}
+"""Those that can forge a track from end to end, and how often each comes first: the others need a recording around."""
+
 __all__ = [
     "AUDIO",
     "FROM_OTHERS",
     "VISUAL",
+    "WHOLE",
     "AudioForgery",
     "FaceClip",
     "VisualForgery",
     "Voices",
+    "denoise_frames",
     "speak_text",
     "touch_up_face",
     "touch_up_speech",

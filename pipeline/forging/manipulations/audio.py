@@ -196,9 +196,14 @@ def _put_back(samples: Samples, words: NDArray[np.floating], span: Span, rng: np
 
 
 def say_again(samples: Samples, words: NDArray[np.floating], span: Span, rng: np.random.Generator) -> Samples:
-    """Join words made of the recording itself; the room tone that the process lost is laid under them."""
+    """Join words made of the recording itself; the room tone that the process lost is laid under them.
+
+    A whole recording said again has no room to fit into, so it gets none.
+    """
     level = _level(samples, span)
     words = words * (level / max(speech_level(words), 1e-9))
+    if span == (0, len(samples)):
+        return join(samples, words, span, rng)
     room, left = background(samples), quiet_spectrum(words)
     # A short span has few quiet frames, so its floor is uncertain: only what is clearly lacking is added.
     lost = np.where(left < 0.6 * room, room - left, 0)

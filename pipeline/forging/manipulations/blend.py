@@ -68,12 +68,18 @@ class Canvas:
     def __init__(
         self, frames: Frames, boxes: Boxes, span: tuple[int, int], shape: Shape, rng: np.random.Generator
     ) -> None:
-        """Draws how many frames (1 to 3) it takes to fade in and out; raises ValueError without a face."""
+        """Draws how many frames (1 to 3) it takes to fade in and out; raises ValueError without a face.
+
+        Where the clip begins or ends there is nothing to fade from, so there the strength is full.
+        """
         self._frames, self._first = frames, span[0]
         self.steps = range(*span)
         self.regions = [Region.around(frames.shape[1:3], boxes[k], shape.bounds()) for k in self.steps]
         self.masks = [shape.mask(region) for region in self.regions]
-        self.strengths = ramp(len(self.steps), *rng.integers(1, 4, size=2).tolist())
+        rise, fall = rng.integers(1, 4, size=2).tolist()
+        self.strengths = ramp(
+            len(self.steps), rise if span[0] > 0 else 1, fall if span[1] < len(frames) else 1
+        )
 
     def base(self, k: int) -> Frames:
         """What the region of frame `k` shows now, a view."""

@@ -169,15 +169,16 @@ def join(
     """`samples` (L,) with `words` in `span`, cross-faded at both borders; all fades lie inside the span.
 
     The fades keep the power constant, whether the two sounds run alike or not. A fade is drawn for each border. Words
-    that peak above the recording go through a limiter: cut peaks would tell where they are.
+    that peak above the recording go through a limiter: cut peaks would tell where they are. Where the recording begins
+    or ends there is nothing to fade from.
     """
     first, stop = span
     words = _limit(np.asarray(words, np.float64), min(float(np.abs(samples).max()), 0.99))
     original = samples[first:stop].astype(np.float64)
     weight = np.ones(len(original))
-    for side in (slice(None), slice(None, None, -1)):
-        n = min(int(rng.integers(FADE[0], FADE[1] + 1)), len(weight) // 2)
-        rising = 0.5 - 0.5 * np.cos(np.pi * np.arange(n) / n)
+    for side, inside in ((slice(None), first > 0), (slice(None, None, -1), stop < len(samples))):
+        n = min(int(rng.integers(FADE[0], FADE[1] + 1)), len(weight) // 2) * inside
+        rising = 0.5 - 0.5 * np.cos(np.pi * np.arange(n) / max(n, 1))
         weight[side][:n] = rising
     fade = weight < 1
     both = float((original * words)[fade].sum())

@@ -10,9 +10,14 @@
   const collator = new Intl.Collator("en", { numeric: true });
   const clips = [...body.rows].map((row) => {
     const cells = [...row.cells].map((cell) => cell.textContent);
+    const key = (text, k) => {
+      // Verdicts sort by how serious they are.
+      if (row.cells[k].dataset.order !== undefined) return Number(row.cells[k].dataset.order);
+      return heads[k].classList.contains("num") ? (text === "" ? null : Number(text)) : text;
+    };
     return {
       row,
-      keys: cells.map((text, k) => (heads[k].classList.contains("num") ? (text === "" ? null : Number(text)) : text)),
+      keys: cells.map(key),
       verdict: row.dataset.verdict,
       text: `${cells[FILE]}\n${cells[cells.length - 1]}`.toLocaleLowerCase(),
     };
@@ -36,8 +41,7 @@
     shown = clips.filter(
       (clip) =>
         clip.text.includes(text) &&
-        (verdict === "" || clip.verdict === verdict ||
-          (verdict === "forged" && ["visual", "audio", "both"].includes(clip.verdict))) &&
+        (verdict === "" || clip.verdict === verdict) &&
         (score <= 0 || (clip.keys[SCORE] !== null && clip.keys[SCORE] >= score)),
     );
     first = 0;

@@ -134,6 +134,14 @@
       pen.lineWidth = 1;
       pen.strokeRect(left - 1, 0.5, wide + 2, height - 1);
     }
+    if (!data.strongest || lane.kind === "spectrogram") return;
+    const [start, end, modality, ink] = data.strongest, left = where(start) * width, right = where(end) * width;
+    if ((modality !== lane.modality && modality !== "both") || right < 0 || left > width) return;
+    pen.strokeStyle = colour(ink);
+    pen.lineWidth = 2;
+    pen.setLineDash([3, 3]);
+    pen.strokeRect(left, 1, Math.max(2, right - left), height - 2);
+    pen.setLineDash([]);
   }
   function hatch(pen, width, height, lane) {
     pen.strokeStyle = colour("hatch");

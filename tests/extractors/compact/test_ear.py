@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from evidence_factory import SMALL, random_ear
+from extractor_factory import SMALL, random_ear
 from speech_factory import voice
 from torch import Tensor, nn
 from transformers.models.whisper.modeling_whisper import WhisperEncoder

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from evidence_factory import random_net, shaken
+from extractor_factory import random_net, shaken
 from torch import Tensor
 
 from data.labels import EVIDENCE

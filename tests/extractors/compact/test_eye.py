@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from evidence_factory import SMALL, random_eye
+from extractor_factory import SMALL, random_eye
 from torch import Tensor
 
 from data.errors import WeightsError

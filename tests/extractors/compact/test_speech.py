@@ -118,9 +118,10 @@ def test_a_window_of_twenty_seconds_is_decided_as_its_parts_are() -> None:
 
 @pytest.mark.media
 def test_real_recordings_count_as_speech(media: Path) -> None:
+    from decoded import probe
+
     from configs.schema import DecodeConfig
     from pipeline.media.decoder import Decoder
-    from pipeline.media.probe import probe
 
     with (media / "clips.csv").open() as table:
         files = [row["clip"] for row in csv.DictReader(table)][::12]

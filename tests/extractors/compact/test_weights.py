@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from evidence_factory import write_tensors
+from extractor_factory import write_tensors
 from torch import nn
 
 from data.errors import WeightsError

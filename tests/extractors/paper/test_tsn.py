@@ -16,14 +16,14 @@ from data.errors import MemoryLimitError, WeightsError
 from extractors.paper.resnet import build_trunk, load_trunk
 from extractors.paper.tsn import TSN
 
-CONFIG = VisualConfig(arch="resnet10", short_side=32, crop=32)
+CONFIG = VisualConfig(arch="resnet18", short_side=32, crop=32)
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(5)
     path = tmp_path_factory.mktemp("weights") / "tsn.safetensors"
-    save_file(build_trunk("resnet10").state_dict(), path)
+    save_file(build_trunk("resnet18").state_dict(), path)
     return path
 
 
@@ -39,19 +39,19 @@ def frames() -> np.ndarray:
 
 def test_output_is_one_half_precision_vector_per_frame(tsn: TSN, frames: np.ndarray) -> None:
     features = tsn(frames)
-    assert features.shape == (11, 256) == (11, tsn.dim)
+    assert features.shape == (11, 512) == (11, tsn.dim)
     assert features.dtype == np.float16
 
 
 def test_no_frames_give_no_vectors(tsn: TSN, frames: np.ndarray) -> None:
-    assert tsn(frames[:0]).shape == (0, 256)
+    assert tsn(frames[:0]).shape == (0, 512)
 
 
 def test_equals_the_plain_trunk_on_normalised_frames(tsn: TSN, weights: Path, frames: np.ndarray) -> None:
     mean, std = np.array(CONFIG.mean, np.float32), np.array(CONFIG.std, np.float32)
     pixels = torch.from_numpy(((frames - mean) / std).transpose(0, 3, 1, 2).copy())
     with torch.inference_mode():
-        expected = load_trunk("resnet10", weights)(pixels).numpy()
+        expected = load_trunk("resnet18", weights)(pixels).numpy()
     np.testing.assert_allclose(tsn(frames), expected, rtol=2**-11, atol=1e-5 * np.abs(expected).max())
 
 

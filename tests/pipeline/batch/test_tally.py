@@ -5,11 +5,8 @@ from __future__ import annotations
 import io
 import json
 
-import pytest
-
 from pipeline.batch.messages import Result
 from pipeline.batch.plan import Plan
-from pipeline.batch.show import Lines, show
 from pipeline.batch.tally import Progress, Summary, Tally, failure_line
 
 
@@ -81,52 +78,12 @@ def test_every_event_is_a_line_of_json_in_order() -> None:
 def test_the_time_left_follows_from_the_rate_so_far() -> None:
     progress = Progress(answered=30, total=120, failed=2, media_s=300.0, elapsed_s=60.0)
     assert progress.remaining_s == 180.0
-    assert progress.line() == "30 of 120 files, 2 failed, 5.0 x real time, 3 min 00 s left"
+    assert progress.note() == "2 failed, 5.0 x real time, 3 min 00 s left"
     assert Progress(0, 5, 0, 0.0, 1.0).remaining_s is None
 
 
 def test_hours_are_shown_as_hours() -> None:
-    assert Progress(1, 101, 0, 100.0, 100.0).line().endswith("2 h 46 min left")
-
-
-def test_lines_come_once_a_minute() -> None:
-    clock, stream = Clock(), io.StringIO()
-    with Lines(stream, clock=clock) as lines:
-        for second in range(0, 200, 10):
-            clock.now_s = float(second)
-            lines(Progress(second, 200, 0, 0.0, float(second)))
-    counts = [line.split()[0] for line in stream.getvalue().splitlines()]
-    assert counts == ["60", "120", "180"]
-
-
-def test_a_line_says_how_many_how_fast_and_how_long() -> None:
-    clock, stream = Clock(), io.StringIO()
-    with Lines(stream, clock=clock) as lines:
-        clock.now_s = 60.0
-        lines(Progress(2, 4, 0, 240.0, 60.0))
-    assert stream.getvalue() == "2 of 4 files, 0 failed, 4.0 x real time, 1 min 00 s left\n"
-
-
-def test_quiet_shows_nothing() -> None:
-    for stream in (Terminal(), io.StringIO()):
-        with show(stream, quiet=True) as quiet:
-            quiet(Progress(2, 4, 0, 240.0, 60.0))
-        assert stream.getvalue() == ""
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def test_a_terminal_gets_a_bar_that_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TERM", "xterm")
-    stream = Terminal()
-    with show(stream) as bar:
-        bar(Progress(3, 10, 1, 30.0, 10.0))
-    shown = stream.getvalue()
-    assert "3 of 10 files, 1 failed, 3.0 x real time, 23 s left" in shown
-    assert shown.endswith("\x1b[2K")  # the line is erased
+    assert Progress(1, 101, 0, 100.0, 100.0).note().endswith("2 h 46 min left")
 
 
 def test_a_failure_is_one_line_whatever_its_name() -> None:

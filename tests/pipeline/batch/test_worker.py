@@ -95,7 +95,7 @@ def test_workers_are_placed_where_the_networks_run(tiny_bundle: Path, traced_bun
     assert name_setup(traced_bundle, "cuda").device == "cpu"  # the extractors of `compact`
     mixed = [
         "visual.network=tsn",
-        "visual.arch=resnet10",
+        "visual.arch=resnet18",
         f"visual.weights={tiny_bundle / 'tsn.safetensors'}",
     ]
     assert name_setup(traced_bundle, "cuda", mixed).device == "cuda"

@@ -22,7 +22,7 @@ from data.errors import MemoryLimitError
 from data.manifest import Sample, write_lavdf
 from data.timeline import Interval
 from pipeline.cli.options import OneLine
-from pipeline.progress import PlainProgress
+from pipeline.progress import ProgressBar
 from pipeline.report.json import loads
 
 COMMANDS = ("run", "report", "extract", "train", "synthesize", "pretrain", "config", "doctor")
@@ -93,7 +93,7 @@ def test_run_prints_a_summary_and_writes_json_csv_and_a_page(run: Callable[..., 
     answer = run()
     assert answer.code == 0, answer.err
     lines = answer.out.splitlines()
-    assert lines[0].startswith("clip.mp4: picture and sound look forged (both 0.")
+    assert lines[0].startswith("clip.mp4: picture and sound look forged (probability of a forgery 0.")
     assert lines[0].endswith(", route auto -> joint)")
     assert lines[1].startswith("  00:00:00.000 - 00:00:01.")
     assert "  both    " in lines[1]
@@ -110,7 +110,7 @@ def test_run_prints_a_summary_and_writes_json_csv_and_a_page(run: Callable[..., 
 
 def test_json_on_standard_output_is_alone_there(run: Callable[..., Any]) -> None:
     answer = run("--json", "-")
-    assert json.loads(answer.out)["schema"] == "rt-deeploc/report@2"
+    assert json.loads(answer.out)["schema"] == "rt-deeploc/report@3"
     assert "picture and sound look forged" in answer.err
     assert not Path("pipeline-out").exists()
 
@@ -146,8 +146,8 @@ def test_a_run_of_less_than_a_minute_leaves_no_progress_in_a_log(run: Callable[.
 def test_a_long_run_tells_its_progress_on_standard_error_in_plain_lines(
     run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    every = partial(PlainProgress, every_s=0.0)
-    monkeypatch.setattr(pipeline.progress, "PlainProgress", every)
+    every = partial(ProgressBar, every_s=0.0)
+    monkeypatch.setattr(pipeline.progress, "ProgressBar", every)
     answer = run("--json", "-")
     assert "clip.mp4: picture" in answer.err.splitlines()
     assert "\x1b" not in answer.err

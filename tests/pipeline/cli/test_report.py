@@ -130,7 +130,7 @@ def test_a_folder_gets_an_index_in_which_a_failed_clip_has_its_reason(
     assert "1 of 2 file(s) analysed" in answer.out
     rows = list(csv.DictReader(Path("out/index.csv").read_text().splitlines()))
     assert [(row["file"], row["verdict"], row["note"]) for row in rows] == [
-        ("sub/good one.mp4", "both", ""),
+        ("sub/good one.mp4", "forged", ""),
         ("bad.mp4", "failed", "is empty (0 bytes)"),
     ]
     assert Markup(Path("out/index.html").read_text()).links == ["sub/good%20one.mp4.html"]
@@ -294,8 +294,8 @@ def test_a_folder_of_reports_gets_its_index_and_bad_json_a_named_error(cli: Call
     assert "2 of 4 file(s) analysed" in answer.out
     rows = list(csv.DictReader(Path("out/index.csv").read_text().splitlines()))
     assert [(row["file"], row["verdict"]) for row in rows] == [
-        ("sub/forged.mp4", "both"),
-        ("authentic.mp4", "real"),
+        ("sub/forged.mp4", "forged"),
+        ("authentic.mp4", "not_found"),
         ("bad.mp4", "failed"),
         ("torn.mp4", "failed"),
     ]

@@ -16,7 +16,7 @@ from pipeline.bundle import Extraction, extraction
 from pipeline.extraction.extract import decode_pool, extract_clip
 from pipeline.extraction.stream import ClipExtraction, Extracted
 from pipeline.media.decoder import DecodePool
-from pipeline.media.probe import digest
+from pipeline.media.digest import digest
 
 NAMES = ("cfr25", "tenth", "no_audio", "late_video", "no_video")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import cache
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from speech_factory import voice
 
 from configs.schema import SynthesizeConfig
 from data.audio import FRAME_SAMPLES
-from data.labels import FPS
+from data.labels import FPS, RATE
 from data.manifest.sidecar import EditedSegment
 from pipeline.forging.forger import Donors, EditedClip, Forger, Piece
 from pipeline.forging.manipulations.placement import place_spans
@@ -28,6 +29,7 @@ CONFIG = SynthesizeConfig(
 )
 
 
+@cache
 def piece(frames: int = 200, sound: bool = False) -> Piece:
     """A head, and a voice if wanted; speech everywhere."""
     samples = voice(frames / FPS, 0) if sound else None
@@ -37,7 +39,7 @@ def piece(frames: int = 200, sound: bool = False) -> Piece:
 HEAD, SPEAKER = piece(), piece(sound=True)
 
 
-def edit(label: int, of: Piece = HEAD, seed: int = 0, **settings: float) -> EditedClip:
+def edit(label: int, of: Piece = HEAD, seed: int = 0, **settings: object) -> EditedClip:
     config = CONFIG.model_copy(update=settings)
     return Forger(config).edit(of, label, NOBODY, np.random.default_rng(seed))
 
@@ -98,6 +100,53 @@ def test_which_spans_are_only_touched_is_drawn() -> None:
         every = sorted(spans(clip.segments) + spans(clip.shams))
         places.add(every.index(spans(clip.shams)[0]))
     assert places == {0, 1, 2}
+
+
+# From end to end
+
+THROUGH = {"whole_share": 1.0, "manipulations": ("self_blend_face", "resynthesize_speech", "freeze_frames")}
+
+
+@pytest.mark.parametrize("label", [1, 2, 3])
+def test_a_clip_forged_from_end_to_end_is_forged_in_every_frame_and_sample(label: int) -> None:
+    clip = edit(label, SPEAKER, editor_scale=(1.0, 1.0), **THROUGH)
+    forged = {name for name, bit in (("visual", 1), ("audio", 2)) if label & bit}
+    assert {s.modality for s in clip.segments} == forged
+    assert {s.modality for s in clip.shams} == {"visual", "audio"} - forged
+    assert {(s.start_s, s.end_s) for s in (*clip.segments, *clip.shams)} == {(0.0, len(HEAD.frames) / FPS)}
+    assert {s.manipulation for s in clip.segments} <= {"self_blend_face", "resynthesize_speech"}
+    assert clip.frames is not None
+    assert (clip.frames != SPEAKER.frames).any(axis=(1, 2, 3)).all()
+
+
+def test_a_longer_sound_is_forged_up_to_its_last_sample() -> None:
+    assert SPEAKER.samples is not None
+    tail = np.concatenate([SPEAKER.samples, voice(0.1, 1)[:700]])
+    clip = edit(2, Piece(SPEAKER.frames, tail, SPEAKER.boxes), editor_gain_db=(0.0, 0.0), **THROUGH)
+    assert [s.end_s for s in clip.segments] == [len(tail) / RATE]
+    assert clip.samples is not None
+    assert len(clip.samples) == len(tail)
+    assert np.abs(clip.samples[-500:] - tail[-500:]).max() > 1e-3
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_an_authentic_clip_is_touched_up_from_end_to_end_likewise(seed: int) -> None:
+    clip = edit(0, SPEAKER, seed, put_back=True, **THROUGH)
+    assert not clip.segments
+    assert [s.modality for s in clip.shams] == ["visual", "audio"]
+    assert {(s.start_s, s.end_s) for s in clip.shams} == {(0.0, len(HEAD.frames) / FPS)}
+
+
+def test_a_share_of_the_clips_is_forged_from_end_to_end() -> None:
+    through = {**THROUGH, "whole_share": 0.5, "manipulations": ("self_blend_face",)}
+    whole = [edit(1, piece(60), seed, **through).segments[0].start_s == 0 for seed in range(40)]
+    assert 10 < sum(whole) < 30
+
+
+def test_what_needs_a_recording_around_it_never_forges_a_whole_one() -> None:
+    clip = edit(3, SPEAKER, whole_share=1.0)
+    assert {s.manipulation for s in clip.segments} == {"freeze_frames", "shift_voice"}
+    assert all(s.start_s > 0 for s in clip.segments)
 
 
 @pytest.mark.parametrize("seed", range(12))

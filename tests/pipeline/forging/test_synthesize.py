@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from decoded import probe
 from forged_set import CONFIG, RATE, forge, stand_in_face, texture, voice, write_authentic
 from numpy.typing import NDArray
 
@@ -21,7 +22,6 @@ from pipeline.forging.plan import ROWS, estimate, plan
 from pipeline.forging.synthesize import forge_source, synthesize
 from pipeline.media import backend
 from pipeline.media.encode import write_clip
-from pipeline.media.probe import probe
 
 
 @pytest.fixture(scope="module")

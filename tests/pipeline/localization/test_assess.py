@@ -296,7 +296,7 @@ def test_clips_without_anything_to_judge_are_predicted_measured_and_tuned_on(
     assert set(found[1].steps.curves) == {"audio", "joint"}
     result = evaluate(found, manifest, "dev", replicates=0)
     assert result.notes[0].startswith("1 clips are not assessable")
-    assert tune(detector, manifest, store, "dev").clips == 4
+    assert tune(detector, [manifest], store, "dev").clips == 4
 
 
 def blank(

@@ -7,13 +7,13 @@ from pathlib import Path
 import media_factory
 import numpy as np
 import pytest
+from decoded import probe
 
 from configs.schema import DecodeConfig
 from data.errors import InputError, MemoryLimitError
 from data.media import MediaInfo
 from pipeline.media.decoder import Decoder
 from pipeline.media.inspect import inspect
-from pipeline.media.probe import probe
 from pipeline.media.stills import NEAR_S, Stills
 
 CONFIG = DecodeConfig()

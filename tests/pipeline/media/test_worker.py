@@ -259,10 +259,10 @@ os._exit(1)  # no clean-up of any kind
 USE = """
 from pathlib import Path
 from configs.schema import DecodeConfig
-from pipeline.media.decoder import Decoder
-from pipeline.media.probe import probe
+from pipeline.media.decoder import DecodePool, Decoder
 config = DecodeConfig()
-info = probe(Path({path!r}), config)
+with DecodePool(config, None, None) as pool:
+    info = pool.submit(Path({path!r}), ()).info()
 with Decoder.video(info, config, 32, 32) as video, Decoder.audio(info, config) as audio:
     print(sum(len(b.images) for b in video), sum(len(b.samples) for b in audio))
 """
@@ -298,7 +298,7 @@ def test_folders_in_the_working_directory_do_not_hide_our_packages(folder, tmp_p
 
 
 def test_the_decoding_process_never_loads_torch_or_the_settings():
-    source = "import sys, av, pipeline.media.child, pipeline.media.probe, pipeline.media.pyav, pipeline.media.clock"
+    source = "import sys, av, pipeline.media.child, pipeline.media.digest, pipeline.media.pyav, pipeline.media.clock"
     source += "; print([name for name in ('torch', 'pydantic', 'transformers') if name in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", source], cwd=ROOT, capture_output=True, text=True, check=True

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from report_factory import abstained, authentic, build, faceless, forged, gaps
+from report_factory import abstained, authentic, build, faceless, finding, forged, gaps
 from report_page import shown
 
 from data.errors import InputError
@@ -16,7 +16,7 @@ from pipeline.report.exports import export_text
 from pipeline.report.folder import Outcome, index_csv, index_html, ranked, table
 from pipeline.report.json import dumps, loads
 from pipeline.report.model import Report
-from pipeline.report.page import finding
+from pipeline.report.page import finding as sentence_of
 from pipeline.report.rows import summary, verdict
 
 NO_FACE = "no face was found in the picture"
@@ -24,19 +24,17 @@ NO_SPEECH = "no speech was found in the sound"
 
 
 def with_label(label: str, **changes: Any) -> Report:
-    """A report on sound alone, the picture having no face."""
-    return replace(faceless(), label=label, probabilities=build(label).probabilities, **changes)
+    """A report on the forged sound alone, the picture having no face."""
+    found = finding("forged", **{"label": label, **changes})
+    return replace(faceless(), finding=found, class_probabilities=build(label).class_probabilities)
 
 
 def test_no_answer_is_a_sentence_with_its_reasons() -> None:
     page = shown(abstained())
     assert page.one(id="finding").text == f"Not assessable: {NO_FACE}, and {NO_SPEECH}."
     assert page.one(id="verdict").attributes["data-label"] == "not_assessable"
-    assert (
-        page.one(id="no-probabilities").words
-        == "There are no class probabilities, because the model was not run."
-    )
-    assert not page.all("table", id="probabilities")
+    assert not page.all(id="decision")
+    assert "probab" not in page.one("body").text.lower()
     words = page.one(id="verdict").words
     assert "This is no answer." in words
     assert f"Picture: not assessable: {NO_FACE}" in words
@@ -50,7 +48,11 @@ def test_no_answer_is_a_sentence_with_its_reasons() -> None:
 @pytest.mark.parametrize(
     ("report", "sentence"),
     [
-        (faceless(), "No forgery found in the sound; the picture is not assessable."),
+        (
+            faceless(),
+            "No forgery found in the sound; the picture is not assessable. "
+            "Only 41.6 % of the clip's picture and sound could be judged.",
+        ),
         (
             with_label("audio"),
             "The sound looks forged; the picture is not assessable. No interval reached the threshold.",
@@ -62,7 +64,7 @@ def test_no_answer_is_a_sentence_with_its_reasons() -> None:
     ],
 )  # fmt: skip
 def test_half_an_answer_says_which_half(report: Report, sentence: str) -> None:
-    assert finding(report) == sentence
+    assert sentence_of(report) == sentence
     assert verdict(report).startswith(sentence[0].lower() + sentence[1:].split(".")[0] + " (")
     words = shown(report).one(id="verdict").words
     assert "Not the whole clip was analysed." in words
@@ -125,7 +127,7 @@ def test_a_folder_lists_it_without_a_score_between_answers_and_failures() -> Non
     assert [row.file for row in order] == ["c.mp4", "b.mp4", "a.mp4", "0.mp4"]
     assert [row.note for row in order] == [
         "",
-        "picture not assessable",
+        "picture not assessable, only 41.6 % could be judged",
         f"{NO_FACE}, {NO_SPEECH}",
         "is empty",
     ]
@@ -136,7 +138,7 @@ def test_a_folder_lists_it_without_a_score_between_answers_and_failures() -> Non
         len(
             {
                 line.index(mark)
-                for line, mark in zip(table(order)[1:4], ("verdict", "both", "real"), strict=True)
+                for line, mark in zip(table(order)[1:4], ("verdict", "forged", "no forgery"), strict=True)
             }
         )
         == 1
@@ -147,17 +149,8 @@ def test_no_answer_survives_json() -> None:
     for report in (abstained(), faceless()):
         back = loads(dumps(report))
         assert dumps(back) == dumps(report)
-        assert (back.label, back.probabilities is None) == (report.label, report.probabilities is None)
+        assert back.finding == report.finding
         assert back.assessment == report.assessment
-
-
-def test_a_report_of_the_first_version_can_still_be_read() -> None:
-    document = json.loads(dumps(forged()))
-    document["schema"] = "rt-deeploc/report@1"
-    del document["assessment"]
-    back = loads(json.dumps(document))
-    assert back.assessment == {"visual": None, "audio": None}
-    assert back.label == "both"
 
 
 def test_an_answer_needs_something_to_rest_on() -> None:

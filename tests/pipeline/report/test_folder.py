@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from report_factory import HOSTILE, authentic, build, forged, gaps
+from report_factory import HOSTILE, abstained, authentic, build, concluded, faceless, forged, gaps, undecided
 from report_readers import Markup
 
 from data.errors import InputError
 from pipeline.report.folder import Outcome, index_csv, index_html, ranked, table
 from pipeline.report.outputs import Outputs
 
-COLUMNS = ["file", "verdict", "score", "interval_score", "intervals", "duration_s", "note", "sha256"]
+COLUMNS = ["file", "verdict", "label", "score", "interval_score", "intervals", "duration_s", "note", "sha256"]
 HEADS = ["File", "Verdict", "Score", "Highest interval", "Intervals", "Duration (s)", "Note"]
 
 
@@ -23,12 +22,17 @@ def read(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
 
 
-def test_the_score_of_a_clip_is_one_minus_the_probability_of_real() -> None:
-    shares = {"real": 0.30004, "visual": 0.6, "audio": 0.09996, "both": 0.0}
-    row = Outcome.of("a.mp4", replace(forged(), probabilities=shares, label="visual"))
-    # 1 - 0.30004 = 0.69996, rounded to four digits; the best of the intervals has 0.91.
+def test_the_score_of_a_clip_is_the_probability_of_its_finding() -> None:
+    row = Outcome.of("a.mp4", concluded(forged(), probability=0.69996))
+    # Rounded to four digits; the best of the intervals has 0.91.
     assert (row.score, row.interval_score, row.intervals) == (0.7, 0.91, 3)
-    assert (row.file, row.verdict, row.duration_s, row.note) == ("a.mp4", "visual", 6.0, "")
+    assert (row.file, row.verdict, row.label, row.duration_s, row.note) == (
+        "a.mp4",
+        "forged",
+        "both",
+        6.0,
+        "",
+    )
 
 
 def test_a_clip_without_intervals_has_a_score_all_the_same() -> None:
@@ -40,29 +44,36 @@ def test_what_is_incomplete_says_so() -> None:
     assert Outcome.of("a.mp4", gaps()).note == "partly decoded"
 
 
-def test_the_highest_score_comes_first_and_failures_last() -> None:
+def test_the_most_serious_verdict_comes_first_and_failures_last() -> None:
     rows = [
         Outcome.failed("0.mp4", "is empty"),
-        Outcome.of("real.mp4", authentic()),
+        Outcome.of("none.mp4", abstained()),
+        Outcome.of("real.mp4", concluded(authentic(), probability=0.9)),
+        Outcome.of("maybe.mp4", undecided()),
         Outcome.of("b.mp4", forged()),
         Outcome.of("a.mp4", forged()),
+        Outcome.of("weak.mp4", concluded(forged(), probability=0.6)),
     ]
-    assert [row.file for row in ranked(rows)] == ["a.mp4", "b.mp4", "real.mp4", "0.mp4"]
+    # A verdict counts before a score, whatever that is.
+    order = ["a.mp4", "b.mp4", "weak.mp4", "maybe.mp4", "real.mp4", "none.mp4", "0.mp4"]
+    assert [row.file for row in ranked(rows)] == order
 
 
 def test_the_closing_table_counts_what_was_analysed() -> None:
     outcomes = [
         Outcome.of("a/long name.mp4", build("audio", [(1, 2, "audio", 0.7)])),
-        Outcome.of("b.mp4", forged(complete=False, intervals=())),
+        Outcome.of("b.mp4", concluded(forged(complete=False), intervals=())),
         Outcome.failed("c.mp4", "is empty"),
+        Outcome.of("d.mp4", undecided()),
     ]
     assert table(outcomes) == [
         "",
-        "file             verdict  intervals",
-        "a/long name.mp4  audio            1",
-        "b.mp4            both             0  partly decoded",
-        "c.mp4            failed",
-        "2 of 3 file(s) analysed",
+        "file             verdict                    intervals",
+        "a/long name.mp4  forged: sound                      1",
+        "b.mp4            forged: picture and sound          0  partly decoded",
+        "c.mp4            could not be analysed",
+        "d.mp4            undecided                          0",
+        "3 of 4 file(s) analysed: 2 forged, 1 undecided",
     ]
 
 
@@ -72,7 +83,8 @@ def test_index_csv_has_a_row_for_every_file() -> None:
     assert list(first) == COLUMNS
     assert first == {
         "file": "a.mp4",
-        "verdict": "both",
+        "verdict": "forged",
+        "label": "both",
         "score": "0.95",
         "interval_score": "0.91",
         "intervals": "3",
@@ -88,18 +100,32 @@ def test_index_html_is_a_table_without_its_script() -> None:
     page = Markup(index_html(rows))
     assert page.cells[:7] == HEADS
     assert page.cells[7:14] == [
-        "sub/a.mp4", "picture and sound look forged", "0.9500", "0.9100", "3", "6.00", "",
+        "sub/a.mp4", "forged: picture and sound", "0.9500", "0.9100", "3", "6.00", "",
     ]  # fmt: skip
     assert page.cells[14:] == ["b.mp4", "could not be analysed", "", "", "", "", "is empty"]
     assert page.links == ["sub/a.mp4.html"]
 
 
-def test_index_html_says_how_many_failed_and_that_it_is_no_proof() -> None:
+def test_index_html_counts_the_verdicts_and_says_that_it_is_no_proof() -> None:
     page = index_html([Outcome.of("a.mp4", authentic()), Outcome.failed("b.mp4", "is empty")])
-    assert "<h1>2 clips, 1 of them could not be analysed</h1>" in page
+    assert "<h1>2 clips</h1>" in page
+    assert '<li class="not_found"><strong>1</strong> no forgery found</li>' in page
+    assert '<li class="failed"><strong>1</strong> could not be analysed</li>' in page
+    assert '<li class="forged">' not in page
     assert "An indication, not proof." in page
     assert "<h1>1 clip</h1>" in index_html([Outcome.of("a.mp4", authentic())])
-    assert "could not be analysed</h1>" not in index_html([Outcome.of("a.mp4", authentic())])
+
+
+def test_a_verdict_has_its_colour_and_is_green_only_where_most_could_be_judged() -> None:
+    rows = [
+        Outcome.of(report.input.name, report)
+        for report in (forged(), undecided(), authentic(), faceless(), abstained())
+    ]
+    assert [row.tone for row in rows] == ["forged", "undecided", "not_found", "limited", "not_assessable"]
+    page = index_html(rows)
+    for row in rows:
+        assert f'<td class="{row.tone}" data-order=' in page
+    assert "tone" not in index_csv(rows).splitlines()[0]
 
 
 @pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE)

@@ -12,7 +12,7 @@ import media_factory
 import pytest
 
 import pipeline.progress
-from pipeline.progress import PlainProgress
+from pipeline.progress import ProgressBar
 
 NAME = "a\x1b[2J\n\u202eb.mp4"
 SHOWN = r"a\x1b[2J\n\u202eb.mp4"
@@ -21,8 +21,8 @@ SHOWN = r"a\x1b[2J\n\u202eb.mp4"
 def test_the_name_of_a_clip_is_printed_as_one_harmless_line(
     cli: Callable[..., Any], tmp_path: Path, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    every = partial(PlainProgress, every_s=0.0)
-    monkeypatch.setattr(pipeline.progress, "PlainProgress", every)
+    every = partial(ProgressBar, every_s=0.0)
+    monkeypatch.setattr(pipeline.progress, "ProgressBar", every)
     clip = media_factory.write(tmp_path / "clip.mp4", n=25, audio_seconds=None).path
     Path("in").mkdir()
     shutil.copy(clip, Path("in", NAME))

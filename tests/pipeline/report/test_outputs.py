@@ -54,7 +54,7 @@ def test_what_ends_the_pictures_costs_neither_the_analysis_nor_the_index(
     with pytest.raises(error):
         work()
     assert names(tmp_path) == {"a.mp4.json", "a.mp4.csv", "a.mp4.vtt", "index.csv", "index.html"}
-    assert index(tmp_path) == [("a.mp4", "both")]
+    assert index(tmp_path) == [("a.mp4", "forged")]
     assert Markup((tmp_path / "index.html").read_text()).links == []
 
 
@@ -72,7 +72,7 @@ def test_work_that_ends_before_its_first_file_keeps_the_index(tmp_path: Path) ->
 
     with pytest.raises(KeyboardInterrupt):
         work()
-    assert index(tmp_path) == [("a.mp4", "both")]
+    assert index(tmp_path) == [("a.mp4", "forged")]
 
 
 def test_an_index_that_cannot_be_written_does_not_hide_what_went_wrong(

@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from report_factory import authentic, concluded, forged
 
 from data.errors import InputError, UsageError
 from data.files import write_text
 from data.media import AudioStream, StreamCoverage, VideoStream
 from data.text import timecode
 from data.timeline import Interval, TimeGrid
-from pipeline.localization.scores import ForgedInterval
+from pipeline.localization.scores import Finding, ForgedInterval
 from pipeline.report.exports import export_text
 from pipeline.report.json import dumps, loads
 from pipeline.report.model import InputFacts, Provenance, Report, RunClock, StepScores, Thresholds
@@ -37,6 +38,9 @@ FACTS = InputFacts(
 )
 
 
+FOUND = ForgedInterval(3723.0415999, 3723.9996, "audio", 0.87654321)
+
+
 def curve(*values: float) -> np.ndarray[Any, np.dtype[np.float32]]:
     return np.array(values, np.float32)
 
@@ -45,11 +49,10 @@ def report(**changes: Any) -> Report:
     """Four steps of 1/25 s with one forged interval; numbers with more digits than are written."""
     whole = Report(
         input=FACTS,
-        label="audio",
+        finding=Finding("forged", "audio", 0.9312345, 0.62004, 0.4, (FOUND,), FOUND),
         route="auto",
         branches=("audio",),
-        probabilities={"real": 0.1000049, "visual": 0.2, "audio": 0.69999, "both": 0.0},
-        intervals=(ForgedInterval(3723.0415999, 3723.9996, "audio", 0.87654321),),
+        class_probabilities={"real": 0.1000049, "visual": 0.2, "audio": 0.69999, "both": 0.0},
         coverage={
             "visual": StreamCoverage(2.0, 1.9995, (Interval(1.0, 1.0005),), errors=2),
             "audio": None,
@@ -83,8 +86,10 @@ def test_what_is_read_back_writes_the_same_bytes() -> None:
 def test_reading_gives_back_every_part() -> None:
     back = loads(dumps(report()))
     # 0.69999 rounds to 0.7, 3723.0415999 to 3723.042, 0.87654321 to 0.8765.
-    assert back.probabilities == {"real": 0.1, "visual": 0.2, "audio": 0.7, "both": 0.0}
-    assert back.intervals == (ForgedInterval(3723.042, 3724.0, "audio", 0.8765),)
+    assert back.class_probabilities == {"real": 0.1, "visual": 0.2, "audio": 0.7, "both": 0.0}
+    segment = ForgedInterval(3723.042, 3724.0, "audio", 0.8765)
+    assert back.finding == Finding("forged", "audio", 0.9312, 0.62, 0.4, (segment,), segment)
+    assert (back.verdict, back.label, back.intervals) == ("forged", "audio", (segment,))
     assert back.input == replace(FACTS, duration_s=2.0)
     assert back.coverage == {"visual": StreamCoverage(2.0, 2.0, (Interval(1.0, 1.0),), 2), "audio": None}
     assert back.scores.grid == TimeGrid(Fraction(0), Fraction(1, 25), 4)
@@ -93,7 +98,7 @@ def test_reading_gives_back_every_part() -> None:
     assert back.scores.audio is None
     assert back.thresholds == Thresholds(0.6, 0.5)
     assert back.provenance == report().provenance
-    assert (back.label, back.route, back.branches, back.complete) == ("audio", "auto", ("audio",), True)
+    assert (back.route, back.branches, back.complete) == ("auto", ("audio",), True)
 
 
 def test_steps_without_media_are_null_and_not_a_number() -> None:
@@ -170,23 +175,24 @@ def test_csv_and_summary_say_the_same() -> None:
         "end_s": "3724.0",
         "modality": "audio",
         "score": "0.8765",
+        "verdict": "forged",
     }
     assert f"  {row.start} - {row.end}  audio   0.88" in summary(report(), "clip.mp4")
 
 
 def test_csv_without_intervals_is_a_header() -> None:
-    header = '"file","start","end","start_s","end_s","modality","score"\n'
-    assert export_text(report(intervals=()), "csv") == header
+    header = '"file","start","end","start_s","end_s","modality","score","verdict"\n'
+    assert export_text(concluded(report(), intervals=()), "csv") == header
 
 
 def test_rows_are_in_order_of_time() -> None:
     found = (ForgedInterval(2, 3, "both", 0.5), ForgedInterval(1, 4, "audio", 0.6))
-    assert [row.start_s for row in rows(report(intervals=found))] == [1, 2]
+    assert [row.start_s for row in rows(concluded(report(), intervals=found))] == [1, 2]
 
 
 def test_the_summary_says_what_was_analysed_and_what_was_not() -> None:
     text = "\n".join(summary(report(), "below/clip.mp4"))
-    assert "below/clip.mp4: the sound looks forged (audio 0.70, route auto -> audio)" in text
+    assert "below/clip.mp4: the sound looks forged (probability of a forgery 0.93)\n" in text
     # 1.9995 of 2 s are 99.975 %: said as 99.9, because 100 % is said only of all.
     assert "picture 99.9 % of 2.00 s with 1 gap(s), sound not present" in text
     assert "warning: 2 damaged piece(s)" in text
@@ -194,20 +200,20 @@ def test_the_summary_says_what_was_analysed_and_what_was_not() -> None:
 
 
 def test_a_real_clip_has_no_intervals_in_its_summary() -> None:
-    text = "\n".join(summary(report(label="real", branches=(), intervals=()), "a.mp4"))
-    assert "a.mp4: no forgery found (real 0.10, route auto)" in text
-    assert "no single span" not in text
+    text = "\n".join(summary(authentic(), "a.mp4"))
+    assert "a.mp4: no forgery found (probability of a forgery 0.15)\n" in text
+    assert "no interval reached the threshold" not in text
 
 
 def test_a_forged_clip_without_an_interval_says_so() -> None:
-    assert "  no interval reached the threshold" in summary(report(intervals=()), "a.mp4")
+    assert "  no interval reached the threshold" in summary(concluded(report(), intervals=()), "a.mp4")
 
 
 def test_outputs_mirror_the_input_and_never_collide(tmp_path: Path) -> None:
     with Outputs(tmp_path, many=True) as outputs:
         outputs.add(Path("a/clip.mp4"), report())
-        outputs.add(Path("b/clip.mp4"), report(label="real"))
-        outputs.add(Path("b/clip.mkv"), report(label="both"))
+        outputs.add(Path("b/clip.mp4"), authentic())
+        outputs.add(Path("b/clip.mkv"), forged())
     labels = {
         str(path.relative_to(tmp_path)): loads(path.read_text()).label for path in tmp_path.rglob("*.json")
     }
@@ -221,7 +227,7 @@ def test_many_reports_make_one_json_array(tmp_path: Path) -> None:
         outputs.add(Path("a.mp4"), report())
         outputs.add_error(Path("b.mp4"), InputError("is empty", tmp_path / "b.mp4", "copy it again"))
     first, second = json.loads((tmp_path / "all.json").read_text())
-    assert first["schema"] == "rt-deeploc/report@2"
+    assert first["schema"] == "rt-deeploc/report@3"
     assert second == {
         "schema": "rt-deeploc/error@1",
         "input": {"name": "b.mp4"},

@@ -13,10 +13,21 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
-from report_factory import abstained, authentic, build, faceless, forged, gaps, hostile, one_track
+from report_factory import (
+    abstained,
+    authentic,
+    build,
+    faceless,
+    forged,
+    gaps,
+    hostile,
+    one_track,
+    undecided,
+)
 
 from data.errors import ForensicError, InputError
 from data.timeline import TimeGrid
+from pipeline.report.document import json_schema
 from pipeline.report.exports import export_text
 from pipeline.report.figure import figure
 from pipeline.report.folder import Outcome
@@ -29,7 +40,8 @@ from pipeline.report.json import (
     load,
     loads,
 )
-from pipeline.report.model import StepScores
+from pipeline.report.model import ERROR_SCHEMA, StepScores
+from pipeline.report.model import SCHEMA as REPORT_SCHEMA
 from pipeline.report.page import page_html
 
 SCHEMA = json.loads((resources.files("pipeline.report") / "assets" / "report.schema.json").read_text())
@@ -46,6 +58,7 @@ def no_steps() -> Any:
 WRITTEN = {
     "forged": forged,
     "authentic": authentic,
+    "undecided": undecided,
     "gaps": gaps,
     "no face": faceless,
     "neither face nor speech": abstained,
@@ -60,8 +73,26 @@ def test_the_schema_is_one() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
 
 
-def test_the_schema_describes_every_field_that_is_not_plain() -> None:
-    assert set(SCHEMA["$defs"]["report"]["properties"]) == set(json.loads(dumps(forged())))
+def test_the_published_schema_is_the_one_of_the_models() -> None:
+    assert json_schema() == SCHEMA, "run `python tools/report_schema.py`"
+
+
+def test_the_schema_describes_every_field_that_is_written_and_no_other() -> None:
+    def compare(written: Any, described: Any) -> None:
+        for part in [described, *described.get("anyOf", [])]:
+            described = SCHEMA["$defs"][part["$ref"].rpartition("/")[2]] if "$ref" in part else described
+        if isinstance(written, dict) and "properties" in described:
+            assert set(described["properties"]) == set(written)
+            for key, value in written.items():
+                compare(value, described["properties"][key])
+        elif isinstance(written, list) and written and "items" in described:
+            compare(written[0], described["items"])
+
+    compare(json.loads(dumps(forged())), SCHEMA["$defs"]["ReportDocument"])
+    compare(json.loads(error_text("a.mp4", InputError("is empty"))), SCHEMA["$defs"]["ErrorDocument"])
+    properties = SCHEMA["$defs"]["ReportDocument"]["properties"]
+    assert properties["schema"]["const"] == REPORT_SCHEMA
+    assert SCHEMA["$defs"]["ErrorDocument"]["properties"]["schema"]["const"] == ERROR_SCHEMA
 
 
 @pytest.mark.parametrize("make", WRITTEN.values(), ids=WRITTEN)
@@ -107,12 +138,22 @@ DAMAGE = {
     "name with NUL": put("a\0.mp4", "input", "name"),
     "endless name": put("n" * 256, "input", "name"),
     "no name": put("", "input", "name"),
-    "no answer with an interval": put("not_assessable", "label"),
-    "no probabilities": put(None, "probabilities"),
+    "no answer with an interval": put("not_assessable", "verdict"),
+    "forged without a class": put("real", "label"),
+    "no forgery of a class": put("not_found", "verdict"),
+    "no verdict": without("verdict"),
+    "other verdict": put("maybe", "verdict"),
+    "no line": without("line"),
+    "line as text": put("0.62", "line"),
+    "probability above one": put(1.2, "probability"),
+    "promise of half a clip": put(0.5, "promise", "alarms"),
+    "promise without its clips": without("promise", "clips"),
+    "strongest without a track": without("strongest", "modality"),
+    "no probabilities": put(None, "class_probabilities"),
     "reason as number": put(
         {"assessable": False, "assessed_s": 0, "gaps": [], "reason": 7}, "assessment", "visual"
     ),
-    "other schema": put("rt-deeploc/report@3", "schema"),
+    "other schema": put("rt-deeploc/report@4", "schema"),
     "no schema": without("schema"),
     "other label": put("fake", "label"),
     "other modality": put("smell", "intervals", 0, "modality"),
@@ -127,8 +168,8 @@ DAMAGE = {
     "curve too large": put(1e30, "scores", "visual", 3),
     "no fraction": put("a third", "scores", "grid", "step"),
     "huge fraction": put("1e999999999", "scores", "grid", "step"),
-    "probability missing": without("probabilities", "real"),
-    "probability of more": put(0.5, "probabilities", "maybe"),
+    "probability missing": without("class_probabilities", "real"),
+    "probability of more": put(0.5, "class_probabilities", "maybe"),
     "sha256 as number": put(5, "input", "sha256"),
     "complete as number": put(1, "complete"),
     "warning as number": put([1], "warnings"),
@@ -158,6 +199,8 @@ def test_damage_is_refused_by_the_schema_and_by_the_reader(damage: Callable[[Any
         ("coverage", "visual"),
         ("scores",),
         ("scores", "grid"),
+        ("strongest",),
+        ("promise",),
         ("thresholds",),
         ("provenance",),
         ("clock",),
@@ -205,6 +248,9 @@ def test_what_only_the_reader_can_see_is_refused_too() -> None:
         put("..", "input", "name"),
         put("ß" * 128, "input", "name"),  # 256 bytes
         put("\ud800.mp4", "input", "name"),  # a surrogate that stands for no byte
+        put(0.3, "line"),  # below the floor
+        put(0.95, "line"),  # above the strongest segment of what is called forged
+        put("visual", "label"),  # though the intervals show sound as well
     ):
         document = json.loads(dumps(forged()))
         damage(document)

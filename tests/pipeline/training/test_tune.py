@@ -81,7 +81,7 @@ def run(clips: list[Sample] | None = None, start: LocalizeConfig = START, **opti
     known = manifest(Path("set"), clips if clips is not None else samples(2))
     detector: Any = Detector(PipelineConfig(localize=start))
     store: Any = None
-    return tune(detector, known, store, **options)
+    return tune(detector, [known], store, **options)
 
 
 def test_thresholds_follow_the_scores(scored: dict[str, Any]) -> None:

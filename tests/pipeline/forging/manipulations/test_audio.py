@@ -20,6 +20,7 @@ from pipeline.forging.manipulations.audio import (
     recode_speech,
     resynthesize_speech,
     resynthesize_world,
+    say_again,
     shift_voice,
     speak_text,
     splice_speaker,
@@ -262,3 +263,15 @@ def test_world_says_when_its_package_is_missing(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "pyworld", None)
     with pytest.raises(ValueError, match="pyworld is not installed"):
         forge(resynthesize_world)
+
+
+def test_a_whole_recording_said_again_gets_no_room_laid_under_it() -> None:
+    """Its pauses are as silent as the words that came in; a span of it has the room of the rest."""
+    noisy = voice(2.0, 120) + np.random.default_rng(0).normal(0, NOISE, 32_000).astype(np.float32)
+    words = np.where(np.abs(voice(2.0, 120)) > 0.01, noisy, 0)
+    quiet = np.convolve(np.abs(words), np.ones(1600), "same") == 0
+    assert quiet.sum() > 1000
+    whole = say_again(noisy, words, (0, len(noisy)), np.random.default_rng(1))
+    part = say_again(noisy, words[:-1600], (0, len(noisy) - 1600), np.random.default_rng(1))
+    assert np.abs(whole[quiet]).max() == 0
+    assert rms(part[:-1600][quiet[:-1600]]) > 0.2 * NOISE

@@ -70,8 +70,13 @@ def test_a_ramp_is_full_between_its_ends() -> None:
     assert ramp(7, 3, 2).tolist() == pytest.approx([1 / 3, 2 / 3, 1, 1, 1, 1, 0.5])
     assert ramp(3, 1, 1).tolist() == [1, 1, 1]
     assert ramp(1, 3, 3).tolist() == pytest.approx([1 / 3])
-    rises = {round(float(Canvas(*_flat(), (0, 9), FACE, rng(seed)).strengths[0]), 3) for seed in range(20)}
+    rises = {round(float(Canvas(*_flat(), (1, 8), FACE, rng(seed)).strengths[0]), 3) for seed in range(20)}
     assert rises == {1.0, 0.5, 0.333}
+
+
+def test_nothing_fades_where_the_clip_begins_or_ends() -> None:
+    for seed in range(8):
+        assert Canvas(*_flat(), (0, 9), FACE, rng(seed)).strengths.tolist() == [1.0] * 9
 
 
 def _flat() -> tuple[NDArray[np.uint8], NDArray[np.float64]]:

@@ -291,3 +291,8 @@ def test_words_that_are_too_loud_are_limited_and_not_cut() -> None:
     assert inside.max() <= 0.5
     assert inside.max() > 0.45
     assert (inside == inside.max()).mean() < 0.01, "peaks were cut flat"
+
+
+def test_nothing_is_faded_where_the_recording_begins_or_ends() -> None:
+    out = join(np.zeros(800, np.float32) + 0.5, np.full(800, 0.25), (0, 800), np.random.default_rng(0))
+    assert out == pytest.approx(np.full(800, 0.25))

@@ -1,33 +1,13 @@
-"""Facts of a media file, read before anything heavy is loaded; files that cannot be analysed are refused here."""
+"""The SHA-256 of a media file; files that cannot be read are refused here."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from data.errors import InputError
-from data.media import MediaInfo
-
-if TYPE_CHECKING:
-    from configs.schema import DecodeConfig
 
 CHUNK = 2**20
-
-
-def probe(path: Path, config: DecodeConfig) -> MediaInfo:
-    """Facts of the local file `path`: first video track, first audio track, clock, SHA-256.
-
-    The file is opened in a process of its own, under the limits of `config`. Raises InputError when it is missing,
-    no file, not readable, empty, not media, of a refused container or codec, without video and audio, too large or
-    too long; MemoryLimitError when opening it needs too much memory.
-    """
-    from pipeline.media.decoder import inspect_in_worker
-
-    path = Path(path)
-    sha256, size = digest(path)
-    info = inspect_in_worker(path, config)
-    return MediaInfo(**{**vars(info), "path": path, "sha256": sha256, "size_bytes": size})
 
 
 def digest(path: Path) -> tuple[str, int]:

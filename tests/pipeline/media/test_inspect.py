@@ -10,12 +10,13 @@ from pathlib import Path
 
 import media_factory
 import pytest
+from decoded import probe
 
 from configs.schema import DecodeConfig
 from data.errors import InputError
 from data.media import AudioStream, VideoStream
+from pipeline.media.digest import digest
 from pipeline.media.inspect import inspect
-from pipeline.media.probe import digest, probe
 
 CONFIG = DecodeConfig()
 LARGE, LONG = 10**8, 1e5
@@ -49,10 +50,6 @@ def test_a_probed_file_is_described_and_hashed(folder):
     assert (info.origin_s, info.duration_s) == (0.0, 2.0)
     assert info.video == VideoStream("h264", 96, 64, 0, "yuv420p", 25.0, 0.0, 2.0, track=0)
     assert info.audio == AudioStream("aac", 48_000, 2, 0.0, 2.0, track=1)
-
-
-def test_a_path_given_as_text_works(folder):
-    assert probe(str(media_factory.make("cfr25", folder).path), CONFIG).video is not None  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,308 @@
+"""From the scores of a clip to what is concluded of it: verdict, class, probability and intervals in one computation.
+
+Each track is judged by itself, by its segments and by what the model says of it, and the tracks are joined last: one
+that is absent or not assessable changes nothing about the other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.schema import CertifiedLine, DecisionConfig, LocalizeConfig, TrackDecision, TrackWeights
+from data.labels import ABSTAINED, CLASSES, MODALITIES, REAL, Modality
+from data.timeline import Interval
+from pipeline.localization.localize import localize, proposals
+from pipeline.localization.scores import ClipScores, Curve, Finding, ForgedInterval, Promise, Verdict
+from pipeline.localization.segments import SAME, Segment, Track, prepare, segments
+
+TOP = 16
+"""The highest sixteenth of a curve stands for its track, as in the model's pooling (paper 3.4)."""
+
+_EVEN = 0.5
+"""The line of a clip that no decision on segments was made of: as likely forged as not."""
+
+_LEAST = 1e-3  # probabilities closer to 0 or 1 say no more
+
+FEATURES = ("bias", "best", "mean", "top", "whole", "share", "curve", "video", "alone")
+"""Features of a track, each with a weight in `TrackWeights`."""
+
+
+@dataclass(frozen=True)
+class JudgedTrack:
+    """One track of a clip: `segments`, likeliest first, its FEATURES (9,), and `log_odds` that it is forged."""
+
+    segments: tuple[Segment, ...]
+    features: NDArray[np.float64]
+    log_odds: float
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The judged tracks of a clip by name, and the probabilities of CLASSES at even odds beforehand."""
+
+    tracks: Mapping[str, JudgedTrack]
+    probabilities: tuple[float, ...]
+
+    @property
+    def forged(self) -> float:
+        """P(forged)."""
+        return 1 - self.probabilities[REAL]
+
+
+def decide(scores: ClipScores, config: LocalizeConfig) -> Finding:
+    """What is concluded of a clip.
+
+    With `config.decision`, and evidence in a track, by the segments; else by the class probabilities, as `localize`
+    routes. A finding without a decision on segments carries no promise.
+    """
+    if not scores.windows:
+        return Finding("not_assessable", ABSTAINED, None, *_lines_of(config.decision)[:2], ())
+    decision = judge(scores, config.decision) if config.decision is not None else None
+    if config.decision is None or decision is None:
+        return _routed(scores, config)
+    line, floor, promise = _lines_of(config.decision)
+    found = _segments(scores, config.decision, decision)
+    probability = decision.forged
+    verdict: Verdict = (
+        "forged" if probability >= line else "undecided" if probability >= floor else "not_found"
+    )
+    if verdict != "forged":
+        return Finding(verdict, CLASSES[REAL], probability, line, floor, (), _best(found), promise)
+    # The strongest segment is named even where the other evidence of its track decides.
+    named = [
+        one for k, one in enumerate(found) if one.interval.score >= line and (one.log_odds >= 0 or k == 0)
+    ]
+    intervals = _joined([one.interval for one in named or found[:1]], scores)
+    shown = {interval.modality for interval in intervals}
+    label = "both" if len(shown) > 1 else next(iter(shown), CLASSES[_likeliest(decision.probabilities)])
+    return Finding(verdict, label, probability, line, floor, intervals, _best(found), promise)
+
+
+def judge(scores: ClipScores, config: DecisionConfig) -> Decision | None:
+    """The decision on the tracks that were judged and give evidence; None where there is none."""
+    weights = {"visual": config.visual, "audio": config.audio}
+    tracks: dict[str, JudgedTrack] = {
+        name: judge_track(scores, name, track)
+        for name in MODALITIES
+        if (track := weights[name]) is not None and name in scores.evidence
+    }
+    return Decision(tracks, class_probabilities(tracks, config)) if tracks else None
+
+
+def judge_track(scores: ClipScores, name: str, config: TrackDecision) -> JudgedTrack:
+    """The decision on one track, "visual" or "audio", that was judged and gives evidence."""
+    track = prepare(scores.evidence[name], scores.valid[name], config)
+    found = segments(track, config.segment)
+    row = track_features(scores, name, track, found)
+    return JudgedTrack(found, row, float(row @ vector(config.track)))
+
+
+def track_features(
+    scores: ClipScores, name: str, track: Track, found: tuple[Segment, ...]
+) -> NDArray[np.float64]:
+    """FEATURES (9,) of a track whose segments are `found`, likeliest first."""
+    valid = scores.valid[name]
+    inside = track.inside[valid]
+    top = float(np.clip(_top(getattr(scores, name)[valid].astype(np.float64)), _LEAST, 1 - _LEAST))
+    values = {
+        "bias": 1.0,
+        "best": found[0].log_odds if found else 0.0,
+        "mean": found[0].mean if found else 0.0,
+        "top": _top(inside),
+        "whole": float(track.whole[-1] / max(1, len(inside))),
+        "share": float((inside > 0).mean()),
+        "curve": math.log(top / (1 - top)),
+        "video": _video(scores, name),
+        "alone": float(not all(scores.valid[other].any() for other in MODALITIES)),
+    }
+    return np.array([values[name] for name in FEATURES])
+
+
+def vector(weights: TrackWeights) -> NDArray[np.float64]:
+    """`weights` in the order of FEATURES."""
+    return np.array([getattr(weights, name) for name in FEATURES])
+
+
+def _top(values: NDArray[np.float64]) -> float:
+    """Mean of the highest sixteenth of values (N,), N > 0."""
+    most = max(1, len(values) // TOP)
+    return float(np.partition(values, len(values) - most)[-most:].mean())
+
+
+def _video(scores: ClipScores, name: str) -> float:
+    """ln P(track forged) / P(real) by the model, in the window where it is highest."""
+    with_track = [k for k, label in enumerate(CLASSES) if label in (name, "both")]
+    odds = [
+        max(_LEAST, sum(window.uncalibrated[k] for k in with_track)) / max(_LEAST, window.uncalibrated[REAL])
+        for window in scores.windows
+    ]
+    return math.log(max(odds))
+
+
+def class_probabilities(tracks: Mapping[str, JudgedTrack], config: DecisionConfig) -> tuple[float, ...]:
+    """Probabilities of CLASSES from what each track says, for a clip as likely forged as authentic.
+
+    A forged clip is forged in one of the tracks, in the other, or in both, each as likely: its odds are the mean of
+    theirs, and those of both tracks their product. A track that says nothing, at odds of 1, or is not there, leaves no
+    class more likely than the other track makes it. `slope` and `bias` of `config` calibrate the odds.
+    """
+    log_odds = {name: track.log_odds for name, track in tracks.items()}
+    parts = {CLASSES.index(name): value for name, value in log_odds.items()}
+    if len(log_odds) > 1:
+        parts[CLASSES.index("both")] = sum(log_odds.values())
+    highest = max(parts.values())
+    shares = {k: math.exp(value - highest) for k, value in parts.items()}
+    joined = highest + math.log(sum(shares.values()) / len(shares))
+    forged = _sigmoid(config.slope * joined + config.bias)
+    found = [0.0] * len(CLASSES)
+    found[REAL] = 1 - forged
+    for k, share in shares.items():
+        found[k] = forged * share / sum(shares.values())
+    return tuple(found)
+
+
+def _sigmoid(value: float) -> float:
+    return 1 / (1 + math.exp(-value)) if value >= 0 else 1 - 1 / (1 + math.exp(value))
+
+
+def _likeliest(probabilities: tuple[float, ...]) -> int:
+    """The likeliest forged class."""
+    return max(range(1, len(CLASSES)), key=lambda k: probabilities[k])
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """A segment as an interval, whose score is the P(forged) of its track, had that no stronger one."""
+
+    interval: ForgedInterval
+    log_odds: float
+
+
+def _segments(scores: ClipScores, config: DecisionConfig, decision: Decision) -> list[_Scored]:
+    """The segments of all tracks, strongest first."""
+    found = []
+    for name, track in decision.tracks.items():
+        weights: TrackDecision | None = getattr(config, name)
+        best = weights.track.best if weights is not None else 0.0
+        for segment in track.segments:
+            lost = max(0.0, best) * (track.segments[0].log_odds - segment.log_odds)
+            score = _sigmoid(config.slope * (track.log_odds - lost) + config.bias)
+            span = scores.grid.interval(segment.first, segment.stop)
+            found.append(_Scored(ForgedInterval(span.start_s, span.end_s, name, score), segment.log_odds))
+    found.sort(key=lambda one: (-one.interval.score, -one.log_odds, one.interval))
+    return found
+
+
+def _best(found: list[_Scored]) -> ForgedInterval | None:
+    return found[0].interval if found else None
+
+
+def _joined(intervals: list[ForgedInterval], scores: ClipScores) -> tuple[ForgedInterval, ...]:
+    """`intervals`, strongest first, in order of time: one of each track that are the same span become one of both.
+
+    It has the bounds and the score of the stronger; where a track was not judged all along it, they stay two.
+    """
+    kept: list[ForgedInterval] = []
+    for one in intervals:
+        span = Interval(one.start_s, one.end_s)
+        same = [
+            k
+            for k, other in enumerate(kept)
+            if {one.modality, other.modality} == set(MODALITIES)
+            and span.tiou(Interval(other.start_s, other.end_s)) > SAME
+            and _judged_throughout(other, scores)
+        ]
+        if same:
+            kept[same[0]] = replace(kept[same[0]], modality="both")
+        else:
+            kept.append(one)
+    return tuple(sorted(kept))
+
+
+def _judged_throughout(interval: ForgedInterval, scores: ClipScores) -> bool:
+    grid = scores.grid
+    first, stop = (
+        round((at - float(grid.start)) / float(grid.step)) for at in (interval.start_s, interval.end_s)
+    )
+    return all(bool(scores.valid[name][first:stop].all()) for name in MODALITIES)
+
+
+def decided_proposals(scores: ClipScores, config: LocalizeConfig) -> tuple[ForgedInterval, ...]:
+    """Ranked intervals for evaluation, best first: the segments of the decision, or `proposals` without one.
+
+    The score is P(forged) of the clip times that of the segment.
+    """
+    decision = judge(scores, config.decision) if config.decision is not None and scores.windows else None
+    if config.decision is None or decision is None:
+        return proposals(scores, config)
+    kept: list[ForgedInterval] = []
+    for one in _segments(scores, config.decision, decision):
+        score = decision.forged * one.interval.score * _sigmoid(one.log_odds)
+        kept.append(replace(one.interval, score=score))
+    kept.sort(key=lambda one: (-one.score, one))
+    return tuple(kept)
+
+
+def line_of(config: DecisionConfig, rate: float) -> CertifiedLine | None:
+    """The certified line of `rate`, if there is one."""
+    return next((line for line in config.lines if math.isclose(line.rate, rate)), None)
+
+
+def _lines_of(config: DecisionConfig | None) -> tuple[float, float, Promise | None]:
+    """Line, floor and promise."""
+    if config is None:
+        return _EVEN, _EVEN, None
+    chosen = line_of(config, config.max_alarms)
+    if chosen is None:
+        return config.line, min(config.floor, config.line), None
+    promise = Promise(
+        asked=chosen.rate,
+        bound=chosen.bound,
+        confidence=config.confidence,
+        alarms=chosen.alarms,
+        clips=chosen.clips,
+        people=chosen.people,
+        population=config.population,
+    )
+    return chosen.line, min(config.floor, chosen.line), promise
+
+
+def _routed(scores: ClipScores, config: LocalizeConfig) -> Finding:
+    """The finding where no decision on segments is at hand: the class probabilities decide, as the paper's routing.
+
+    They are of clips with both tracks. Of a clip with one, its own branch decides: a sound track that is taken away
+    would else take the classes that need it along.
+    """
+    judged = [name for name in MODALITIES if scores.valid[name].any()]
+    if len(judged) == 1 and (curve := getattr(scores, judged[0])) is not None:
+        return _of_branch(scores, config, judged[0], curve)
+    window = scores.deciding
+    assert window is not None
+    # Against the likeliest forged class, so that 1/2 is where the most probable class changes.
+    forged = window.probabilities[_likeliest(window.probabilities)]
+    probability = forged / (forged + window.probabilities[REAL])
+    ranked = proposals(scores, config)
+    strongest = ranked[0] if ranked else None
+    if window.predicted == CLASSES[REAL]:
+        return Finding("not_found", CLASSES[REAL], probability, _EVEN, _EVEN, (), strongest)
+    found = localize(scores, config)
+    return Finding("forged", window.predicted, probability, _EVEN, _EVEN, found, strongest)
+
+
+def _of_branch(scores: ClipScores, config: LocalizeConfig, name: Modality, curve: Curve) -> Finding:
+    """The finding on the one track that was judged, by the mean of the highest sixteenth of its branch's curve."""
+    probability = _top(curve[scores.valid[name]].astype(np.float64))
+    found = localize(scores, config, name)
+    if not found:
+        # What reaches the line has a step that does.
+        lenient = config.model_copy(update={"onset": _EVEN, "offset": _EVEN, "min_duration_s": 0.0})
+        found = localize(scores, lenient, name)
+    strongest = max(found, key=lambda one: one.score, default=None)
+    if probability < _EVEN:
+        return Finding("not_found", CLASSES[REAL], probability, _EVEN, _EVEN, (), strongest)
+    return Finding("forged", name, probability, _EVEN, _EVEN, found, strongest)
