@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from evidence_factory import face_tensors, random_eye, voice_tensors, write_tensors
+from extractor_factory import face_tensors, random_eye, voice_tensors, write_tensors
 from head_factory import head, long_head
 from numpy.typing import NDArray
 
