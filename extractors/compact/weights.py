@@ -61,7 +61,7 @@ def load_part(network: Network, tensors: dict[str, Tensor], prefix: str, weights
     try:
         network.load_state_dict(part)
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[0][:200]
+        reason = str(error).splitlines()[-1].strip()[:200]  # the first line names the class alone
         what = f"its part '{prefix}*' does not fit: {reason}"
         raise WeightsError(what, weights, "train it again") from error
     return network.eval()

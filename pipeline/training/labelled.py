@@ -226,7 +226,9 @@ def _kept(measure: _Measure, config: PipelineConfig, folder: Path, job: _Job) ->
         pass
     measured = measure(config, job)
     with replacing(path) as temporary:
-        save_file(measured._asdict() if measured is not None else {}, temporary)
+        # safetensors writes the memory of an array, whatever the order of its axes.
+        arrays = {} if measured is None else measured._asdict()
+        save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, temporary)
     return measured
 
 

@@ -91,9 +91,17 @@ def test_a_part_is_loaded_by_its_prefix() -> None:
     assert not part.training
 
 
-@pytest.mark.parametrize("shape", [(2, 4), (3, 3), None])
-def test_a_part_that_does_not_fit_is_an_error(shape: tuple[int, ...] | None) -> None:
-    tensors = {"a.bias": torch.zeros(2)} | ({"a.weight": torch.ones(shape)} if shape else {})
-    with pytest.raises(WeightsError, match=r"its part 'a\.\*' does not fit") as error:
+@pytest.mark.parametrize(
+    ("tensors", "reason"),
+    [
+        ({"a.weight": torch.ones(2, 4), "a.bias": torch.zeros(2)}, "size mismatch for weight"),
+        ({"a.bias": torch.zeros(2)}, 'Missing key.*"weight"'),
+        ({"b.weight": torch.ones(2, 3), "b.bias": torch.zeros(2)}, 'Missing key.*"weight", "bias"'),
+    ],
+)
+def test_a_part_that_does_not_fit_is_an_error_that_says_why(
+    tensors: dict[str, torch.Tensor], reason: str
+) -> None:
+    with pytest.raises(WeightsError, match=rf"its part 'a\.\*' does not fit: {reason}") as error:
         load_part(nn.Linear(3, 2), tensors, "a.", FILE)
     assert error.value.path == FILE

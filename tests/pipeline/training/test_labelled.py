@@ -12,28 +12,35 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from extractor_factory import face_tensors, voice_tensors, write_tensors
 from forged_set import InLine, write_forged_set, write_speaking_heads
 from numpy.typing import NDArray
-from trace_factory import write_random_net
 
 from configs.loader import load_config
-from data.errors import InputError
+from configs.schema import PipelineConfig
+from data.errors import InputError, WeightsError
 from data.hook import silent
-from extractors.compact.face_traces import MEASURES, FaceTraces
-from extractors.compact.trace_net import load_trace_net
-from extractors.compact.voice_traces import VoiceMeasures, VoiceTraces
+from data.labels import FPS
+from extractors.compact.evidence_net import EvidenceNet
+from extractors.compact.eye import load_eye
+from extractors.compact.face_traces import MEASURES, FaceMeasures, FaceTraces, relative
+from extractors.compact.sound_traces import ABSOLUTE, RELATIVE
+from extractors.compact.voice_traces import VoiceTraces, split
+from extractors.compact.weights import load_part, load_tensors
 from pipeline.media.whole import read_frames, read_sound
 from pipeline.training import labelled
 from pipeline.training.labelled import (
-    AUDIO_CLASSES,
-    VISUAL_CLASSES,
+    LONGEST_S,
+    LOOKS,
+    WHOLE,
     LabelledSteps,
+    Measured,
+    chosen_looks,
     labelled_faces,
     labelled_voices,
 )
 
-CONFIG = load_config("compact", ["visual.short_side=96"])
-FRAMES, STEPS = 60, 121  # of 2.4 s, which AAC makes 2.432
+FRAMES, STEPS = 60, 61  # of 2.4 s, which AAC makes 2.432
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -56,13 +63,46 @@ def rows(forged: Path) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def faces(forged: Path) -> list[LabelledSteps]:
-    return labelled_faces([forged], CONFIG, 1, silent)
+def config(tmp_path_factory: pytest.TempPathFactory) -> PipelineConfig:
+    """Small pictures, and a small ear and eye."""
+    folder = tmp_path_factory.mktemp("parts")
+    eye = write_tensors(folder / "faces.safetensors", face_tensors())
+    ear = write_tensors(folder / "voices.safetensors", voice_tensors())
+    return load_config("compact", ["visual.short_side=96", f"pretrain.eye={eye}", f"pretrain.ear={ear}"])
+
+
+Reader = Callable[[list[Path]], list[LabelledSteps]]
 
 
 @pytest.fixture(scope="module")
-def voices(forged: Path) -> list[LabelledSteps]:
-    return labelled_voices([forged], CONFIG, 1, silent)
+def read_faces(config: PipelineConfig, tmp_path_factory: pytest.TempPathFactory) -> Reader:
+    return lambda roots: labelled_faces(roots, config, tmp_path_factory.mktemp("measured"), 1, silent)
+
+
+@pytest.fixture(scope="module")
+def read_voices(config: PipelineConfig, tmp_path_factory: pytest.TempPathFactory) -> Reader:
+    return lambda roots: labelled_voices(roots, config, tmp_path_factory.mktemp("measured"), 1, silent)
+
+
+@pytest.fixture(scope="module", params=["visual", "audio"])
+def track(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture(scope="module")
+def read(track: str, read_faces: Reader, read_voices: Reader) -> Reader:
+    return read_faces if track == "visual" else read_voices
+
+
+@pytest.fixture(scope="module")
+def faces(forged: Path, read_faces: Reader) -> list[LabelledSteps]:
+    return read_faces([forged])
+
+
+@pytest.fixture(scope="module")
+def voices(forged: Path, read_voices: Reader) -> list[LabelledSteps]:
+    return read_voices([forged])
 
 
 def one_clip(
@@ -83,7 +123,7 @@ def where(flags: NDArray[np.bool_]) -> list[int]:
 
 
 def test_a_frame_is_what_was_done_to_its_middle(
-    forged: Path, rows: list[dict[str, Any]], tmp_path: Path
+    forged: Path, rows: list[dict[str, Any]], tmp_path: Path, read_faces: Reader
 ) -> None:
     # Middles of frames lie at 0.02, 0.06, ... s: from 0.41 to 0.8 s are 10 to 19, from 1.2 to 1.29 s 30 and 31.
     root = one_clip(
@@ -93,33 +133,37 @@ def test_a_frame_is_what_was_done_to_its_middle(
         [(0.41, 0.8, "visual", "freeze_frames"), (1.0, 1.6, "audio", "recode_speech")],
         [(1.2, 1.29, "visual", "touch_up_face"), (0.0, 0.4, "audio", "touch_up_speech")],
     )
-    (steps,) = labelled_faces([root], CONFIG, 1, silent)
-    assert len(steps.classes) == len(steps.sham) == len(steps.valid) == len(steps.measures) == FRAMES
-    assert where(steps.classes > 0) == list(range(10, 20))
-    assert {VISUAL_CLASSES[k] for k in steps.classes} == {"authentic", "freeze_frames"}
+    (steps,) = read_faces([root])
+    assert len(steps.forged) == len(steps.sham) == FRAMES
+    assert steps.measured.measures.shape == (FRAMES, MEASURES)
+    assert steps.measured.valid.shape == (FRAMES,)
+    assert where(steps.forged) == list(range(10, 20))
     assert where(steps.sham) == [30, 31]
+    assert steps.kind == "freeze_frames"
+    assert not steps.whole
 
 
 def test_a_step_of_sound_is_what_was_done_to_its_middle(
-    forged: Path, rows: list[dict[str, Any]], tmp_path: Path
+    forged: Path, rows: list[dict[str, Any]], tmp_path: Path, read_voices: Reader
 ) -> None:
-    # Middles of steps lie at 0.01, 0.03, ... s: from 0.405 to 0.5 s are 20 to 24.
+    # Middles of steps lie at 0.02, 0.06, ... s: from 0.41 to 0.5 s are 10 and 11.
     root = one_clip(
         forged,
         rows,
         tmp_path,
-        [(0.405, 0.5, "audio", "recode_speech"), (1.0, 1.6, "visual", "freeze_frames")],
+        [(0.41, 0.5, "audio", "recode_speech"), (1.0, 1.6, "visual", "freeze_frames")],
         [(2.0, 9.9, "audio", "touch_up_speech")],
     )
-    (steps,) = labelled_voices([root], CONFIG, 1, silent)
-    assert len(steps.classes) == STEPS
-    assert where(steps.classes > 0) == list(range(20, 25))
-    assert {AUDIO_CLASSES[k] for k in steps.classes} == {"authentic", "recode_speech"}
-    assert where(steps.sham) == list(range(100, STEPS)), "what the sidecar says beyond the end is nowhere"
+    (steps,) = read_voices([root])
+    assert len(steps.forged) == STEPS
+    assert where(steps.forged) == [10, 11]
+    assert where(steps.sham) == list(range(50, STEPS)), "what the sidecar says beyond the end is nowhere"
+    assert steps.kind == "recode_speech"
+    assert len(steps.measured.looks) == 0, "an eye sees no sound"
 
 
 def test_what_was_forged_is_no_harmless_edit(
-    forged: Path, rows: list[dict[str, Any]], tmp_path: Path
+    forged: Path, rows: list[dict[str, Any]], tmp_path: Path, read_faces: Reader
 ) -> None:
     root = one_clip(
         forged,
@@ -128,131 +172,316 @@ def test_what_was_forged_is_no_harmless_edit(
         [(0.4, 0.8, "visual", "swap_identity")],
         [(0.6, 1.0, "visual", "touch_up_face")],
     )
-    (steps,) = labelled_faces([root], CONFIG, 1, silent)
-    assert where(steps.classes > 0) == list(range(10, 20))
+    (steps,) = read_faces([root])
+    assert where(steps.forged) == list(range(10, 20))
     assert where(steps.sham) == list(range(20, 25))
 
 
+def test_a_clip_that_is_forged_from_end_to_end_is_whole(
+    forged: Path, rows: list[dict[str, Any]], tmp_path: Path, read: Reader, track: str
+) -> None:
+    for end_s, whole in ((2.5, True), (1.2, False)):
+        root = one_clip(forged, rows, tmp_path / str(end_s), [(0.0, end_s, track, "generator")], [])
+        assert [steps.whole for steps in read([root])] == [whole]
+
+
+def test_whole_counts_steps_that_can_be_judged() -> None:
+    def steps(forged: list[int], valid: list[int]) -> LabelledSteps:
+        nothing = np.zeros((len(valid), 1), np.float16)
+        flags = np.array(forged, np.bool_)
+        measured = Measured(nothing, np.array(valid, np.bool_), np.zeros(0, np.int64), nothing[:0])
+        return LabelledSteps("generator", measured, flags, np.zeros(len(flags), np.bool_))
+
+    assert WHOLE == 0.9
+    assert steps([1] * 10, [1] * 10).whole
+    assert not steps([1] * 9 + [0], [1] * 10).whole, "nine of ten are no more than that"
+    assert steps([1] * 19 + [0], [1] * 20).whole
+    assert steps([1] * 5 + [0] * 5, [1] * 5 + [0] * 5).whole
+
+
 @pytest.mark.parametrize(
-    ("modality", "step_s", "classes"), [("visual", 0.04, VISUAL_CLASSES), ("audio", 0.02, AUDIO_CLASSES)]
+    ("segments", "shams", "kinds"),
+    [
+        ([], [], ("authentic", "authentic")),
+        ([], [(0.4, 0.8, "audio", "touch_up")], ("authentic", "sham")),
+        ([(0.4, 0.8, "visual", "swap")], [(1.4, 1.8, "visual", "touch_up")], ("swap", "authentic")),
+        (
+            [(0.4, 0.8, "visual", "swap"), (1, 2, "audio", "clone"), (1, 2, "visual", "b")],
+            [],
+            ("swap", "clone"),
+        ),
+    ],
 )
-def test_the_sidecar_of_a_set_is_told_step_by_step(
-    modality: str, step_s: float, classes: tuple[str, ...], rows: list[dict[str, Any]],
-    faces: list[LabelledSteps], voices: list[LabelledSteps],
+def test_a_track_is_named_after_what_was_done_to_it(
+    forged: Path, rows: list[dict[str, Any]], tmp_path: Path, read_faces: Reader, read_voices: Reader,
+    segments: list[Any], shams: list[Any], kinds: tuple[str, str],
 ) -> None:  # fmt: skip
-    found = faces if modality == "visual" else voices
+    root = one_clip(forged, rows, tmp_path / "a", segments, shams)
+    both = [(0.4, 0.8, "visual", "x"), (0.4, 0.8, "audio", "x")]  # a set without any forgery is refused
+    other = one_clip(forged, rows, tmp_path / "b", both, [])
+    assert (read_faces([root, other])[0].kind, read_voices([root, other])[0].kind) == kinds
+
+
+def test_the_sidecar_of_a_set_is_told_step_by_step(
+    track: str, rows: list[dict[str, Any]], faces: list[LabelledSteps], voices: list[LabelledSteps]
+) -> None:
+    found, step_s = faces if track == "visual" else voices, 0.04
     assert len(found) == len(rows) == 12
     for row, steps in zip(rows, found, strict=True):
-        assert steps.identity == row["identity"]
-        assert steps.valid.mean() > 0.9, "a face is seen and speech is heard all the time"
-        for kind, flags in (("segments", steps.classes > 0), ("shams", steps.sham)):
-            spans = [span for span in row[kind] if span["modality"] == modality]
+        assert steps.measured.valid.mean() > 0.9, "a face is seen and speech is heard all the time"
+        for kind, flags in (("segments", steps.forged), ("shams", steps.sham)):
+            spans = [span for span in row[kind] if span["modality"] == track]
             length_s = sum(span["end_s"] - span["start_s"] for span in spans)
-            assert flags.sum() * step_s == pytest.approx(length_s, abs=step_s * len(spans))
+            assert flags.sum() * step_s == pytest.approx(length_s, abs=step_s * max(1, len(spans)))
         for span in row["segments"]:
-            if span["modality"] == modality:
-                middle = int((span["start_s"] + span["end_s"]) / 2 / step_s)
-                assert classes[steps.classes[middle]] == span["manipulation"]
+            if span["modality"] == track:
+                assert steps.forged[int((span["start_s"] + span["end_s"]) / 2 / step_s)]
+                assert steps.kind == span["manipulation"]
+
+
+# --- what is measured -----------------------------------------------------------------------------------------------
 
 
 def test_faces_are_given_to_training_as_the_extractor_gives_them_to_its_network(
-    forged: Path, rows: list[dict[str, Any]], faces: list[LabelledSteps], tmp_path: Path
+    forged: Path, rows: list[dict[str, Any]], faces: list[LabelledSteps], config: PipelineConfig
 ) -> None:
-    weights = write_random_net(tmp_path / "net.safetensors", 2 * MEASURES)
-    frames = read_frames(forged / rows[0]["file"], CONFIG.decode, 96, None)
+    frames = read_frames(forged / rows[0]["file"], config.decode, 96, None)
     assert frames is not None
-    extractor = FaceTraces(CONFIG.visual, weights)
+    weights, measured = Path(config.pretrain.eye), faces[0].measured
+    extractor = FaceTraces(config.visual, weights)
     ((values, valid),) = extractor.stream(iter([(frames, np.ones(len(frames), np.bool_))]))
-    assert np.array_equal(valid, faces[0].valid)
-    assert values.astype(float) == pytest.approx(features(weights, faces[0]), abs=0.05)
+    assert np.array_equal(valid, measured.valid)
+    net = load_part(EvidenceNet(2 * MEASURES, MEASURES), load_tensors(weights), "net.", weights)
+    with torch.inference_mode():
+        known = torch.from_numpy(measured.valid)[None]
+        traces = torch.from_numpy(measured.measures)[None].float()
+        wanted = net(relative(traces, known), traces, known).features()[0].numpy()
+    # The eye adds to what the net says of the whole clip.
+    assert values[:, :-1].astype(float) == pytest.approx(wanted[:, :-1], abs=0.05)
+
+
+def test_looks_are_those_of_the_extractor(
+    forged: Path, rows: list[dict[str, Any]], faces: list[LabelledSteps], config: PipelineConfig
+) -> None:
+    frames = read_frames(forged / rows[0]["file"], config.decode, 96, None)
+    assert frames is not None
+    eye = load_eye(load_tensors(Path(config.pretrain.eye)), Path(config.pretrain.eye))
+    pieces = iter([(frames, np.ones(len(frames), np.bool_))])
+    (part,) = FaceMeasures(eye)(pieces, 1 / FPS)
+    measured = faces[0].measured
+    assert len(measured.looks) == LOOKS
+    assert measured.seen.shape == (LOOKS, eye.dim)
+    rows_of = [part.looks.tolist().index(look) for look in measured.looks]
+    assert measured.seen.astype(float) == pytest.approx(part.seen[rows_of].astype(float), abs=0.05)
 
 
 def test_sound_is_given_to_training_as_the_extractor_gives_it_to_its_network(
-    forged: Path, rows: list[dict[str, Any]], voices: list[LabelledSteps], tmp_path: Path
+    forged: Path, rows: list[dict[str, Any]], voices: list[LabelledSteps], config: PipelineConfig
 ) -> None:
-    weights = write_random_net(tmp_path / "net.safetensors", VoiceMeasures().dim, spread=5.0)
-    samples = read_sound(forged / rows[0]["file"], CONFIG.decode)
+    samples = read_sound(forged / rows[0]["file"], config.decode)
     assert samples is not None
-    extractor = VoiceTraces(CONFIG.audio, weights)
+    weights, measured = Path(config.pretrain.ear), voices[0].measured
+    extractor = VoiceTraces(config.audio, weights)
     batcher = extractor.batcher()
     found = []
     for window in extractor.windows(iter([(samples, np.ones(len(samples), np.bool_))])):
         found += batcher.push("", window)
     ((_, steps),) = [*found, *batcher.flush()]
-    assert np.array_equal(steps.valid, voices[0].valid)
-    assert steps.values == pytest.approx(features(weights, voices[0]), abs=0.05)
-
-
-def features(weights: Path, steps: LabelledSteps) -> NDArray[np.float32]:
-    net = load_trace_net(weights, steps.measures.shape[1])
+    assert np.array_equal(steps.valid[::2], measured.valid)
+    heard = measured.measures.shape[1] - RELATIVE - ABSOLUTE
+    net = load_part(EvidenceNet(RELATIVE + heard, ABSOLUTE + heard), load_tensors(weights), "net.", weights)
     with torch.inference_mode():
-        known = torch.from_numpy(steps.valid)[None]
-        found: NDArray[np.float32] = (
-            net(torch.from_numpy(steps.measures)[None].float(), known).features[0].numpy()
-        )
-    return found
+        known = torch.from_numpy(measured.valid)[None]
+        wanted = net(*split(torch.from_numpy(measured.measures)[None].float(), known), known).features()[0]
+    assert steps.values[::2] == pytest.approx(wanted.numpy(), abs=0.05)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_third_of_the_looks_are_forged_and_a_sixth_shams(seed: int) -> None:
+    valid = np.ones(100, np.bool_)
+    forged, sham = np.zeros(100, np.bool_), np.zeros(100, np.bool_)
+    valid[:10], forged[5:20], sham[40:44] = False, True, True
+    looks = chosen_looks(valid, forged, sham, seed)
+    assert LOOKS == 6
+    assert looks.tolist() == sorted(set(looks.tolist()))
+    assert len(looks) == 6
+    assert valid[looks].all()
+    assert forged[looks].sum() >= 2
+    assert sham[looks].sum() >= 1
+    assert np.array_equal(chosen_looks(valid, forged, sham, seed), looks)
+
+
+def test_looks_are_spread_by_chance() -> None:
+    nothing, valid = np.zeros(50, np.bool_), np.ones(50, np.bool_)
+    chosen = np.concatenate([chosen_looks(valid, nothing, nothing, seed) for seed in range(100)])
+    assert np.bincount(chosen, minlength=50).min() > 0
+
+
+@pytest.mark.parametrize(("steps", "looks"), [([], []), ([3], [3]), ([0, 2, 4, 5, 7, 9], [0, 2, 4, 5, 7, 9])])
+def test_where_there_are_few_faces_all_are_looked_at(steps: list[int], looks: list[int]) -> None:
+    valid = np.isin(np.arange(10), steps)
+    for other in (np.zeros(10, np.bool_), np.ones(10, np.bool_)):
+        assert chosen_looks(valid, other, other, 0).tolist() == looks
+
+
+def test_of_a_long_clip_the_beginning_is_measured(
+    config: PipelineConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read_voices: Reader
+) -> None:
+    monkeypatch.setattr(labelled, "LONGEST_S", 1.0)
+    assert LONGEST_S == 20
+    write_forged_set(write_speaking_heads(tmp_path / "authentic"), tmp_path / "forged")
+    found = read_voices([tmp_path / "forged"])
+    assert {len(steps.measured.valid) for steps in found} == {25}
+    assert {len(steps.forged) for steps in found} == {25}
+
+
+# --- what was measured stays ----------------------------------------------------------------------------------------
+
+
+def never(*_: Any) -> None:
+    raise AssertionError("it was measured before")
+
+
+@pytest.fixture
+def one(forged: Path, rows: list[dict[str, Any]], tmp_path: Path) -> Path:
+    spans = [(0.4, 0.8, "visual", "freeze_frames"), (0.4, 0.8, "audio", "recode_speech")]
+    return one_clip(forged, rows, tmp_path / "one", spans, [])
+
+
+def same(a: list[LabelledSteps], b: list[LabelledSteps]) -> bool:
+    return all(
+        first.kind == second.kind
+        and np.array_equal(first.forged, second.forged)
+        and all(np.array_equal(x, y) for x, y in zip(first.measured, second.measured, strict=True))
+        for first, second in zip(a, b, strict=True)
+    )
+
+
+@pytest.mark.parametrize(("read", "name"), [(labelled_faces, "_faces"), (labelled_voices, "_voices")])
+def test_what_was_measured_is_read_and_not_measured_again(
+    read: Any, name: str, one: Path, config: PipelineConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "measured"
+    first = read([one], config, folder, 1, silent)
+    monkeypatch.setattr(labelled, name, never)
+    assert same(read([one], config, folder, 1, silent), first)
+    # What was done to the clip is read anew: it is no part of what was measured.
+    with pytest.raises(AssertionError, match="measured before"):
+        read([one], config, tmp_path / "elsewhere", 1, silent)
+
+
+def test_a_file_that_broke_off_is_measured_again(one: Path, config: PipelineConfig, tmp_path: Path) -> None:
+    folder = tmp_path / "measured"
+    first = labelled_voices([one], config, folder, 1, silent)
+    (kept,) = folder.iterdir()
+    whole = kept.read_bytes()
+    for broken in (b"", whole[: len(whole) // 2]):
+        kept.write_bytes(broken)
+        assert same(labelled_voices([one], config, folder, 1, silent), first)
+        assert kept.read_bytes() == whole
+
+
+def test_a_clip_in_which_nothing_can_be_judged_is_remembered(
+    one: Path, config: PipelineConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "measured"
+    labelled_voices([one], config, folder, 1, silent)
+    with monkeypatch.context() as patch:
+        patch.setattr(labelled, "_voices", lambda *_: None)
+        mute = json.loads((one / "forgeries.json").read_text())[0] | {
+            "file": "train/mute.mp4",
+            "segments": [],
+        }
+        rows = json.loads((one / "forgeries.json").read_text())
+        (one / "forgeries.json").write_text(json.dumps([*rows, mute]))
+        assert len(labelled_voices([one], config, folder, 1, silent)) == 1
+    monkeypatch.setattr(labelled, "_voices", never)
+    assert len(labelled_voices([one], config, folder, 1, silent)) == 1
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_a_clip_that_was_made_anew_is_measured_again(
+    one: Path, config: PipelineConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "measured"
+    labelled_voices([one], config, folder, 1, silent)
+    monkeypatch.setattr(labelled, "_voices", never)
+    (row,) = json.loads((one / "forgeries.json").read_text())
+    changes: list[dict[str, Any]] = [{"size_bytes": row["size_bytes"] + 1}, {"segments": row["segments"][:1]}]
+    for change in changes:
+        (one / "forgeries.json").write_text(json.dumps([row | change]))
+        with pytest.raises(AssertionError, match="measured before"):
+            labelled_voices([one], config, folder, 1, silent)
+
+
+# --- sets -----------------------------------------------------------------------------------------------------------
 
 
 def test_several_sets_are_read_one_after_the_other_by_processes(
-    forged: Path, rows: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    forged: Path,
+    rows: list[dict[str, Any]],
+    tmp_path: Path,
+    config: PipelineConfig,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(labelled, "ProcessPoolExecutor", ProcessPoolExecutor)
-    span = (0.4, 0.8, "visual", "freeze_frames")
-    first = one_clip(forged, rows, tmp_path / "a", [span], [], identity="first")
-    second = one_clip(forged, rows, tmp_path / "b", [], [], identity="second")
+    first = one_clip(forged, rows, tmp_path / "a", [(0.4, 0.8, "audio", "first")], [])
+    second = one_clip(forged, rows, tmp_path / "b", [(0.4, 0.8, "audio", "second")], [])
     told: list[tuple[int | None, int | None]] = []
-    found = labelled_faces(
-        [first, second], CONFIG, 2, lambda step, done=None, total=None: told.append((done, total))
+    found = labelled_voices(
+        [first, second],
+        config,
+        tmp_path / "measured",
+        2,
+        lambda step, done=None, total=None: told.append((done, total)),
     )
-    assert [steps.identity for steps in found] == ["first", "second"]
+    assert [steps.kind for steps in found] == ["first", "second"]
     assert told == [(1, 2), (2, 2)]
 
 
-def test_clips_of_other_splits_are_not_even_opened(
-    forged: Path, rows: list[dict[str, Any]], tmp_path: Path
-) -> None:
-    root = one_clip(forged, rows, tmp_path, [(0.4, 0.8, "visual", "freeze_frames")], [])
-    kept = json.loads((root / "forgeries.json").read_text())
+def test_clips_of_other_splits_are_not_even_opened(one: Path, read: Reader) -> None:
+    kept = json.loads((one / "forgeries.json").read_text())
     others = [kept[0] | {"split": split, "file": f"{split}/none.mp4"} for split in ("dev", "test")]
-    (root / "forgeries.json").write_text(json.dumps([*others, *kept]))
-    assert len(labelled_faces([root], CONFIG, 1, silent)) == 1
+    (one / "forgeries.json").write_text(json.dumps([*others, *kept]))
+    assert len(read([one])) == 1
 
 
-def test_a_clip_without_a_face_or_without_speech_is_left_out(
-    forged: Path, rows: list[dict[str, Any]], tmp_path: Path
-) -> None:
+def test_a_clip_without_a_face_or_without_speech_is_left_out(one: Path, read: Reader) -> None:
     from pipeline.media.encode import write_clip
 
-    spans = [(0.4, 0.8, "visual", "freeze_frames"), (0.4, 0.8, "audio", "recode_speech")]
-    root = one_clip(forged, rows, tmp_path, spans, [])
-    kept = json.loads((root / "forgeries.json").read_text())
-    write_clip(root / "train/wall.mp4", np.full((30, 96, 96, 3), 90, np.uint8), np.zeros(19200, np.float32))
-    write_clip(root / "train/mute.mp4", np.full((30, 96, 96, 3), 90, np.uint8), None)
-    write_clip(root / "train/unseen.m4a", None, np.zeros(19200, np.float32))
+    kept = json.loads((one / "forgeries.json").read_text())
+    write_clip(one / "train/wall.mp4", np.full((30, 96, 96, 3), 90, np.uint8), np.zeros(19200, np.float32))
+    write_clip(one / "train/mute.mp4", np.full((30, 96, 96, 3), 90, np.uint8), None)
+    write_clip(one / "train/unseen.m4a", None, np.zeros(19200, np.float32))
     names = ("train/wall.mp4", "train/mute.mp4", "train/unseen.m4a")
-    (root / "forgeries.json").write_text(json.dumps([*(kept[0] | {"file": name} for name in names), *kept]))
-    assert len(labelled_faces([root], CONFIG, 1, silent)) == 1
-    assert len(labelled_voices([root], CONFIG, 1, silent)) == 1
+    (one / "forgeries.json").write_text(json.dumps([*(kept[0] | {"file": name} for name in names), *kept]))
+    assert len(read([one])) == 1
 
 
-Reader = Callable[..., list[LabelledSteps]]
-
-
-@pytest.mark.parametrize(("read", "track"), [(labelled_faces, "visual"), (labelled_voices, "audio")])
 def test_a_set_without_forgeries_in_its_train_split_is_refused(
     read: Reader, track: str, forged: Path, rows: list[dict[str, Any]], tmp_path: Path
 ) -> None:
     root = one_clip(forged, rows, tmp_path, [], [(0.4, 0.8, track, "touch_up")])
     with pytest.raises(InputError, match=f"no {track} forgery in the train split") as error:
-        read([root], CONFIG, 1, silent)
+        read([root])
     assert error.value.path == root
     (root / "forgeries.json").write_text("[]")
     with pytest.raises(InputError, match=f"no {track} forgery in the train split"):
-        read([root], CONFIG, 1, silent)
+        read([root])
 
 
-@pytest.mark.parametrize("read", [labelled_faces, labelled_voices])
 def test_a_folder_without_truth_is_refused(read: Reader, forged: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"forgeries\.json: is not there") as error:
-        read([forged, tmp_path], CONFIG, 1, silent)
+        read([forged, tmp_path])
     assert error.value.path == tmp_path / "forgeries.json"
+
+
+@pytest.mark.parametrize(("read", "part"), [(labelled_faces, "eye"), (labelled_voices, "ear")])
+def test_a_file_without_a_pre_trained_part_is_refused(
+    read: Any, part: str, one: Path, config: PipelineConfig, tmp_path: Path
+) -> None:
+    empty = write_tensors(tmp_path / "empty.safetensors", {"net.x": torch.zeros(1)})
+    settings = config.pretrain.model_copy(update={"eye": str(empty), "ear": str(empty)})
+    with pytest.raises(WeightsError, match=rf"holds no pre-trained part '{part}\.\*'") as error:
+        read([one], config.model_copy(update={"pretrain": settings}), tmp_path / "measured", 1, silent)
+    assert error.value.path == empty

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from extractors.compact.trace_net import load_trace_net
 from forged_set import InLine, write_forged_set, write_speaking_heads
 from head_factory import long_head
 from numpy.typing import NDArray
@@ -20,7 +21,6 @@ from configs.schema import PipelineConfig
 from data.errors import InputError
 from extractors.compact.energies import CHANNELS, SIDE, face_energies
 from extractors.compact.face_traces import MEASURES, FaceTraces
-from extractors.compact.trace_net import load_trace_net
 from extractors.compact.voice_traces import VoiceTraces
 from pipeline.training import labelled, pretrain
 from pipeline.training.labelled import AUDIO_CLASSES, VISUAL_CLASSES, LabelledSteps
