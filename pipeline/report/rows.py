@@ -219,6 +219,8 @@ def summary(report: Report, name: str) -> list[str]:
     if promised := promise(report):
         lines.append(f"  {promised}")
     found = rows(report)
+    if found and report.verdict != "forged":
+        lines.append("  intervals of the branch that was asked for; they do not make the clip forged:")
     lines += [f"  {row.start} - {row.end}  {row.modality:<6}  {row.score:.2f}" for row in found]
     if not found and report.verdict == "forged":
         lines.append("  no interval reached the threshold")

@@ -147,6 +147,9 @@ def test_exports_call_an_interval_forged_only_where_the_clip_is() -> None:
         text = export_text(shown, form)  # type: ignore[arg-type]
         assert "unconfirmed visual 0.70" in text
         assert "forged visual" not in text
+    assert "  intervals of the branch that was asked for; they do not make the clip forged:" in summary(
+        shown, "a"
+    )
     assert "Verdict: no forgery found." in export_text(shown, "vtt")
     assert "* COMMENT: Verdict: no forgery found." in export_text(shown, "edl")
     assert export_text(shown, "csv").splitlines()[1].endswith(',"visual",0.7,"not_found"')
