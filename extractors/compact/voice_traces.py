@@ -87,15 +87,15 @@ class VoiceTraces:
 
     def _features(self, windows: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
         """Vectors (T, C) of each window."""
-        found: list[NDArray[np.float32]] = []
+        features: list[NDArray[np.float32]] = []
         for samples in windows:
             with inference():
                 measures = self._front(torch.from_numpy(samples).unsqueeze(0))
-                known = torch.ones(measures.shape[:2], dtype=torch.bool)
-                found.append(self._net(measures, known).features[0].numpy())
-            if not np.isfinite(found[-1]).all():
+                mask = torch.ones(measures.shape[:2], dtype=torch.bool)
+                features.append(self._net(measures, mask).features[0].numpy())
+            if not np.isfinite(features[-1]).all():
                 raise WeightsError("features are not finite", self._weights, "train them again")
-        return found
+        return features
 
 
 def near_speech(samples: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -105,7 +105,7 @@ def _labelled(
     hook: Hook,
 ) -> list[LabelledSteps]:
     jobs = [(root, clip) for root in datasets for clip in read_sidecar(root) if clip.split == "train"]
-    found: list[LabelledSteps] = []
+    clips: list[LabelledSteps] = []
     with ProcessPoolExecutor(workers, get_context("spawn"), _one_thread) as pool:
         answers = pool.map(measured, (root / clip.file for root, clip in jobs), chunksize=4)
         for done, ((root, clip), answer) in enumerate(zip(jobs, answers, strict=True), start=1):
@@ -118,12 +118,12 @@ def _labelled(
                     raise InputError(what, root / clip.file, "synthesize the data set again")
                 labels = np.array([classes.index(name) if name else 0 for name in names], np.int64)
                 sham = np.array([bool(name) for name in shams]) & (labels == 0)
-                found.append(LabelledSteps(clip.identity, measures, valid, labels, sham))
+                clips.append(LabelledSteps(clip.identity, measures, valid, labels, sham))
             hook(f"measure {modality}", done, len(jobs))
-    if not any(steps.classes.any() for steps in found):
+    if not any(steps.classes.any() for steps in clips):
         fix = "synthesize a larger data set"
         raise InputError(f"no {modality} forgery in the train split", datasets[0], fix)
-    return found
+    return clips
 
 
 def _spans(spans: Iterable[EditedSegment], modality: str, steps: int, step_s: float) -> list[str]:
