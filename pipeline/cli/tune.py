@@ -64,12 +64,12 @@ def tune(
     from pipeline.training.tune import tune as search
 
     manifests = [Manifest.load(layout_of(root, layout), root) for root in dataset]
-    kept = open_store(store)
+    feature_store = open_store(store)
     with ProgressBar(quiet=quiet) as bar:
         bar.begin("weights")
         detector = Pipeline.from_pretrained(weights, device=device, hook=bar)
         bar.begin(", ".join(map(str, dataset)))
-        result = search(detector, manifests, kept, split, metric, protocol, max_clips, bar)
+        result = search(detector, manifests, feature_store, split, metric, protocol, max_clips, bar)
     save_tuning(result, weights)
     chosen, (old, new) = result.config, result.quality
     bias = ", ".join(f"{value:g}" for value in chosen.calibration.bias)

@@ -94,10 +94,10 @@ class ClipStream:
     def info(self) -> MediaInfo:
         """What the container announces, without SHA-256 and size (empty and 0); blocks until it is known."""
         if self._info is None:
-            found = self._pool._crew.receive(self._job)
-            assert isinstance(found, MediaInfo)
-            self._info = found
-            tracks = {"visual": found.video, "audio": found.audio}
+            info = self._pool._crew.receive(self._job)
+            assert isinstance(info, MediaInfo)
+            self._info = info
+            tracks = {"visual": info.video, "audio": info.audio}
             if not any(tracks[track] is not None for track in self._job.task["wanted"]):
                 self._finish()  # nothing follows: the process is free without anyone iterating
         return self._info
