@@ -225,10 +225,11 @@ def _kept(measure: _Measure, config: PipelineConfig, folder: Path, job: _Job) ->
     except (OSError, SafetensorError, KeyError):
         pass
     measured = measure(config, job)
-    with replacing(path) as temporary:
+    if measured is not None:
         # safetensors writes the memory of an array, whatever the order of its axes.
-        arrays = {} if measured is None else measured._asdict()
-        save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, temporary)
+        measured = Measured(*(np.ascontiguousarray(array) for array in measured))
+    with replacing(path) as temporary:
+        save_file(measured._asdict() if measured is not None else {}, temporary)
     return measured
 
 

@@ -21,11 +21,13 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from configs.schema import PipelineConfig, PretrainConfig
+from data.errors import InputError
 from data.files import replacing
 from data.hook import Hook, silent
 from extractors.compact.energies import CHANNELS, SIDE
 from extractors.compact.evidence_net import DIM, EvidenceNet, LookHead, Steps
 from extractors.compact.weights import stored
+from extractors.runtime import extractor_digest
 from pipeline.bundle import SHIPPED
 from pipeline.training.labelled import LabelledSteps, labelled_faces, labelled_voices
 
@@ -35,7 +37,7 @@ STEP_S = 0.04
 """Length of a step of either network."""
 
 MEASURED = "measured"
-"""Folder, beside the weights, of what was measured of the clips."""
+"""Folder, beside the weights, of what was measured of the clips: a folder for each way of measuring."""
 
 _LOG = logging.getLogger(__name__)
 _SAMPLED = 400  # clips from which means and deviations are taken
@@ -71,11 +73,17 @@ def pretrain_visual(
 
     Every crop is seen from the left or the right and forwards or backwards, by chance.
 
-    Raises InputError when the data sets have no forged picture in their train splits.
+    Raises InputError when the data sets have no forged picture in their train splits, or no face to look at.
     """
-    from extractors.compact.face_traces import relative
+    from extractors.compact.face_traces import SCHEMA_VERSION, relative
 
-    clips = labelled_faces(datasets, config, out / MEASURED / "visual", workers, hook)
+    shaping = {"short_side", "crop"}
+    digest = extractor_digest(
+        "face_measures", SCHEMA_VERSION, config.visual, Path(config.pretrain.eye), include=shaping
+    )
+    clips = labelled_faces(datasets, config, out / MEASURED / f"visual-{digest}", workers, hook)
+    if not any(len(clip.measured.looks) for clip in clips):
+        raise InputError("no face in the train split is seen well enough to look at", datasets[0])
     net = _train_net(
         clips,
         lambda traces, valid: (relative(traces, valid), traces),
@@ -97,9 +105,12 @@ def pretrain_audio(
 
     Raises InputError when the data sets have no forged sound in their train splits.
     """
-    from extractors.compact.voice_traces import split
+    from extractors.compact.voice_traces import SCHEMA_VERSION, split
 
-    clips = labelled_voices(datasets, config, out / MEASURED / "audio", workers, hook)
+    digest = extractor_digest(
+        "voice_measures", SCHEMA_VERSION, config.audio, Path(config.pretrain.ear), include=set()
+    )
+    clips = labelled_voices(datasets, config, out / MEASURED / f"audio-{digest}", workers, hook)
     net = _train_net(clips, split, None, config.pretrain.audio_steps, config.pretrain, "voice_traces", hook)
     _save(out / VOICE_WEIGHTS, {"net.": net}, Path(config.pretrain.ear), "ear.")
     return out / VOICE_WEIGHTS

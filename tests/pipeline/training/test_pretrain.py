@@ -4,138 +4,245 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from extractors.compact.trace_net import load_trace_net
+from extractor_factory import face_tensors, voice_tensors, write_tensors
 from forged_set import InLine, write_forged_set, write_speaking_heads
 from head_factory import long_head
 from numpy.typing import NDArray
 
 from configs.loader import load_config
-from configs.schema import PipelineConfig
+from configs.schema import PipelineConfig, PretrainConfig
 from data.errors import InputError
 from extractors.compact.energies import CHANNELS, SIDE, face_energies
+from extractors.compact.evidence_net import DIM, EvidenceNet, LookHead, Steps
 from extractors.compact.face_traces import MEASURES, FaceTraces
+from extractors.compact.sound_traces import ABSOLUTE, RELATIVE
 from extractors.compact.voice_traces import VoiceTraces
+from extractors.compact.weights import load_part, load_tensors, stored
+from pipeline.bundle import SHIPPED
 from pipeline.training import labelled, pretrain
-from pipeline.training.labelled import AUDIO_CLASSES, VISUAL_CLASSES, LabelledSteps
-from pipeline.training.pretrain import cut, loss_of, mirrored, pretrain_audio, pretrain_visual, with_widths
-
-CONFIG = load_config(
-    "compact",
-    [
-        "visual.short_side=96",
-        "pretrain.visual_steps=12",
-        "pretrain.audio_steps=12",
-        "pretrain.batch=4",
-        "pretrain.crop_s=1.0",
-    ],
+from pipeline.training.labelled import LabelledSteps, Measured
+from pipeline.training.pretrain import (
+    Prepared,
+    Target,
+    cut,
+    edges,
+    loss_of,
+    mirrored,
+    pretrain_audio,
+    pretrain_visual,
+    with_sources,
+    with_widths,
 )
+
+SETTINGS = PretrainConfig(authentic_weight=0.5, sham_weight=1.5)
 RNG = np.random.default_rng
 
 
-def steps_of(
-    classes: list[int], sham: list[int] | None = None, valid: list[int] | None = None, identity: str = "anna"
-) -> LabelledSteps:
-    """Steps whose one measure says which step it is."""
-    n = len(classes)
-    return LabelledSteps(
-        identity,
-        np.arange(n, dtype=np.float16)[:, None],
-        np.array(valid if valid is not None else [1] * n, np.bool_),
-        np.array(classes, np.int64),
-        np.array(sham if sham is not None else [0] * n, np.bool_),
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> PipelineConfig:
+    """Small pictures, a small ear and eye, and next to no training."""
+    folder = tmp_path_factory.mktemp("parts")
+    eye = write_tensors(folder / "faces.safetensors", face_tensors())
+    ear = write_tensors(folder / "voices.safetensors", voice_tensors())
+    return load_config(
+        "compact",
+        [
+            "visual.short_side=96",
+            "pretrain.visual_steps=12",
+            "pretrain.audio_steps=12",
+            "pretrain.head_steps=12",
+            "pretrain.batch=4",
+            "pretrain.crop_s=1.0",
+            f"pretrain.eye={eye}",
+            f"pretrain.ear={ear}",
+        ],
     )
+
+
+def flags(values: list[int]) -> NDArray[np.bool_]:
+    return np.array(values, np.bool_)
+
+
+def steps_of(forged: list[int], sham: list[int] | None = None, valid: list[int] | None = None) -> Prepared:
+    """Steps whose one relative measure says which step it is, and the absolute one its tenfold."""
+    n = len(forged)
+    number = np.arange(n, dtype=np.float16)[:, None]
+    measured = Measured(number, flags(valid or [1] * n), np.zeros(0, np.int64), np.zeros((0, 0), np.float16))
+    return Prepared(
+        LabelledSteps("kind", measured, flags(forged), flags(sham or [0] * n)), number, 10 * number
+    )
+
+
+# --- edges ----------------------------------------------------------------------------------------------------------
+
+
+def test_edges_by_hand() -> None:
+    found = edges(flags([0, 0, 0, 1, 1, 1, 1, 0, 0, 0]))
+    assert found[:, 0].tolist() == pytest.approx([0, 0, 0.4, 1, 0.4, 0, 0, 0, 0, 0])
+    assert found[:, 1].tolist() == pytest.approx([0, 0, 0, 0, 0, 0.4, 1, 0.4, 0, 0])
+    assert found.dtype == np.float32
+
+
+def test_a_span_of_one_step_begins_and_ends_there() -> None:
+    assert edges(flags([0, 1, 0])).tolist() == [
+        pytest.approx([0.4, 0.4]),
+        pytest.approx([1, 1]),
+        pytest.approx([0.4, 0.4]),
+    ]
+
+
+def test_spans_side_by_side_have_edges_of_their_own() -> None:
+    found = edges(flags([0, 1, 0, 1, 1]))
+    assert found[:, 0].tolist() == pytest.approx([0.4, 1, 0.4, 1, 0.4])
+    assert found[:, 1].tolist() == pytest.approx([0.4, 1, 0.4, 0, 0])
+
+
+@pytest.mark.parametrize("forged", [[], [1], [1, 1, 1], [0, 0]])
+def test_the_ends_of_a_clip_are_no_edges(forged: list[int]) -> None:
+    assert edges(flags(forged)).shape == (len(forged), 2)
+    assert not edges(flags(forged)).any()
 
 
 # --- the loss -------------------------------------------------------------------------------------------------------
 
+L2, L4 = math.log(2), math.log(4)
+
+
+def said(inside: list[float], onset: list[float], offset: list[float], whole: list[float]) -> Steps:
+    """What the network said of the steps of one crop."""
+    evidence = torch.tensor([inside, onset, offset, whole]).T[None]
+    return Steps(torch.zeros(1, len(inside), 128), evidence)
+
+
+def target(forged: list[int], at: list[list[float]], weight: list[float], partial: list[float]) -> Target:
+    rows = (torch.tensor(row, dtype=torch.float32)[None] for row in (forged, at, weight, partial))
+    return Target(*rows)
+
 
 def test_loss_by_hand() -> None:
-    # Softmax of (0, 0) is 1/2 for either, of (0, ln 3) it is 3/4 for the second.
-    logits = torch.tensor([[[0.0, 0.0], [0.0, math.log(3)]]])
-    target = torch.tensor([[0, 1]])
-    loss = loss_of(logits, target, torch.tensor([[1.0, 3.0]]))
-    assert loss.item() == pytest.approx((math.log(2) + 3 * math.log(4 / 3)) / 4)
+    # The sigmoid of 0 is 1/2, of ln 3 it is 3/4: -ln of what is wanted is ln 2, ln 4/3 or ln 4.
+    three = math.log(3)
+    steps = said([0.0, three], [0.0, three], [three, 0.0], [three, -three])
+    loss = loss_of(steps, target([0, 1], [[1.0, 0.0], [0.0, 0.4]], [1.0, 3.0], [1.0, 3.0]))
+    inside = (L2 + 3 * math.log(4 / 3)) / 4
+    whole = (L4 + 3 * L4) / 4
+    onset = (6 * L2 + 3 * L4) / 4  # a step that is one counts six times
+    offset = (L4 + 3 * (6 * 0.4 * L2 + 0.6 * L2)) / 4
+    assert loss.item() == pytest.approx(inside + whole + 0.5 * (onset + offset) / 2, rel=1e-5)
+
+
+def test_of_a_clip_that_is_forged_from_end_to_end_only_whole_is_learnt() -> None:
+    steps = said([0.0, 5.0], [1.0, 2.0], [3.0, -4.0], [0.0, 0.0])
+    loss = loss_of(steps, target([1, 1], [[0.0, 0.0]] * 2, [1.0, 1.0], [0.0, 0.0]))
+    assert loss.item() == pytest.approx(L2)
 
 
 def test_steps_of_no_weight_do_not_count() -> None:
-    logits = torch.randn(2, 5, 3)
-    target = torch.zeros(2, 5, dtype=torch.int64)
+    torch.manual_seed(0)
+    steps = Steps(torch.zeros(2, 5, 128), torch.randn(2, 5, 4))
+    short = Steps(steps.states[:, :3], steps.evidence[:, :3])
     weight = torch.ones(2, 5)
     weight[:, 3:] = 0
-    assert torch.allclose(
-        loss_of(logits, target, weight), loss_of(logits[:, :3], target[:, :3], weight[:, :3])
-    )
-    assert loss_of(logits, target, 0 * weight).item() == 0
+    wanted = Target(torch.ones(2, 5), torch.rand(2, 5, 2), weight, weight)
+    assert torch.allclose(loss_of(steps, wanted), loss_of(short, Target(*(part[:, :3] for part in wanted))))
+    nothing = torch.zeros(2, 5)
+    assert loss_of(steps, wanted._replace(weight=nothing, partial=nothing)).item() == 0
 
 
 # --- crops ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_whole_clip_is_cut_as_it_is() -> None:
-    clip = steps_of([0, 0, 2, 2, 0, 0], sham=[0, 0, 0, 0, 1, 0], valid=[0, 1, 1, 0, 1, 1])
-    measures, valid, classes, kind = cut(clip, 6, None, RNG(0))
-    assert measures.tolist() == [[0], [1], [2], [3], [4], [5]]
-    assert valid.tolist() == [False, True, True, False, True, True]
-    assert classes.tolist() == [0, 0, 2, 2, 0, 0]
-    assert kind.tolist() == [0, 1, 3, 0, 2, 1], "neither the missing first nor the missing forged step counts"
-    assert (measures.dtype, kind.dtype) == (np.float32, np.int64)
+def cropped(
+    clip: Prepared, length: int, rng: np.random.Generator, mirror: pretrain.Mirror | None = None
+) -> tuple[list[list[float]], list[bool], Target]:
+    """Relative and absolute measures by step, validity, and the target."""
+    relative, absolute, valid, *rest = cut(clip, length, mirror, SETTINGS, rng)
+    assert relative.dtype == absolute.dtype == torch.float32
+    assert torch.equal(10 * relative, absolute)
+    return relative[:, 0].tolist(), valid.tolist(), Target(*rest)
+
+
+def test_a_crop_of_a_whole_clip_by_hand() -> None:
+    clip = steps_of([0, 0, 1, 1, 0, 0], sham=[0, 0, 0, 0, 1, 0], valid=[0, 1, 1, 0, 1, 1])
+    measures, valid, wanted = cropped(clip, 6, RNG(0))
+    assert measures == [0, 1, 2, 3, 4, 5]
+    assert valid == [False, True, True, False, True, True]
+    assert wanted.forged.tolist() == [0, 0, 1, 1, 0, 0]
+    # Neither the missing first nor the missing forged step counts.
+    assert wanted.weight.tolist() == wanted.partial.tolist() == [0, 0.5, 1, 0, 1.5, 0.5]
+    assert torch.equal(wanted.edges, torch.from_numpy(edges(clip.steps.forged)))
+
+
+def test_of_a_clip_that_is_forged_from_end_to_end_no_step_counts_as_partial() -> None:
+    _, _, wanted = cropped(steps_of([1] * 20), 20, RNG(0))
+    assert wanted.weight.tolist() == [1] * 20
+    assert not wanted.partial.any()
 
 
 def test_a_short_clip_is_filled_up_with_what_does_not_count() -> None:
-    measures, valid, classes, kind = cut(steps_of([0, 3, 0]), 5, None, RNG(0))
-    assert measures[:, 0].tolist() == [0, 1, 2, 0, 0]
-    assert valid.tolist() == [True, True, True, False, False]
-    assert classes.tolist() == [0, 3, 0, 0, 0]
-    assert kind.tolist() == [1, 3, 1, 0, 0]
+    measures, valid, wanted = cropped(steps_of([0, 1, 0]), 5, RNG(0))
+    assert measures == [0, 1, 2, 0, 0]
+    assert valid == [True, True, True, False, False]
+    assert wanted.forged.tolist() == [0, 1, 0, 0, 0]
+    assert wanted.weight.tolist() == [0.5, 1, 0.5, 0, 0]
+    assert not wanted.edges[3:].any()
 
 
 @pytest.mark.parametrize("length", [1, 4, 9])
 def test_every_crop_holds_an_edited_step_and_any_place_in_it_may_be_that_step(length: int) -> None:
     clip = steps_of([0] * 20 + [1] + [0] * 39, sham=[0] * 40 + [1] + [0] * 19)
-    forged, sham = set(), set()
+    places: dict[float, set[int]] = {1.0: set(), 1.5: set()}
     rng = RNG(0)
     for _ in range(300):
-        measures, _, _, kind = cut(clip, length, None, rng)
-        assert np.array_equal(np.diff(measures[:, 0]), np.ones(length - 1))
-        (edited,) = np.flatnonzero(kind > 1)
-        (forged if kind[edited] == 3 else sham).add(int(edited))
-    assert forged == sham == set(range(length))
+        measures, _, wanted = cropped(clip, length, rng)
+        assert np.array_equal(np.diff(measures), np.ones(length - 1))
+        (edited,) = torch.nonzero(wanted.weight > 0.5).flatten().tolist()
+        places[wanted.weight[edited].item()].add(edited)
+    assert places[1.0] == places[1.5] == set(range(length))
+
+
+@pytest.mark.parametrize("forged", [[0] * 30, [1] * 30])
+def test_a_clip_that_was_not_edited_in_part_is_cut_anywhere(forged: list[int]) -> None:
+    rng = RNG(0)
+    firsts = {cropped(steps_of(forged), 10, rng)[0][0] for _ in range(400)}
+    assert firsts == set(range(21))
 
 
 def test_a_crop_at_the_rim_stays_within_the_clip() -> None:
     for edited in (0, 9):
         clip = steps_of([int(k == edited) for k in range(10)])
         for seed in range(20):
-            measures, valid, _, _ = cut(clip, 4, None, RNG(seed))
-            assert valid.all()
-            assert set(measures[:, 0]) <= set(range(10))
+            measures, valid, _ = cropped(clip, 4, RNG(seed))
+            assert all(valid)
+            assert set(measures) <= set(range(10))
 
 
 def test_backwards_everything_runs_backwards() -> None:
-    clip = steps_of([0, 1, 2, 3, 4, 5, 6, 7], sham=[1] + [0] * 7, valid=[1, 1, 1, 0, 1, 1, 1, 1])
+    clip = steps_of([0, 0, 1, 1, 1, 0, 0, 0], sham=[1] + [0] * 7, valid=[1, 1, 1, 1, 1, 1, 0, 1])
     ways = set()
 
     def mirror(measures: NDArray[np.float16], across: bool, backwards: bool) -> NDArray[np.float16]:
         ways.add((across, backwards))
         return measures[::-1] if backwards else measures
 
+    forwards = cropped(clip, 8, RNG(0))[2]
     for seed in range(40):
-        measures, valid, classes, kind = cut(clip, 10, mirror, RNG(seed))
-        backwards = bool(measures[0, 0] > 0)
-        assert measures[:8, 0].tolist() == (list(range(8))[::-1] if backwards else list(range(8)))
-        assert np.array_equal(classes[:8], measures[:8, 0]), "class k is that of step k"
-        assert np.array_equal(valid[:8], measures[:8, 0] != 3)
-        assert np.array_equal(
-            kind[:8], np.where(measures[:8, 0] == 3, 0, np.where(measures[:8, 0] == 0, 2, 3))
-        )
-        assert not kind[8:].any()
+        measures, valid, wanted = cropped(clip, 10, RNG(seed), mirror)
+        backwards = measures[0] > 0
+        order = list(range(8))[:: -1 if backwards else 1]
+        assert measures == [*order, 0, 0]
+        assert valid[:8] == [k != 6 for k in order]
+        assert torch.equal(wanted.forged[:8], forwards.forged[order])
+        assert torch.equal(wanted.weight[:8], forwards.weight[order])
+        # What began ends.
+        assert torch.equal(wanted.edges[:8], forwards.edges[order].flip(1) if backwards else forwards.edges)
+        assert not wanted.weight[8:].any()
     assert ways == {(False, False), (False, True), (True, False), (True, True)}
 
 
@@ -205,71 +312,121 @@ def in_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("in_line")
-def test_trained_weights_are_an_extractor_of_faces(forged: Path, tmp_path: Path) -> None:
-    path = pretrain_visual([forged], tmp_path, CONFIG)
+def test_trained_weights_are_an_extractor_of_faces(
+    forged: Path, tmp_path: Path, config: PipelineConfig
+) -> None:
+    path = pretrain_visual([forged], tmp_path, config)
     assert path == tmp_path / "face_traces.safetensors"
-    extractor = FaceTraces(CONFIG.visual, path)
-    assert extractor.dim == with_widths(CONFIG).model.visual_dim
+    extractor = FaceTraces(config.visual, path)
+    assert extractor.dim == with_widths(config).model.visual_dim
     ((values, valid),) = extractor.stream(iter([(long_head(10, 96), np.ones(10, np.bool_))]))
     assert values.shape == (10, extractor.dim)
     assert valid.all()
 
 
 @pytest.mark.usefixtures("in_line")
-def test_trained_weights_are_an_extractor_of_voices(forged: Path, tmp_path: Path) -> None:
-    path = pretrain_audio([forged], tmp_path, CONFIG)
+def test_trained_weights_are_an_extractor_of_voices(
+    forged: Path, tmp_path: Path, config: PipelineConfig
+) -> None:
+    path = pretrain_audio([forged], tmp_path, config)
     assert path == tmp_path / "voice_traces.safetensors"
-    assert VoiceTraces(CONFIG.audio, path).dim == with_widths(CONFIG).model.audio_dim
+    assert VoiceTraces(config.audio, path).dim == with_widths(config).model.audio_dim
 
 
 @pytest.mark.usefixtures("in_line")
+@pytest.mark.parametrize("track", ["visual", "audio"])
+def test_a_run_that_is_repeated_measures_nothing_again_and_gives_the_same_bytes(
+    track: str, forged: Path, tmp_path: Path, config: PipelineConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = pretrain_visual if track == "visual" else pretrain_audio
+    first = train([forged], tmp_path, config).read_bytes()
+    name = "_faces" if track == "visual" else "_voices"
+
+    def never(*_: Any) -> None:
+        raise AssertionError("it was measured before")
+
+    monkeypatch.setattr(labelled, name, never)
+    torch.manual_seed(99)  # what was drawn before in this process does not matter
+    assert train([forged], tmp_path, config).read_bytes() == first
+    # With another ear or eye all is measured anew.
+    part = voice_tensors(seed=1) if track == "audio" else face_tensors(seed=1)
+    other = write_tensors(tmp_path / "other.safetensors", part)
+    settings = config.pretrain.model_copy(update={"ear": str(other), "eye": str(other)})
+    with pytest.raises(AssertionError, match="measured before"):
+        train([forged], tmp_path, config.model_copy(update={"pretrain": settings}))
+
+
 @pytest.mark.parametrize("train", [pretrain_visual, pretrain_audio])
+@pytest.mark.usefixtures("in_line")
 def test_a_folder_without_truth_is_refused_and_nothing_is_written(
-    train: Callable[..., Path], tmp_path: Path
+    train: Callable[..., Path], tmp_path: Path, config: PipelineConfig
 ) -> None:
     with pytest.raises(InputError, match=r"forgeries\.json: is not there"):
-        train([tmp_path], tmp_path / "out", CONFIG)
+        train([tmp_path], tmp_path / "out", config)
     assert not (tmp_path / "out").exists()
 
 
-def toy_person(identity: str, seed: int, clips: int = 3) -> list[LabelledSteps]:
-    """Clips of eight measures; what is forged as class 1 has the first two raised, a harmless edit the third."""
-    rng = RNG(seed)
-    found = []
+def toy(kind: str, seed: int, clips: int = 10) -> list[LabelledSteps]:
+    """Clips of sound in which what is forged has two relative measures raised, and a harmless edit a third.
+
+    `kind` is "span", "sham", "authentic", or "whole": then an absolute measure is raised from end to end.
+    """
+    rng, found = RNG(seed), []
     for _ in range(clips):
-        measures = rng.standard_normal((80, 8))
-        classes, sham = np.zeros(80, np.int64), np.zeros(80, np.bool_)
-        classes[20:35], sham[50:65] = 1, True
-        measures[20:35, :2] += 6
-        measures[50:65, 2] += 6
-        found.append(
-            LabelledSteps(identity, measures.astype(np.float16), np.ones(80, np.bool_), classes, sham)
-        )
+        measures = np.zeros((80, RELATIVE + ABSOLUTE + 2))
+        for first in (0, RELATIVE, RELATIVE + ABSOLUTE):  # the others say nothing
+            measures[:, first : first + 4] = rng.standard_normal(measures[:, first : first + 4].shape)
+        forged, sham = np.zeros(80, np.bool_), np.zeros(80, np.bool_)
+        if kind == "span":
+            forged[20:35] = True
+            measures[20:35, :2] += 6
+        if kind in ("span", "sham"):
+            sham[50:65] = True
+            measures[50:65, 2] += 6
+        if kind == "whole":
+            forged[:] = True
+            measures[:, RELATIVE] += 6
+        nothing = np.zeros(0, np.int64), np.zeros((0, 0), np.float16)
+        measured = Measured(measures.astype(np.float16), np.ones(80, np.bool_), *nothing)
+        found.append(LabelledSteps(kind, measured, forged, sham))
     return found
 
 
-TOY = [*toy_person("anna", 0), *toy_person("ben", 1), *toy_person("cleo", 2)]
+TOY = [*toy("span", 0), *toy("sham", 1), *toy("authentic", 2), *toy("whole", 3)]
 
 
 @pytest.fixture
-def toys(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+def toys(monkeypatch: pytest.MonkeyPatch, config: PipelineConfig) -> Callable[..., Path]:
     """Trains the network of sounds on steps that are given."""
 
     def train(clips: list[LabelledSteps], out: Path, **settings: Any) -> Path:
         monkeypatch.setattr(pretrain, "labelled_voices", lambda *_: clips)
-        chosen = CONFIG.pretrain.model_copy(update=settings)
-        return pretrain_audio([], out, CONFIG.model_copy(update={"pretrain": chosen}))
+        chosen = config.pretrain.model_copy(update=settings)
+        return pretrain_audio([], out, config.model_copy(update={"pretrain": chosen}))
 
     return train
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_one_others(
-    toys: Callable[..., Path], tmp_path: Path
-) -> None:
+def trained(path: Path) -> EvidenceNet:
+    return load_part(EvidenceNet(RELATIVE + 2, ABSOLUTE + 2), load_tensors(path), "net.", path)
+
+
+def test_another_seed_gives_other_bytes(toys: Callable[..., Path], tmp_path: Path) -> None:
     first = toys(TOY, tmp_path / "a").read_bytes()
-    torch.manual_seed(99)  # what was drawn before in this process does not matter
+    torch.manual_seed(99)
     assert toys(TOY, tmp_path / "b").read_bytes() == first
     assert toys(TOY, tmp_path / "c", seed=2).read_bytes() != first
+
+
+def test_the_pre_trained_part_is_written_as_it_is_stored(
+    toys: Callable[..., Path], tmp_path: Path, config: PipelineConfig
+) -> None:
+    written, source = stored(toys(TOY, tmp_path)), stored(Path(config.pretrain.ear))
+    ears = {name: value for name, value in source.items() if name.startswith("ear.")}
+    assert ears
+    assert {name.partition(".")[0] for name in written} == {"net", "ear"}
+    assert {name for name in written if name.startswith("ear.")} == set(ears)
+    assert all(torch.equal(written[name], value) for name, value in ears.items())
 
 
 def test_what_is_written_is_the_running_mean_of_the_weights(
@@ -277,79 +434,171 @@ def test_what_is_written_is_the_running_mean_of_the_weights(
 ) -> None:
     def after_two_steps(decay: float) -> dict[str, torch.Tensor]:
         monkeypatch.setattr(pretrain, "_DECAY", decay)
-        return load_trace_net(toys(TOY, tmp_path / f"{decay}", audio_steps=2), 8).state_dict()
+        return trained(toys(TOY, tmp_path / f"{decay}", audio_steps=2)).state_dict()
 
     # The mean begins with the weights after the first step: it stays there with 1, and goes along with 0.
     first, last, mean = (after_two_steps(decay) for decay in (1.0, 0.0, 0.25))
-    for name in ("head.weight", "enter.weight", "layers.0.norm.running_mean"):
+    for name in ("inside.weight", "relative.enter.weight", "absolute.norms.0.running_mean"):
         assert not torch.equal(first[name], last[name])
         assert torch.allclose(mean[name], 0.25 * first[name] + 0.75 * last[name], atol=1e-6)
 
 
-def test_a_forgery_is_told_from_nothing_and_from_a_harmless_edit(
+def test_a_span_is_told_from_a_harmless_edit_and_a_whole_fake_from_all(
     toys: Callable[..., Path],
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(
-        pretrain, "_DECAY", 0.9
-    )  # of 200 steps, the mean of far more would be that of the first
+    # Of 200 steps, the mean of far more would be that of the first.
+    monkeypatch.setattr(pretrain, "_DECAY", 0.9)
     with caplog.at_level("INFO", logger="pipeline.training.pretrain"):
-        path = toys(TOY, tmp_path, audio_steps=200)
+        path = toys(TOY, tmp_path, audio_steps=200, batch=12, crop_s=2.0)
     losses = [float(record.message.rsplit(" ", 1)[1]) for record in caplog.records]
     assert len(losses) == 2
-    assert losses[1] < 0.5 * losses[0]
-    net = load_trace_net(path, 8)
-    (clip,) = toy_person("dora", 3, 1)
-    with torch.inference_mode():
-        logits = net(
-            torch.from_numpy(clip.measures)[None].float(), torch.ones(1, 80, dtype=torch.bool)
-        ).logits
-    called = logits[0].argmax(dim=1).numpy() > 0
-    assert called[20:35].mean() > 0.9
-    assert called[50:65].mean() < 0.1
-    assert called[np.r_[0:18, 37:48, 67:80]].mean() < 0.1
+    assert losses[-1] < 0.5 * losses[0]
+    net, known = trained(path), torch.ones(1, 80, dtype=torch.bool)
+
+    def evidence(kind: str) -> NDArray[np.float32]:
+        from extractors.compact.voice_traces import split
+
+        (clip,) = toy(kind, 9, 1)
+        with torch.inference_mode():
+            measures = torch.from_numpy(clip.measured.measures)[None].float()
+            found: NDArray[np.float32] = net(*split(measures, known), known).evidence[0].numpy()
+        return found
+
+    inside, onset, offset, _ = evidence("span").T
+    assert (inside[20:35] > 0).mean() > 0.9
+    assert (inside[50:65] > 0).mean() < 0.1
+    assert (inside[np.r_[0:18, 37:48, 67:80]] > 0).mean() < 0.1
+    assert abs(int(onset.argmax()) - 20) <= 1
+    assert abs(int(offset.argmax()) - 34) <= 1
+    assert evidence("whole")[:, 3].mean() > 0 > evidence("authentic")[:, 3].mean()
+    assert evidence("whole")[:, 0].mean() < 0, "against itself it differs from nothing"
 
 
-def test_clips_in_which_nothing_was_edited_only_help_to_lay_the_code(
-    toys: Callable[..., Path], tmp_path: Path
+def test_training_tells_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, config: PipelineConfig
 ) -> None:
-    untouched = replace(TOY[0], classes=np.zeros(80, np.int64), sham=np.zeros(80, np.bool_), identity="dora")
-    assert toys([*TOY, untouched], tmp_path).is_file()
-
-
-def test_weights_count_as_the_settings_say(
-    toys: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[torch.Tensor] = []
-
-    def loss(logits: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        seen.append(torch.stack([target.float(), weight]))
-        return loss_of(logits, target, weight)
-
-    monkeypatch.setattr(pretrain, "loss_of", loss)
-    toys(TOY, tmp_path, authentic_weight=0.25, sham_weight=2.0)
-    targets, weights = torch.cat(seen, dim=1)
-    assert set(weights[targets > 0].tolist()) == {1.0}
-    assert set(weights[targets == 0].tolist()) == {0.25, 2.0}
-
-
-def test_training_tells_how_far_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(pretrain, "labelled_voices", lambda *_: TOY)
     told: list[tuple[str, int | None, int | None]] = []
     pretrain_audio(
-        [], tmp_path, CONFIG, hook=lambda step, done=None, total=None: told.append((step, done, total))
+        [], tmp_path, config, hook=lambda step, done=None, total=None: told.append((step, done, total))
     )
     assert told == [("pretrain voice_traces", k, 12) for k in range(1, 13)]
 
 
 @pytest.mark.parametrize("updates", [1, 2, 9])
 def test_a_handful_of_steps_is_training_too(toys: Callable[..., Path], tmp_path: Path, updates: int) -> None:
-    assert load_trace_net(toys(TOY, tmp_path, audio_steps=updates), 8).dim == 64 + len(AUDIO_CLASSES)
+    path = toys(TOY, tmp_path, audio_steps=updates)
+    assert all(value.isfinite().all() for value in trained(path).state_dict().values())
+
+
+def test_kinds_are_drawn_by_the_root_of_how_many_there_are(
+    toys: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[str] = []
+
+    def noted(clip: Prepared, *rest: Any) -> tuple[torch.Tensor, ...]:
+        drawn.append(clip.kind)
+        return cut(clip, *rest)
+
+    monkeypatch.setattr(pretrain, "cut", noted)
+    # 16, 4 and 1 clips: roots 4, 2 and 1, the last one three times as often as it is untouched.
+    toys(
+        [*toy("span", 0, 16), *toy("whole", 1, 4), *toy("authentic", 2, 1)],
+        tmp_path,
+        batch=900,
+        audio_steps=1,
+    )
+    shares = {kind: drawn.count(kind) / len(drawn) for kind in set(drawn)}
+    assert shares == pytest.approx({"span": 4 / 9, "whole": 2 / 9, "authentic": 3 / 9}, abs=0.06)
+
+
+# --- the head over looks --------------------------------------------------------------------------------------------
+
+
+def looked(kind: str, seed: int, clips: int = 12) -> list[LabelledSteps]:
+    """Clips of faces of which six are looked at: a forged one has one number raised, a wholly forged clip another."""
+    rng, found = RNG(seed), []
+    for _ in range(clips):
+        forged = np.zeros(30, np.bool_)
+        forged[{"span": slice(0, 10), "whole": slice(0, 30)}.get(kind, slice(0, 0))] = True
+        looks = np.array([2, 7, 12, 17, 22, 27])
+        seen = rng.standard_normal((6, 8))
+        if kind == "span":
+            seen[:2, 0] += 5
+        if kind == "whole":
+            seen[:, 1] += 5
+        measured = Measured(
+            rng.standard_normal((30, MEASURES)).astype(np.float16),
+            np.ones(30, np.bool_),
+            looks,
+            seen.astype(np.float16),
+        )
+        found.append(LabelledSteps(kind, measured, forged, np.zeros(30, np.bool_)))
+    return found
+
+
+LOOKED = [*looked("span", 0), *looked("whole", 1), *looked("authentic", 2)]
+
+
+def pretrained_head(
+    clips: list[LabelledSteps],
+    out: Path,
+    config: PipelineConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    **settings: Any,
+) -> Path:
+    monkeypatch.setattr(pretrain, "labelled_faces", lambda *_: clips)
+    chosen = config.pretrain.model_copy(update={"visual_steps": 1, **settings})
+    return pretrain_visual([out], out, config.model_copy(update={"pretrain": chosen}))
+
+
+def test_the_head_tells_a_forged_face_and_a_clip_forged_from_end_to_end(
+    tmp_path: Path, config: PipelineConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pretrain, "_DECAY", 0.9)
+    path = pretrained_head(LOOKED, tmp_path, config, monkeypatch, head_steps=150)
+    head = load_part(LookHead(8), load_tensors(path), "head.", path)
+
+    def said_of(kind: str) -> NDArray[np.float32]:
+        (clip,) = looked(kind, 9, 1)
+        with torch.inference_mode():
+            found: NDArray[np.float32] = head(
+                *LookHead.split(torch.from_numpy(clip.measured.seen).float())
+            ).numpy()
+        return found
+
+    inside = said_of("span")[:, 0]
+    assert inside[:2].min() > 0 > inside[2:].max()
+    assert said_of("whole")[:, 1].mean() > 0 > said_of("authentic")[:, 1].mean()
+
+
+def test_clips_without_a_look_do_not_hinder_and_none_at_all_is_an_error(
+    tmp_path: Path, config: PipelineConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def blind(clip: LabelledSteps) -> LabelledSteps:
+        measured = clip.measured._replace(looks=np.zeros(0, np.int64), seen=clip.measured.seen[:0])
+        return LabelledSteps(clip.kind, measured, clip.forged, clip.sham)
+
+    assert pretrained_head([blind(LOOKED[0]), *LOOKED[1:]], tmp_path, config, monkeypatch).is_file()
+    with pytest.raises(InputError, match="no face in the train split is seen well enough to look at"):
+        pretrained_head([blind(clip) for clip in LOOKED], tmp_path, config, monkeypatch)
+
+
+# --- settings -------------------------------------------------------------------------------------------------------
 
 
 def test_the_settings_beside_new_extractors_have_their_widths() -> None:
-    config: PipelineConfig = with_widths(load_config("compact"))
-    assert config.model.visual_dim == 64 + len(VISUAL_CLASSES)
-    assert config.model.audio_dim == 64 + len(AUDIO_CLASSES)
+    config = with_widths(load_config("compact"))
+    assert config.model.visual_dim == config.model.audio_dim == DIM
+
+
+def test_the_ear_and_eye_are_those_of_the_shipped_weights_unless_named() -> None:
+    plain = with_sources(load_config("compact"))
+    assert plain.pretrain.ear == str(SHIPPED / "compact" / "voice_traces.safetensors")
+    assert plain.pretrain.eye == str(SHIPPED / "compact" / "face_traces.safetensors")
+    named = with_sources(load_config("compact", ["pretrain.eye=other.safetensors"]))
+    assert named.pretrain.eye == "other.safetensors"
+    assert named.pretrain.ear == plain.pretrain.ear
