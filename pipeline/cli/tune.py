@@ -93,21 +93,25 @@ def tune(
     )
 
 
-def _decision(result: Tuning) -> Iterator[str]:
+def _decision(result: Tuning) -> list[str]:
     """What is to be known of the decision on segments."""
     fitted = result.decision
     if fitted is None:
-        yield "no decision on segments was fitted: no evidence in the features, or too few clips that hold any"
-        return
-    yield (
-        f"decision on segments: AUC {fitted.auc:.4f} on {fitted.clips} clips of {fitted.people} people, each judged by "
-        "a fit to others"
-    )
+        return [
+            "no decision on segments was fitted: no evidence in the features, or too few clips that hold any"
+        ]
+    found = [
+        f"decision on segments: AUC {fitted.auc:.4f} on {fitted.clips} clips of {fitted.people} people, each judged "
+        "by a fit to others"
+    ]
     for line in fitted.config.lines:
-        yield (
+        found.append(
             f"at most {line.rate:g} of authentic clips: P(forged) >= {line.line:.4f}, which {line.alarms} of "
             f"{line.clips} clips of {line.people} people reached (bound {line.bound:.4f}), and "
             f"{fitted.recall[line.rate]:.4f} of the forged ones"
         )
-    if not fitted.config.lines:
-        yield "no rate of false alarms could be certified: too few authentic clips or people"
+    return (
+        found
+        if fitted.config.lines
+        else [*found, "no rate of false alarms could be certified: too few authentic clips or people"]
+    )
