@@ -20,8 +20,6 @@ from pipeline.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pipeline.training.tune import Tuning
 
 

@@ -225,11 +225,10 @@ def _kept(measure: _Measure, config: PipelineConfig, folder: Path, job: _Job) ->
     except (OSError, SafetensorError, KeyError):
         pass
     measured = measure(config, job)
-    if measured is not None:
-        # safetensors writes the memory of an array, whatever the order of its axes.
-        measured = Measured(*(np.ascontiguousarray(array) for array in measured))
+    arrays = measured._asdict() if measured is not None else {}
     with replacing(path) as temporary:
-        save_file(measured._asdict() if measured is not None else {}, temporary)
+        # safetensors writes the memory of an array, whatever the order of its axes.
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary)
     return measured
 
 
