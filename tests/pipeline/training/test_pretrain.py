@@ -452,7 +452,7 @@ def test_a_span_is_told_from_a_harmless_edit_and_a_whole_fake_from_all(
     # Of 200 steps, the mean of far more would be that of the first.
     monkeypatch.setattr(pretrain, "_DECAY", 0.9)
     with caplog.at_level("INFO", logger="pipeline.training.pretrain"):
-        path = toys(TOY, tmp_path, audio_steps=200, batch=12, crop_s=2.0)
+        path = toys(TOY, tmp_path, audio_steps=200, batch=8, crop_s=1.2)
     losses = [float(record.message.rsplit(" ", 1)[1]) for record in caplog.records]
     assert len(losses) == 2
     assert losses[-1] < 0.5 * losses[0]
