@@ -475,7 +475,7 @@ def test_boundaries_are_printed_in_milliseconds() -> None:
     assert result.value(table, "start, ms") == pytest.approx(50)
     _, text = result.markdown().split(f"## {table}")
     line = next(line for line in text.splitlines() if line.startswith("| all"))
-    assert [cell.strip() for cell in line.split("|")][2:7] == ["4", "75.00", "50", "0", "0"]
+    assert [cell.strip() for cell in line.split("|")][2:7] == ["4", "75.00", "50", "0", "15"]
     nothing = [replace(one, proposals=np.zeros((0, 3))) for one in found]
     result = evaluate(nothing, manifest(Path("set"), clips), "dev", replicates=0)
     assert math.isnan(result.value(table, "start, ms"))
