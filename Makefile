@@ -10,9 +10,11 @@ BENCH ?=  # options of benchmarks/run.py
 BENCHMARK ?= benchmark
 FILES ?= 2000
 RESULTS ?=  # options of benchmarks/shipped.py
+MEDIA ?=
+WEIGHTS ?= build/weights
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs fuzz parity bench gpu results clean
+.PHONY: help demo test lint docs fuzz parity bench gpu results weights clean
 
 help:  ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -53,6 +55,10 @@ gpu: $(VENV)/.installed-dev  ## Test all that runs on a GPU against the processo
 
 results: $(VENV)/.installed  ## Measure the shipped weights on the sets below BENCHMARK=dir (docs/benchmark.md)
 	$(BIN)/python benchmarks/shipped.py --benchmark $(BENCHMARK) $(RESULTS)
+
+weights: $(VENV)/.installed-dev  ## Make the shipped weights from nothing, out of the media in MEDIA=dir, into WEIGHTS=dir
+	@test -n "$(MEDIA)" || { echo "name the folder of media: make weights MEDIA=dir"; exit 1; }
+	PIPELINE=$(BIN)/pipeline PYTHON=$(BIN)/python sh tools/make_weights.sh "$(MEDIA)" "$(WEIGHTS)"
 
 clean:  ## Remove environments, caches and outputs
 	rm -rf $(VENV) $(PARITY) demo-out pipeline-out site build dist *.egg-info

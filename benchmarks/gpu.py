@@ -20,7 +20,7 @@ import torch
 from rows import Row, markdown
 
 from pipeline.batch.local import LocalEngine
-from pipeline.batch.run import share
+from pipeline.batch.run import divide_machine
 from pipeline.bundle import bundle_config, load_extractors
 from pipeline.runtime import machine
 
@@ -69,7 +69,7 @@ def whole(clips: Path, weights: Path, work: Path, device: str, count: int = 96) 
     """`pipeline extract` with its default workers against as many decoding processes without networks."""
     folder = work / "clips"
     media_s = extraction.make_clips(sorted(clips.glob("*.mp4")), folder, None, count)
-    workers, _, decoders = share(device, None, *LocalEngine().room(), count)
+    workers, _, decoders = divide_machine(device, None, *LocalEngine().room(), count)
     extract_x = media_s / extraction.whole_s(folder, weights, workers, device)
     decode_x = media_s / extraction.decoding_s(folder, weights, workers * decoders)
     against = f"decoding alone with {workers * decoders} processes, {decode_x:.1f} x real time"

@@ -19,7 +19,7 @@ from data.audio import Samples, mel_filters, stft
 from pipeline.forging.manipulations.signal import griffin_lim
 from pipeline.forging.sources import find_material, spoken
 from pipeline.forging.vocoders.adversary import SpectralDistance
-from pipeline.forging.vocoders.speak import available, copy_speech
+from pipeline.forging.vocoders.speak import copy_speech, trained_vocoders
 from pipeline.forging.vocoders.train import read_speech
 from pipeline.forging.voices import CODECS, round_trip
 
@@ -40,7 +40,7 @@ def main() -> None:
     speech = [samples[:64_000] for samples in read_speech(spoken(material, asked.split)[: asked.count])]
     mp3 = next(codec for codec in CODECS if codec.name == "libmp3lame")
     copies: dict[str, Callable[[Samples], Samples]] = {
-        **{make: lambda samples, make=make: copy_speech(samples, make) for make in available()},
+        **{make: lambda samples, make=make: copy_speech(samples, make) for make in trained_vocoders()},
         "Griffin-Lim": rough,
         "MP3, 32 kbit/s": lambda samples: round_trip(samples, mp3, 32_000),
     }

@@ -12,13 +12,13 @@ from configs.base import Finite, Positive, Settings, Share
 class SegmentWeights(Settings):
     """A logistic model of one span of a track: the log-odds that it is forged (`pipeline.localization.segments`)."""
 
-    bias: Finite = Field(-4.0, description="Log-odds of a span about which nothing speaks.")
-    level: Finite = Field(0.5, description="Weight of the mean normalised evidence in the span.")
+    bias: Finite = Field(-9.0, description="Log-odds of a span about which nothing speaks.")
+    level: Finite = Field(1.0, description="Weight of the mean normalised evidence in the span.")
     mass: Finite = Field(
         0.5, description="Weight of that mean less the clip's median, times n / 16 for n steps, 4 at most."
     )
     step: Finite = Field(
-        0.5, description="Weight of the mean in the span less the mean of the steps on both sides of it."
+        1.0, description="Weight of the mean in the span less the mean of the steps on both sides of it."
     )
     jump: Finite = Field(
         0.0, description="Weight of how far the evidence rises at its beginning and falls at its end."
@@ -26,7 +26,7 @@ class SegmentWeights(Settings):
     edges: Finite = Field(
         0.5, description="Weight of the evidence that it begins and ends there, less the clip's median."
     )
-    length: Finite = Field(0.5, description="Weight of -ln(n / 16)² / 2, the prior of the length of n steps.")
+    length: Finite = Field(1.0, description="Weight of -ln(n / 16)² / 2, the prior of the length of n steps.")
     entire: Finite = Field(0.0, description="Added for a span of the whole clip, which has no surroundings.")
     whole: Finite = Field(
         0.5, description="Weight of the mean evidence, in such a span, of a clip generated from end to end."

@@ -196,10 +196,12 @@ class PretrainConfig(Settings):
         1.5, description="Loss weight of a step edited without forging, against 1 of a forged one."
     )
     ear: str = Field(
-        "", description="File with the pre-trained ear (tensors ear.*); none: that of the shipped weights."
+        "shipped",
+        description="File with the pre-trained ear (tensors ear.*); shipped: that of the shipped weights.",
     )
     eye: str = Field(
-        "", description="File with the pre-trained eye (tensors eye.*); none: that of the shipped weights."
+        "shipped",
+        description="File with the pre-trained eye (tensors eye.*); shipped: that of the shipped weights.",
     )
     seed: int = Field(3407, description="Random seed of initial weights, crops and order.")
 

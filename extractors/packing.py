@@ -81,11 +81,11 @@ class Packer(Generic[Tag]):
             vectors = vectors[len(some) :]
 
     def _completed(self) -> list[tuple[Tag, NDArray[np.float16]]]:
-        found = []
+        completed = []
         while self._open and self._open[0].done == len(self._open[0].vectors):
             push = self._open.popleft()
-            found.append((push.tag, push.vectors))
-        return found
+            completed.append((push.tag, push.vectors))
+        return completed
 
 
 @dataclass
@@ -148,15 +148,15 @@ class Batcher(Generic[Owner]):
 
     def _completed(self) -> list[tuple[Owner, AudioSteps]]:
         """Takes out the jobs that are done and have no unfinished one of the same tag before them."""
-        found, kept, held = [], deque[_Job[Owner]](), set[Owner]()
+        completed, waiting, held = [], deque[_Job[Owner]](), set[Owner]()
         for job in self._open:
             if job.steps is None or job.tag in held:
                 held.add(job.tag)
-                kept.append(job)
+                waiting.append(job)
             else:
-                found.append((job.tag, job.steps))
-        self._open = kept
-        return found
+                completed.append((job.tag, job.steps))
+        self._open = waiting
+        return completed
 
 
 @dataclass(eq=False)

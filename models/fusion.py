@@ -44,8 +44,8 @@ class CrossAttention(nn.Module):
             allowed = other_mask.unsqueeze(1) & near  # (B, T, T)
             heard = allowed.any(dim=-1)  # (B, T)
             hidden = {"attn_mask": hidden_keys(allowed).repeat_interleave(self.attention.num_heads, dim=0)}
-        found, _ = self.attention(query, other, other, need_weights=False, **hidden)  # (B, T, dim)
-        return blank(self.norm(found), query_mask & heard)
+        attended, _ = self.attention(query, other, other, need_weights=False, **hidden)  # (B, T, dim)
+        return blank(self.norm(attended), query_mask & heard)
 
 
 class Fusion(nn.Module):

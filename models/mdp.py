@@ -50,8 +50,8 @@ class TemporalAttention(nn.Module):
 
     def forward(self, asking: Tensor, other: Tensor, asking_mask: Tensor, other_mask: Tensor) -> Tensor:
         """(B, T, dim) and (B, T) twice -> (B, T, dim): steps of `other`; zero where it is invalid or nobody asks."""
-        found = self.out(self.weights(asking, other, asking_mask) * self.value(other))
-        return blank(self.norm(found), other_mask & asking_mask.any(dim=1, keepdim=True))
+        answer = self.out(self.weights(asking, other, asking_mask) * self.value(other))
+        return blank(self.norm(answer), other_mask & asking_mask.any(dim=1, keepdim=True))
 
 
 class MDP(Method[Outputs]):

@@ -3,8 +3,8 @@
     python tools/gather_media.py --media MEDIA --out gathered
 
 Reads the tables of a folder of media (its clips, speech, further people, bulk corpora, and fakes of generators) and
-writes `authentic/` (links to files, and people.csv with everybody's split) and `pairs.csv` for `--pairs`. Splits are
-those of configs/datasets/genuine.yaml.
+writes `authentic/` (links to files, and people.csv with everybody's split), `pictures/` (the same without recordings of
+sound alone) and `pairs.csv` for `--pairs`. Splits are those of configs/datasets/genuine.yaml.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import argparse
 import csv
 import tarfile
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from configs.loader import load_dataset
@@ -50,7 +50,7 @@ class Row:
 
 
 def main() -> None:
-    """Write `authentic/` and `pairs.csv`."""
+    """Write `authentic/`, `pictures/` and `pairs.csv`."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--media", type=Path, required=True, help="The folder with clips.csv and speech.csv.")
     parser.add_argument("--out", type=Path, required=True, help="A new folder.")
@@ -62,16 +62,15 @@ def main() -> None:
         with tarfile.open(tar) as archive:
             archive.extractall(unpacked / tar.parent.name, filter="data")
     people = [*_clips(media), *_speech(media, unpacked)]
-    links = out / "authentic"
-    for folder, path, _ in people:
-        link = links / folder / path.name
-        link.parent.mkdir(parents=True, exist_ok=True)
-        if not link.is_symlink():
-            link.symlink_to(path)
     config = load_dataset("genuine").synthesize
     named = [Person(f"{folder}/{path.name}", one.identity, one.group) for folder, path, one in people]
     split = find_splits([(one.identity, one.group) for one in named], config, asked.seed)
-    _write(links / "people.csv", [Person(p.file, p.identity, p.group, split[p.identity]) for p in named])
+    seen = [found for found in people if not found[0].startswith("speech")]
+    for links, found in ((out / "authentic", people), (out / "pictures", seen)):
+        _link(links, found)
+        files = {f"{folder}/{path.name}" for folder, path, _ in found}
+        rows = [replace(one, split=split[one.identity]) for one in named if one.file in files]
+        _write(links / "people.csv", rows)
     authentic = [
         Row("", str(path), "", "", "", one.identity, one.group, split=split[one.identity])
         for _, path, one in people
@@ -93,6 +92,15 @@ def main() -> None:
     print(
         f"{sum(bool(row.fake) for row in kept)} forgeries of {len({row.generator for row in kept}) - 1} generators"
     )
+
+
+def _link(folder: Path, found: Iterable[Found]) -> None:
+    """Links in `folder` to all files that were `found`."""
+    for name, path, _ in found:
+        link = folder / name / path.name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if not link.is_symlink():
+            link.symlink_to(path)
 
 
 def _in_one_split(row: Row, config: SynthesizeConfig) -> bool:

@@ -172,6 +172,6 @@ def samples_of(manifest: Manifest, split: str) -> list[Sample]:
     """The clips of `split` in the manifest's order. Raises UsageError when there is none."""
     samples = [sample for sample in manifest.samples if sample.split == split]
     if not samples:
-        known = ", ".join(sorted({sample.split for sample in manifest.samples}))
-        raise UsageError(f"has no clip of the split '{split}'", manifest.root, f"its splits are {known}")
+        splits = ", ".join(sorted({sample.split for sample in manifest.samples}))
+        raise UsageError(f"has no clip of the split '{split}'", manifest.root, f"its splits are {splits}")
     return samples

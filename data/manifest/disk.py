@@ -80,14 +80,14 @@ def media_below(root: Path, top: str = "", links: bool = True) -> Iterator[str]:
 
 def other_files(root: Path) -> list[str]:
     """Names, relative to `root` and sorted, of the files below it whose endings are none of media; not hidden ones."""
-    found = []
+    others = []
     for folder, folders, files in os.walk(root):
         folders[:] = [name for name in folders if not name.startswith(".")]
         inner = Path(folder).relative_to(root)
-        found += [
+        others += [
             (inner / name).as_posix() for name in files if not name.startswith(".") and not is_media(name)
         ]
-    return sorted(found)
+    return sorted(others)
 
 
 def way_out(root: Path, wanted: Iterable[str]) -> str | None:

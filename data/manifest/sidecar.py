@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from data.errors import InputError
 from data.labels import FPS, RATE, Modality
-from data.manifest import SIDECAR, Sample
+from data.manifest import RECIPE, SIDECAR, Sample
 from data.timeline import Interval
 
 
@@ -64,6 +64,34 @@ def clips_by_file(root: Path) -> dict[str, SynthesizedClip]:
     Raises InputError when the sidecar is damaged.
     """
     return {clip.file: clip for clip in read_sidecar(root)} if (root / SIDECAR).is_file() else {}
+
+
+class Origin(NamedTuple):
+    """Where a generator belongs: its `kind`, for example speech, and its `family` of generators of one design."""
+
+    kind: str
+    family: str
+
+
+def generators(root: Path) -> dict[str, Origin]:
+    """Kind and family of each generator that the set at `root` was made with, where its recipe names them.
+
+    Raises InputError when the recipe is damaged.
+    """
+    path = root / RECIPE
+    if not path.is_file():
+        return {}
+    try:
+        splits = json.loads(path.read_text(encoding="utf-8")).get("settings", {}).get("families", {})
+        return {
+            name: Origin(kind, family)
+            for kinds in splits.values()
+            for kind, families in kinds.items()
+            for family, names in families.items()
+            for name in names
+        }
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise InputError(f"cannot be read ({error})", path, "make the set again") from None
 
 
 def _clip_of(row: dict[str, Any]) -> SynthesizedClip:

@@ -1,4 +1,4 @@
-"""Claims: small objects below ``.claims/`` that say which process works on what.
+"""Claims: small objects below ``.claims/`` that name the process that works on an entry.
 
 Claims save work and never guard features, which are whole without them: two owners of one claim repeat work.
 """
@@ -37,7 +37,7 @@ class Claims:
         self._forget()
 
     def __reduce__(self) -> tuple[type[Claims], tuple[Place]]:
-        """Another process holds no claim of this one."""
+        """A pickled copy holds no claims."""
         return Claims, (self._place,)
 
     @contextlib.contextmanager
@@ -82,11 +82,11 @@ class Claims:
         """
         token = unique_name()
         if not self._place.create(_at(name), token.encode()):
-            owner, found = self._owner(name), self._place.status(_at(name))
-            if owner is None or found is None or is_live(owner, found.mtime):
+            owner, status = self._owner(name), self._place.status(_at(name))
+            if owner is None or status is None or is_live(owner, status.mtime):
                 return False
             # An owner that died before it had written its token has none; its claim's time is as good.
-            key = owner if re.fullmatch(r"[0-9A-Za-z.@~-]{1,150}", owner) else f"{name[:100]}@{found.mtime}"
+            key = owner if re.fullmatch(r"[0-9A-Za-z.@~-]{1,150}", owner) else f"{name[:100]}@{status.mtime}"
             if not self._take(key):
                 return False
             try:

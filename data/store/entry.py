@@ -138,7 +138,7 @@ class FeatureWriter:
         self._n += len(halves)
 
     def note(self, name: str, text: str) -> None:
-        """Keep a text with the entry, for what is known only when its last step is; the last one of a name stays."""
+        """Keep a text with the entry, for facts known only at its end; a later text of the same name replaces it."""
         self._notes[name] = text
 
     def finish(self) -> None:
@@ -257,12 +257,12 @@ class FeatureReader:
         Raises StoreError when a bit differs.
         """
         with self._open() as (file, header):
-            found = hashlib.sha256()
+            digest = hashlib.sha256()
             for at in range(header.payload, header.end, file.chunk):
-                found.update(self._read(file, (at, min(file.chunk, header.end - at)))[0])
+                digest.update(self._read(file, (at, min(file.chunk, header.end - at)))[0])
         plain = {name: text for name, text in header.metadata.items() if name != "sha256"}
-        found.update(_canonical(plain))
-        if found.hexdigest() != header.metadata["sha256"]:
+        digest.update(_canonical(plain))
+        if digest.hexdigest() != header.metadata["sha256"]:
             raise StoreError("stored features do not match their checksum", self.path, self._mend)
 
     @contextlib.contextmanager

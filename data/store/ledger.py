@@ -1,4 +1,4 @@
-"""What became of every file: append-only JSON lines below ``ledger/`` of a store, one file per writing run.
+"""The result of every file: append-only JSON lines below ``ledger/`` of a store, one file per writing run.
 
 Runs and hosts never write to the same file, hence need no locks. A line that a kill or a full disk cut short is not a
 row; the rest stays readable.
@@ -44,7 +44,7 @@ _NOTHING = _PACKED.pack(float("-inf"), -1, 0, b"", 0, 0, 0)
 
 @dataclass(frozen=True)
 class LedgerRow:
-    """What became of one file: `setup` names the pair of extractors, "" where the row only says the hash.
+    """The result of one file: `setup` names the pair of extractors, "" where the row only says the hash.
 
     `file` is the absolute path without symbolic links; `kind`, `reason` and `fix` are those of the error, else "";
     `duration_s` is the length of the media, `elapsed_s` the time spent on it; `finished_at` is ISO 8601 in UTC.
@@ -126,7 +126,7 @@ class Ledger:
         return self._rows().sha256(path, size, mtime_ns)
 
     def status(self, path: str, size: int, mtime_ns: int, setup: str) -> LedgerRow | None:
-        """What became last of a file that has this size and time, if anything did; `reason` is kept for failures."""
+        """The latest result of a file of this size and time, if there is one; `reason` is kept for failures."""
         return self._rows().status(path, size, mtime_ns, setup)
 
     def close(self) -> None:
@@ -159,7 +159,7 @@ class Rows:
                 yield self._row(file, packed, setup)
 
     def all(self) -> Iterator[LedgerRow]:
-        """All rows that tell what these tell: those of every setup, and the hashes that none of them says."""
+        """All rows: those of every setup, then the hashes that no setup's row holds."""
         yield from self
         for row in self.hashes():
             packed = self._hashed[row.file]
@@ -167,7 +167,7 @@ class Rows:
                 yield row
 
     def hashes(self) -> Iterator[LedgerRow]:
-        """The latest hash of every file, as rows that only say it."""
+        """The latest hash of every file, as rows that hold nothing else."""
         for file, packed in self._hashed.items():
             row = _PACKED.unpack(packed)
             yield LedgerRow(file, row[1], row[2], row[3].hex(), finished_at=_iso(row[0]))
@@ -269,7 +269,7 @@ def known_sha256(root: Path, files: Iterable[Path], ledger: Ledger) -> dict[Path
 
     Raises InputError when a file cannot be read.
     """
-    wanted, found, remembers = list(files), dict[Path, str](), True
+    wanted, hashes, remembers = list(files), dict[Path, str](), True
     for file, stamp in zip(wanted, stamps(root, wanted), strict=True):
         if stamp is None:
             raise _unreadable(root / file)
@@ -282,8 +282,8 @@ def known_sha256(root: Path, files: Iterable[Path], ledger: Ledger) -> dict[Path
             except ForensicError as error:
                 remembers = False
                 _LOG.warning("file hashes could not be saved: %s", error)
-        found[file] = digest
-    return found
+        hashes[file] = digest
+    return hashes
 
 
 def stamps(root: Path, files: Sequence[Path]) -> list[Stamp | None]:

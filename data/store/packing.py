@@ -1,4 +1,4 @@
-"""Changing the packs of a store: rolling loose entries up, dropping, rewriting and indexing them again.
+"""Changes to the packs of a store: pack loose entries, drop, rewrite and re-index.
 
 The order makes a kill harmless at any point: a pack appears whole, then the index that names it, and only then go the
 files it holds. What a kill leaves (a pack that no index names, a loose copy of a packed entry) `tidy` removes.
@@ -17,7 +17,7 @@ import numpy as np
 from data.errors import StoreError, UsageError
 from data.store.entry import Extent, FeatureReader, StoreKey, entry_name
 from data.store.packs import EMPTY, FOLDER, INDEX, Index, Packed, pack_name, table_name
-from data.store.shards import BLOCK, Outcome, Roll, members
+from data.store.shards import BLOCK, PackResult, Roll, members
 from data.store.store import FeatureStore
 
 PACK_BYTES = 1 << 30
@@ -55,13 +55,15 @@ def exclusive(store: FeatureStore) -> Iterator[None]:
         yield
 
 
-def pack(store: FeatureStore, pack_bytes: int = PACK_BYTES, progress: Progress = lambda _: None) -> Outcome:
-    """Roll all loose entries into packs of about `pack_bytes`.
+def pack(
+    store: FeatureStore, pack_bytes: int = PACK_BYTES, progress: Progress = lambda _: None
+) -> PackResult:
+    """Pack all loose entries into files of about `pack_bytes`.
 
     Each is verified inside its pack; a damaged one stays loose and is reported. An entry that is written while this
     runs stays loose. Raises what `exclusive` raises, StoreError when the disk is full.
     """
-    outcome = Outcome()
+    outcome = PackResult()
     with exclusive(store):
         if needs_index(store):  # after a kill of the first packing, too
             _rebuild(store)
@@ -96,16 +98,16 @@ def tidy(store: FeatureStore, dry: bool, pack_bytes: int = PACK_BYTES) -> Waste:
     with contextlib.nullcontext() if dry else exclusive(store):
         index = store.packs.index()
         live = _live(index)
-        found = {each.name: each for each in store.place.list(FOLDER)}
-        sizes = {n: found[pack_name(n)].size for n in live if pack_name(n) in found}
+        objects = {each.name: each for each in store.place.list(FOLDER)}
+        sizes = {n: objects[pack_name(n)].size for n in live if pack_name(n) in objects}
         rewritten = [n for n, size in sizes.items() if live[n] * 2 < size]
-        kept = {INDEX, table_name(index.number), *map(pack_name, live)}
-        names = [name for name in found if name not in kept and _NUMBER.fullmatch(name)]
+        named = {INDEX, table_name(index.number), *map(pack_name, live)}
+        names = [name for name in objects if name not in named and _NUMBER.fullmatch(name)]
         copies = (
             [each for each in store.loose() if _is_copy(store, index, each[0])] if len(index.rows) else []
         )
         names += [each.name for _, each in copies]
-        size = sum(found[name].size for name in names if name in found)
+        size = sum(objects[name].size for name in names if name in objects)
         size += sum(each.size for _, each in copies) + sum(sizes[n] - live[n] for n in rewritten)
         if not dry:
             store.place.remove(names)
@@ -125,7 +127,7 @@ def needs_index(store: FeatureStore) -> bool:
 
 
 def rebuild(store: FeatureStore) -> None:
-    """Make the index again from the headers of the packs; of entries packed twice the later one counts.
+    """Rebuild the index from the headers of the packs; of entries packed twice the later one counts.
 
     An entry that was dropped for being damaged comes back if its header is whole: verify afterwards. What cannot be
     read is logged as a warning. Raises what `exclusive` raises.
@@ -167,7 +169,7 @@ def _is_copy(store: FeatureStore, index: Index, key: StoreKey) -> bool:
 
 
 def _rewrite(store: FeatureStore, packs: Iterable[int], pack_bytes: int) -> None:
-    roll = Roll(store, pack_bytes, Outcome())
+    roll = Roll(store, pack_bytes, PackResult())
     try:
         for number in packs:
             with store.place.open(pack_name(number)) as source:

@@ -149,7 +149,7 @@ class Packs:
         return Packs, (self._place,)
 
     def find(self, key: StoreKey, fresh: bool = False) -> Extent | None:
-        """Where the entry of `key` lies, None when it is not packed; `fresh` trusts nothing.
+        """Where the entry of `key` lies, None when it is not packed; `fresh` reads the index again.
 
         Raises StoreError when the index is damaged.
         """

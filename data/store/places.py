@@ -48,7 +48,7 @@ class RangeFile(Protocol):
 
     @property
     def stamp(self) -> Hashable:
-        """Tells this version of the object from others of the same name."""
+        """A string that changes when the object is replaced."""
 
     def read(self, *spans: tuple[int, int]) -> list[bytearray]:
         """Bytes of each (offset, length); shorter where the object ends."""
@@ -61,7 +61,7 @@ class Log(Protocol):
         """Add one line without its end; StoreError when there is no room for it, and it may then be half there."""
 
     def close(self) -> None:
-        """Put down all lines and end."""
+        """Write all lines and close."""
 
 
 class Place(Protocol):
@@ -75,7 +75,7 @@ class Place(Protocol):
     """The place for people: without credentials."""
 
     def at(self, name: str) -> Path | str:
-        """Where the object `name` lies, for people."""
+        """The object's path or URL, for messages."""
 
     def status(self, name: str) -> Found | None:
         """Size and time of an object, None when there is none."""
@@ -187,7 +187,7 @@ class LocalPlace:
         return True
 
     def publish(self, temporary: Path, name: str) -> None:
-        """Bring a file to the disk, then give it its name."""
+        """Sync a file to disk, then rename it."""
         path = self._folder / name
         with writing(path):
             _sync(temporary)

@@ -115,16 +115,16 @@ class RemotePlace:
             except (FileNotFoundError, NotADirectoryError):
                 return
         for info in below:
-            found = [info]
+            infos = [info]
             if info["type"] != "file":
                 with self._errors(folder):
-                    found = list(files.find(info["name"], detail=True).values())
-            for item in found:
+                    infos = list(files.find(info["name"], detail=True).values())
+            for item in infos:
                 if item["type"] == "file":
                     yield Found(item["name"].removeprefix(f"{base}/"), item["size"], _time(item))
 
     def log(self, name: str) -> Log:
-        """Objects with numbers: what has come is put down every 30 s."""
+        """Numbered objects; new lines are written every 30 s."""
         return _Segments(self, name)
 
     def remove(self, names: Iterable[str]) -> None:
@@ -156,11 +156,11 @@ class RemotePlace:
         return self._scratch.scratch()
 
     def unfinished(self) -> Iterator[Path]:
-        """Files on their way to any remote store, of this user on this machine."""
+        """Unfinished uploads to any remote store, of this user on this machine."""
         return LocalPlace(self._temporary()).unfinished()
 
     def prune(self, dry: bool) -> int:
-        """Nothing: objects lie in no folders."""
+        """Nothing: object stores have no folders."""
         return 0
 
     def _temporary(self) -> Path:
@@ -232,7 +232,7 @@ class _RemoteFile:
 
 
 class _Segments:
-    """Lines as objects ``….000001.jsonl``: an object store knows no appending."""
+    """Lines as objects ``….000001.jsonl``: object stores cannot append."""
 
     def __init__(self, place: RemotePlace, name: str) -> None:
         self._place, self._name, self._number = place, name, 0
@@ -242,7 +242,7 @@ class _Segments:
         self._every = Every(_FLUSH_S, self._quietly)
 
     def add(self, line: bytes) -> None:
-        """Keep a line until the next flush; the first one is put down at once, which shows a store that refuses."""
+        """Keep a line until the next flush; the first one is written at once, so that a read-only store shows."""
         with self._lock:
             if self._failure is not None:
                 failure, self._failure = self._failure, None
@@ -257,7 +257,7 @@ class _Segments:
         self._every.begin()
 
     def close(self) -> None:
-        """Put down what is left."""
+        """Write the remaining lines."""
         self._every.stop()
         with self._lock:
             self._flush()

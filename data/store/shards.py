@@ -26,7 +26,7 @@ _PORTION = (
 
 
 @dataclass
-class Outcome:
+class PackResult:
     """What packing did: entries packed and their bytes, packs made, and an error for each damaged entry, left loose."""
 
     entries: int = 0
@@ -38,7 +38,7 @@ class Outcome:
 class Roll:
     """Packs that are being written one after another; the index follows them, and then the loose files go."""
 
-    def __init__(self, store: FeatureStore, pack_bytes: int, outcome: Outcome) -> None:
+    def __init__(self, store: FeatureStore, pack_bytes: int, outcome: PackResult) -> None:
         self._store, self._pack_bytes, self.outcome = store, pack_bytes, outcome
         self.index = store.packs.index()
         self._next = self.index.following
@@ -170,11 +170,11 @@ class _Tape(io.RawIOBase):
         self._file, self._at = file, 0
 
     def readable(self) -> bool:
-        """It is."""
+        """Always true."""
         return True
 
     def seekable(self) -> bool:
-        """It is."""
+        """Always true."""
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:

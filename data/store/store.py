@@ -71,10 +71,10 @@ class FeatureStore:
 
     def loose(self) -> Iterator[tuple[StoreKey, Found]]:
         """Entries with a file of their own, by media; those in packs are listed by `packs`."""
-        for found in self.place.list():
-            key = entry_key(found.name)
+        for entry in self.place.list():
+            key = entry_key(entry.name)
             if key is not None:
-                yield key, found
+                yield key, entry
 
     def claim(self, name: str) -> AbstractContextManager[bool]:
         """Whether this process has `name` for itself until the block ends; see `data.store.claims.Claims.claim`."""

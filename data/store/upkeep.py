@@ -91,7 +91,7 @@ def existing_store(root: str) -> FeatureStore:
     return store
 
 
-def survey(store: FeatureStore, hook: Hook = silent) -> Contents:
+def contents_of(store: FeatureStore, hook: Hook = silent) -> Contents:
     """What is in a store.
 
     Raises StoreError when the index of its packs is damaged or the store cannot be read.
@@ -104,19 +104,19 @@ def survey(store: FeatureStore, hook: Hook = silent) -> Contents:
         tally.steps = int(rows["steps"].sum(dtype=np.int64))
         tally.seconds = float(rows["seconds"].sum(dtype=np.float64))
     limit = _HEADERS[isinstance(store.root, Path)]
-    for done, (key, found) in enumerate(store.loose()):
+    for done, (key, entry) in enumerate(store.loose()):
         hook("count", done)
         tally = tallies[key.extractor]
-        tally.loose, tally.size = tally.loose + 1, tally.size + found.size
+        tally.loose, tally.size = tally.loose + 1, tally.size + entry.size
         twice = index.find(key) is not None
         tally.packed -= twice  # the loose one wins
         tally.whole &= twice or done < limit
         with contextlib.suppress(StoreError):  # a damaged one is for `verify` to tell
             if tally.whole and not twice:
-                reader = FeatureReader(store.place, lambda *_, found=found: Extent(found.name), key)
+                reader = FeatureReader(store.place, lambda *_, entry=entry: Extent(entry.name), key)
                 tally.steps += reader.n
                 tally.seconds += float(reader.n * reader.grid.step)
-    packs = [found.size for found in store.place.list(PACKS) if found.name.endswith(".tar")]
+    packs = [entry.size for entry in store.place.list(PACKS) if entry.name.endswith(".tar")]
     files, failures, media_s = Counter[str](), Counter[str](), 0.0
     for row in Ledger(store).load():
         files[row.status] += 1
@@ -144,8 +144,8 @@ def survey(store: FeatureStore, hook: Hook = silent) -> Contents:
     )
 
 
-def inspect(store: FeatureStore, hook: Hook = silent) -> Iterator[Damage]:
-    """Compare everything with its checksum; yields what is damaged.
+def find_damage(store: FeatureStore, hook: Hook = silent) -> Iterator[Damage]:
+    """Compare every entry with its checksum; yields the damaged ones.
 
     Entries that are packed or removed meanwhile count as intact. Packs whose index is damaged so far that it cannot be
     read are not looked into.
@@ -234,7 +234,7 @@ class _Tally:
     whole: bool = True
 
     def held(self, extractor: str) -> Held:
-        """The counts as they are told."""
+        """The counts for users."""
         hours = self.seconds / 3600
         known = (self.steps, hours) if self.whole else (None, None)
         return Held(extractor, self.loose, self.packed, self.size, *known)
@@ -250,10 +250,10 @@ def _check(store: FeatureStore, key: StoreKey, extent: Extent) -> StoreError | N
 
 def _claims(store: FeatureStore) -> Iterator[tuple[str, bool]]:
     """Name of every claim, and whether its owner is dead."""
-    for found in store.place.list(CLAIMS):
-        owner = read_object(store.place, found.name)
+    for claim in store.place.list(CLAIMS):
+        owner = read_object(store.place, claim.name)
         if owner is not None:
-            yield found.name, not is_live(owner.decode(errors="replace"), found.mtime)
+            yield claim.name, not is_live(owner.decode(errors="replace"), claim.mtime)
 
 
 def _remove_extractor(store: FeatureStore, extractor: str, dry: bool, hook: Hook) -> Iterator[Removed]:

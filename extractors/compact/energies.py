@@ -73,12 +73,12 @@ def face_energies(frames: Sequence[Frame], boxes: NDArray[np.float64]) -> Maps:
     )
     left, top = min(left, right - 2 * CELL), min(top, bottom - 2 * CELL)
     bands = [_Bands(frame[top:bottom, left:right]) for frame in frames[:2]]
-    found = np.empty((len(boxes), len(CHANNELS), SIDE, SIDE), np.float32)
+    maps = np.empty((len(boxes), len(CHANNELS), SIDE, SIDE), np.float32)
     for k, box in enumerate(boxes):
         bands.append(_Bands(frames[k + 2][top:bottom, left:right]))
-        found[k] = face_cells(_maps(*bands), box - np.array([left, top, 0, 0]))
+        maps[k] = face_cells(_maps(*bands), box - np.array([left, top, 0, 0]))
         bands.pop(0)
-    return found
+    return maps
 
 
 def face_cells(maps: Maps, box: NDArray[np.float64]) -> Maps:

@@ -36,9 +36,6 @@ class Eye(nn.Module):
     The layers are the last one and the one at three quarters of the way.
     """
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(self, width: int = WIDTH, layers: int = LAYERS) -> None:
         super().__init__()
         self.dim = 2 * len(PLACES) * width
@@ -47,12 +44,11 @@ class Eye(nn.Module):
         self.position = nn.Parameter(torch.zeros((SIDE // PATCH) ** 2 + 1, width), requires_grad=False)
         self.norm = nn.LayerNorm(width)
         self.blocks = nn.ModuleList(Block(width, max(1, width // HEAD), quick_gelu) for _ in range(layers))
-        self.register_buffer("mean", torch.tensor(_MEAN) * 255, persistent=False)
-        self.register_buffer("std", torch.tensor(_STD) * 255, persistent=False)
 
     def forward(self, faces: Tensor) -> Tensor:
         """Means over patches, in float32."""
-        pictures = ((faces - self.mean) / self.std).permute(0, 3, 1, 2).to(self.first.dtype)
+        mean, deviation = (torch.tensor(part, device=faces.device) * 255 for part in (_MEAN, _STD))
+        pictures = ((faces - mean) / deviation).permute(0, 3, 1, 2).to(self.first.dtype)
         patches = self.patches(pictures).flatten(2).transpose(1, 2)
         state = torch.cat([self.first.expand(len(faces), 1, -1), patches], dim=1) + self.position
         state = self.norm(state)
@@ -70,7 +66,10 @@ class Eye(nn.Module):
 def load_eye(tensors: dict[str, Tensor], weights: Path) -> Eye:
     """The eye of the tensors below ``eye.`` of `weights`. Raises WeightsError when there is none that fits."""
     position, layers = shape_of(tensors, "eye.", weights)
-    return load_part(Eye(position[1], layers), tensors, "eye.", weights)
+    # Fifty million random numbers, made to be replaced, would take longer than all else at start-up.
+    with torch.device("meta"):
+        eye = Eye(position[1], layers)
+    return load_part(eye, tensors, "eye.", weights)
 
 
 def aligned(frame: Frame, mesh: Points) -> NDArray[np.uint8]:

@@ -171,14 +171,14 @@ def relative(measures: Tensor, valid: Tensor) -> Tensor:
 
     Steps that `valid` (B, T) denies count for nothing and are zero.
     """
-    known = measures.masked_fill(~valid.unsqueeze(-1), torch.nan)
-    whole = known.nanmedian(dim=1, keepdim=True).values
-    batch, steps, channels = known.shape
-    padded = F.pad(known, (0, 0, 0, -steps % BLOCK), value=torch.nan)
+    seen = measures.masked_fill(~valid.unsqueeze(-1), torch.nan)
+    whole = seen.nanmedian(dim=1, keepdim=True).values
+    batch, steps, channels = seen.shape
+    padded = F.pad(seen, (0, 0, 0, -steps % BLOCK), value=torch.nan)
     means = padded.view(batch, -1, BLOCK, channels).nanmean(dim=2)
     around = F.pad(means, (0, 0, BLOCKS // 2, BLOCKS // 2), value=torch.nan).unfold(1, BLOCKS, 1)
     running = around.nanmedian(dim=-1).values.repeat_interleave(BLOCK, dim=1)[:, :steps]
-    return torch.cat([known - whole, known - running], dim=-1).nan_to_num()
+    return torch.cat([seen - whole, seen - running], dim=-1).nan_to_num()
 
 
 def _stretches(

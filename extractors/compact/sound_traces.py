@@ -118,7 +118,7 @@ class SoundTraces(nn.Module):
         residual = _residual(waves, mean)
         by_speech = [flatness, crest, *self._delays(spectra, power), *self._pulses(waves, steps)]
         heard = cepstrum - _median(cepstrum, loud)
-        found = [
+        measures = [
             _centred(bands, always), form, sound, _centred(_db(self.top @ mean) - level, loud),
             _centred(floor, always), _centred(valley, always), *(_centred(x, loud) for x in by_speech),
             tone, _centred(voicing, loud), change, _centred(residual, loud),
@@ -130,7 +130,7 @@ class SoundTraces(nn.Module):
         absolute = [
             shape, cepstrum, _db(self.top @ mean) - level, valley - level, *by_speech, voicing, residual
         ]  # fmt: skip
-        return Sound(torch.cat(found, 1).transpose(1, 2), torch.cat(absolute, 1).transpose(1, 2))
+        return Sound(torch.cat(measures, 1).transpose(1, 2), torch.cat(absolute, 1).transpose(1, 2))
 
     def _delays(self, spectra: Tensor, power: Tensor) -> list[Tensor]:
         """Agreement (B, 12, T) of the phase's first and second differences in frequency, by band and step."""
@@ -162,8 +162,8 @@ def _spectra(waves: Tensor, size: int, hop: int, count: int, skip: int = 0) -> T
     first = (RECEPTIVE - HOP + hop) // 2 + skip * hop - size // 2
     padded = F.pad(waves, (LONG, LONG + HOP))[:, LONG + first :][:, : size + (count - 1) * hop]
     window = torch.hann_window(size, device=waves.device)
-    found: Tensor = spectrogram(padded, 0, window, size, hop, size, None, False, center=False)
-    return found
+    spectra: Tensor = spectrogram(padded, 0, window, size, hop, size, None, False, center=False)
+    return spectra
 
 
 def _power(spectra: Tensor) -> Tensor:
@@ -216,7 +216,7 @@ def _nearest(x: Tensor, loud: Tensor) -> Tensor:
     total = (torch.cdist(points, points).square() / x.shape[1]).clamp(max=8) + 4.0 * (loud < 0.3)
     index = torch.arange(steps, device=x.device)
     same = (index[:, None] - index).abs() < _APART
-    size, found = 1, []
+    size, distances = 1, []
     for width in (1, 8, 16):
         while size < width:  # sums along the diagonals
             total = total + F.pad(total, (0, size, 0, size), value=8.0 * size)[:, size:, size:]
@@ -224,8 +224,8 @@ def _nearest(x: Tensor, loud: Tensor) -> Tensor:
         half = size // 2
         far = F.pad(total / size, (half, 0, half, 0), value=8.0)[:, :steps, :steps].masked_fill(same, 12.0)
         few = far.topk(max(1, steps // 20), 2, largest=False).values
-        found += [few[..., 0], few.mean(2), far.clamp(max=8).mean(2)]
-    return torch.stack(found, 1).clamp(min=1e-3).log()
+        distances += [few[..., 0], few.mean(2), far.clamp(max=8).mean(2)]
+    return torch.stack(distances, 1).clamp(min=1e-3).log()
 
 
 def _pitch(waves: Tensor, steps: int) -> tuple[Tensor, Tensor]:

@@ -124,17 +124,17 @@ class VoiceTraces:
 
     def _features(self, windows: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
         """Vectors (T, C) of each window."""
-        found: list[NDArray[np.float32]] = []
+        features: list[NDArray[np.float32]] = []
         for samples in windows:
             spoken = near_speech(samples)
             with inference():
                 measures = self._measures(torch.from_numpy(samples).unsqueeze(0))
                 valid = torch.from_numpy(halved(spoken)).unsqueeze(0)
                 steps = self._net(*split(measures, valid), valid)
-                found.append(steps.features()[0].repeat_interleave(2, dim=0)[: len(spoken)].numpy())
-            if not np.isfinite(found[-1]).all():
+                features.append(steps.features()[0].repeat_interleave(2, dim=0)[: len(spoken)].numpy())
+            if not np.isfinite(features[-1]).all():
                 raise WeightsError("features are not finite", self._weights, "train them again")
-        return found
+        return features
 
 
 def near_speech(samples: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -43,8 +43,8 @@ class RayEngine:
 
     def room(self) -> tuple[int, int]:
         """Processors and GPUs of the whole cluster."""
-        found = self._ray.cluster_resources()
-        return int(found.get("CPU", 1)), int(found.get("GPU", 0))
+        resources = self._ray.cluster_resources()
+        return int(resources.get("CPU", 1)), int(resources.get("GPU", 0))
 
     def start(self, order: WorkOrder, number: int, inbox: Inbox) -> Slot:
         """A worker whose messages arrive in `inbox` under its `number`."""

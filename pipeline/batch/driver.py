@@ -25,7 +25,7 @@ _BUSY_S = 2.0
 _STARTS, _DEATHS = 3, 20
 """Workers in a row that may die before they are ready, or without having answered for a file; then the fault is not
 a file's."""
-_FAREWELL_S = 20.0
+_STOP_S = 20.0
 
 _LOG = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class _Held:
 
     @property
     def culprit(self) -> str | None:
-        """The file that it dies on, if it dies now."""
+        """The file to blame if it dies now."""
         return self.at if self.at is not None else next(iter(self.files), None)
 
 
@@ -90,7 +90,7 @@ class Driver:
         self._started = self._false_starts = self._deaths = 0
 
     def run(self, files: Iterable[str]) -> None:
-        """Give every one of `files` (absolute paths) to a worker and note what became of it.
+        """Give every one of `files` (absolute paths) to a worker and record the result.
 
         Raises the error that keeps all workers from going on (a full disk, unusable weights), and UsageError when
         workers die before they have begun. Whatever ends the run, no worker outlives it.
@@ -98,13 +98,13 @@ class Driver:
         self._todo.extend(files)
         try:
             while self._left():
-                self._staff()
+                self._start_workers()
                 for held in self._held.values():
                     self._feed(held)
                 self._await()
                 self._watch()
                 self._tally.tick()
-            self._dismiss()
+            self._stop_workers()
         finally:
             for held in self._held.values():
                 held.slot.kill()
@@ -114,7 +114,7 @@ class Driver:
         held = sum(len(held.files) for held in self._held.values())
         return len(self._todo) + len(self._suspects) + len(self._busy) + held
 
-    def _staff(self) -> None:
+    def _start_workers(self) -> None:
         wanted = min(self._workers, self._left())
         while sum(not held.leaving for held in self._held.values()) < wanted:
             self._started += 1
@@ -148,16 +148,16 @@ class Driver:
         held.slot.push(path)
 
     def _await(self) -> None:
-        """Hear the next message, if there is one soon, and all that have come meanwhile."""
+        """Handle the next message, if one comes soon, and all others that have come meanwhile."""
         try:
             number, message = self._inbox.get(timeout=_POLL_S)
             while True:
-                self._hear(number, message)
+                self._handle(number, message)
                 number, message = self._inbox.get_nowait()
         except queue.Empty:
             pass
 
-    def _hear(self, number: int, message: Message | Gone) -> None:
+    def _handle(self, number: int, message: Message | Gone) -> None:
         held = self._held[number]
         match message:
             case Ready(setup):
@@ -230,7 +230,7 @@ class Driver:
         held.slot.kill()
 
     def _on_exit(self, held: _Held, how: str) -> None:
-        """Go on without a worker: the file that it died on is tried again, alone, or has failed; others are free."""
+        """Go on without a worker: the file that it died on is tried again, alone, or fails; its other files go back."""
         verdict = held.verdict
         if not held.ready:
             if not held.leaving:
@@ -259,11 +259,11 @@ class Driver:
             what = f"{_STARTS} workers in a row ended before they were ready ({how})"
             raise errors.UsageError(what, fix="try `pipeline doctor`, or fewer --workers")
 
-    def _dismiss(self) -> None:
-        """Let idle workers end by themselves; whoever does not is killed afterwards."""
+    def _stop_workers(self) -> None:
+        """Let idle workers end by themselves; those that do not are killed afterwards."""
         for held in self._held.values():
             held.leaving = True
             held.slot.stop()
-        until_s = self._clock() + _FAREWELL_S
+        until_s = self._clock() + _STOP_S
         while self._held and self._clock() < until_s:
             self._await()

@@ -44,7 +44,7 @@ def execute(
     """
     try:
         if plan.todo:
-            count, threads, decoders = share(order.device, workers, *engine.room(), len(plan.todo))
+            count, threads, decoders = divide_machine(order.device, workers, *engine.room(), len(plan.todo))
             order = replace(order, threads=threads, decoders=decoders)
             with Ledger(store) as ledger:
                 limits, setup = described.config.batch, described.setup
@@ -53,7 +53,9 @@ def execute(
         engine.close()
 
 
-def share(device: str, workers: int | None, processors: int, gpus: int, files: int) -> tuple[int, int, int]:
+def divide_machine(
+    device: str, workers: int | None, processors: int, gpus: int, files: int
+) -> tuple[int, int, int]:
     """How many workers, the threads of each one's networks, and the decoding processes of each.
 
     On processors there is one worker a core unless `workers` says otherwise, with its decoder beside it; on GPUs one

@@ -44,18 +44,18 @@ class Summary:
     def lines(self) -> list[str]:
         """The summary for people."""
         speed = f", {self.real_time_factor:.1f} times real time" if self.real_time_factor is not None else ""
-        found = [
+        lines = [
             f"{self.done} extracted ({self.media_hours:.2f} h of media in {_duration(self.elapsed_s)}{speed})",
             f"{self.found + self.skipped} already in the store",
         ]
         if self.partial:
-            found.append(f"{self.partial} only in part, for what could be decoded")
+            lines.append(f"{self.partial} only in part, for what could be decoded")
         if self.failed:
             kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(self.failures.items()))
-            found.append(f"{self.failed} failed: {kinds}")
+            lines.append(f"{self.failed} failed: {kinds}")
         if self.failed_before:
-            found.append(f"{self.failed_before} failed in an earlier run; try them again with --retry-failed")
-        return found
+            lines.append(f"{self.failed_before} failed in an earlier run; try them again with --retry-failed")
+        return lines
 
 
 class Tally:

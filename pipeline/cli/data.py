@@ -11,7 +11,7 @@ from pipeline.cli.options import EXIT_PARTIAL, Dataset, Debug, Overrides, Quiet,
 from pipeline.cli.synthesize import Authentic, Pairs, Seed, Workers, make
 
 if TYPE_CHECKING:
-    from pipeline.datasets.check import Check
+    from pipeline.datasets.check import DatasetCheck
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Check, describe and make data sets.")
 
@@ -54,11 +54,11 @@ def check(
     with ProgressBar(quiet=quiet) as bar:
         bar.begin(str(dataset))
         named = layout_of(dataset, layout)
-        found = look(named, dataset, sample if sample is not None else SAMPLE, bar, subset)
+        result = look(named, dataset, sample if sample is not None else SAMPLE, bar, subset)
     if json is not None:
-        write_text(json, to_json(found))
-    _show(found)
-    raise typer.Exit(found.exit_code)
+        write_text(json, to_json(result))
+    _show(result)
+    raise typer.Exit(result.exit_code)
 
 
 @app.command()
@@ -212,11 +212,11 @@ def shortcuts(dataset: Made, root: Root = None, quiet: Quiet = False, debug: Deb
     raise typer.Exit(0 if all(finding.chance for finding in findings) else 1)
 
 
-def _show(found: Check) -> None:
+def _show(result: DatasetCheck) -> None:
     from data.labels import CLASSES, SPLITS
 
-    if found.counts:
-        classes = [name for name in (*CLASSES, None) if any(key[1] == name for key in found.counts)]
+    if result.counts:
+        classes = [name for name in (*CLASSES, None) if any(key[1] == name for key in result.counts)]
         heads = [
             "split",
             *(name if name is not None else "unlabelled" for name in classes),
@@ -224,15 +224,15 @@ def _show(found: Check) -> None:
             "published",
         ]
         print("  ".join(f"{head:>10}" for head in heads))
-        splits = {split for split, _ in found.counts}
+        splits = {split for split, _ in result.counts}
         for split in sorted(splits, key=("", *SPLITS).index):
-            numbers = [found.counts.get((split, name), 0) for name in classes]
-            published = f"{found.published[split]:,}" if split in found.published else "-"
+            numbers = [result.counts.get((split, name), 0) for name in classes]
+            published = f"{result.published[split]:,}" if split in result.published else "-"
             cells = [split if split else "-", *(f"{n:,}" for n in (*numbers, sum(numbers))), published]
             print("  ".join(f"{cell:>10}" for cell in cells))
-        print(f"{found.present:,} clips found, {len(found.missing):,} missing,", end=" ")
-        print(f"{found.looked_into:,} files inspected")
-    for finding in found.findings:
+        print(f"{result.present:,} clips found, {len(result.missing):,} missing,", end=" ")
+        print(f"{result.looked_into:,} files inspected")
+    for finding in result.findings:
         first = f" (first: {', '.join(finding.examples)})" if finding.examples else ""
         print(f"{finding.level}: {finding.what}{first}" + (f"; {finding.fix}" if finding.fix else ""))
-    print(found.verdict)
+    print(result.verdict)

@@ -97,7 +97,7 @@ def evaluate(
         # Nothing is decoded: the metadata alone will do, and a clip that is not on the disk still counts.
         manifest = Manifest(dataset, tuple(read_metadata(named, dataset).values()))
         files = [sample.file.as_posix() for sample in samples_of(manifest, split)]
-        found = read_predictions(files, predictions, scores)
+        predicted = read_predictions(files, predictions, scores)
     else:
         from pipeline.detector import Pipeline
         from pipeline.evaluation.predict import predict
@@ -106,25 +106,25 @@ def evaluate(
             raise UsageError(
                 "a detector is evaluated from stored features", fix="give --store DIR, or --predictions FILE"
             )
-        kept = open_store(store)
+        feature_store = open_store(store)
         manifest = Manifest.load(named, dataset)
         with ProgressBar(quiet=quiet) as bar:
             bar.begin("weights")
             source = weights if weights is not None else "compact"
             detector = Pipeline.from_pretrained(source, device=device, overrides=overrides or (), hook=bar)
             bar.begin(str(dataset))
-            found = predict(detector, manifest, split, kept, bar)
+            predicted = predict(detector, manifest, split, feature_store, bar)
         if out is not None:
             # Before anything is measured: the labels of a test split may be known to its authors alone.
             short = named != "lavdf"
-            write_proposals(out / "predictions.json", found, short)
-            write_scores(out / "prediction.txt", found, short)
+            write_proposals(out / "predictions.json", predicted, short)
+            write_scores(out / "prediction.txt", predicted, short)
     judged = cast("list[Name]", protocol or ["honest", "paper"])
-    result = measure(found, manifest, split, judged, bootstrap, seed)
+    result = measure(predicted, manifest, split, judged, bootstrap, seed)
     print(result.markdown(), end="")
     if out is not None:
         write_text(out / "evaluation.json", result.to_json())
         write_text(out / "evaluation.csv", result.to_csv())
         write_text(out / "evaluation.md", result.markdown())
         print(f"\nwrote {out / 'evaluation.md'}, .json and .csv")
-    raise typer.Exit(EXIT_PARTIAL if any(one.unread for one in found) else 0)
+    raise typer.Exit(EXIT_PARTIAL if any(one.unread for one in predicted) else 0)

@@ -109,7 +109,7 @@ def extract(
         raise UsageError("--input and --dataset exclude each other", fix=fix)
     if dataset is None and (split or layout):
         raise UsageError("--split and --layout are of a data set", fix="give it as --dataset ROOT")
-    kept = open_store(store)
+    feature_store = open_store(store)
     source, changes = weights_source(weights, preset), tuple(overrides or ())
     # The nodes of a cluster may have devices that this machine lacks.
     chosen = choose_device(device) if engine == "local" or device == "auto" else device
@@ -118,13 +118,13 @@ def extract(
         described = name_setup(source, chosen, changes, bar)
     root, files = _clips_of(dataset, layout, split or []) if dataset is not None else _media(input)
     part = Shard.parse(shard) if shard is not None else None
-    plan = plan_run(root, files, kept, described.setup, part, retry_failed)
+    plan = plan_run(root, files, feature_store, described.setup, part, retry_failed)
     if dry_run:
         print("\n".join(_planned(plan, part)))
         raise typer.Exit(0)
     where = str(source.resolve() if isinstance(source, Path) else source)
     # Workers on other machines have another working directory.
-    place = str(kept.root.resolve() if isinstance(kept.root, Path) else kept.root)
+    place = str(feature_store.root.resolve() if isinstance(feature_store.root, Path) else feature_store.root)
     order = WorkOrder(where, changes, place, described.device)
     # With --events - standard output belongs to the events alone.
     people = sys.stderr if events == "-" else sys.stdout
@@ -134,8 +134,8 @@ def extract(
             lines = stack.enter_context(_opened(Path(events)))
         bar = stack.enter_context(ProgressBar(quiet=quiet))
         tally = Tally(plan, lambda progress: _show(progress, bar), lines)
-        stack.callback(_tell, tally, kept, people)  # however the run ends
-        execute(plan, _engine(engine, address), order, workers, described, kept, tally)
+        stack.callback(_tell, tally, feature_store, people)  # however the run ends
+        execute(plan, _engine(engine, address), order, workers, described, feature_store, tally)
     summary = tally.summary()
     raise typer.Exit(EXIT_PARTIAL if summary.failed or summary.failed_before or summary.partial else 0)
 

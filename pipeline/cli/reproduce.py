@@ -101,7 +101,7 @@ def reproduce(
         raise UsageError(f"--seeds {seeds} are not numbers", fix="for example --seeds 3407,1,2") from None
     subject = cast("Subject", f"table{table}" if table is not None else f"figure{figure}")
     check_folder(out, "--out")
-    kept = open_store(store if store is not None else str(out / "features"))
+    feature_store = open_store(store if store is not None else str(out / "features"))
     layouts = [_layout(dataset, layout)]
     manifest = target = Manifest.load(layouts[0], dataset)
     if other is not None:
@@ -111,7 +111,7 @@ def reproduce(
         bar.begin("weights")
         setup = extraction(weights_source(weights, preset), device, overrides or (), bar)
         split = evaluation_split(target)
-        bench = Bench(setup, manifest, target, split, kept, device, workers, tune)
+        bench = Bench(setup, manifest, target, split, feature_store, device, workers, tune)
         bar.begin(f"table {table}" if table is not None else f"figure {figure}")
         study = Study(subject, bench, (layouts[0], layouts[-1]), out, chosen, bar)
         outcome = study.reproduce()

@@ -114,7 +114,7 @@ def run(
         html=html,
         exports=cast("list[Form]", export or []),
     )
-    kept = open_store(store) if store is not None else None
+    feature_store = open_store(store) if store is not None else None
     from pipeline.detector import Pipeline
     from pipeline.progress import ProgressBar
     from pipeline.report.folder import table
@@ -136,7 +136,7 @@ def run(
                 with bar:
                     bar.begin(label)
                     report = detector(
-                        path, route=route, store=kept, hook=bar, tracks=tracks, max_alarms=max_alarms
+                        path, route=route, store=feature_store, hook=bar, tracks=tracks, max_alarms=max_alarms
                     )
             except ForensicError as error:
                 outputs.add_error(name, error)

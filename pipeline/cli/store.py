@@ -24,17 +24,19 @@ def stat(store: Store, json: Json = False, quiet: Quiet = False, debug: Debug = 
     """
     import json as encoder
 
-    from data.store.upkeep import existing_store, survey
+    from data.store.upkeep import contents_of, existing_store
     from pipeline.progress import ProgressBar
 
-    kept = existing_store(store)
+    feature_store = existing_store(store)
     with ProgressBar(quiet=quiet) as bar:
-        found = survey(kept, bar)
+        contents = contents_of(feature_store, bar)
     if json:
-        print(encoder.dumps(found.to_json(), indent=2))
+        print(encoder.dumps(contents.to_json(), indent=2))
         return
-    print(f"{printable(found.root)}: {sum(held.loose + held.packed for held in found.extractors):,} entries")
-    for held in found.extractors:
+    print(
+        f"{printable(contents.root)}: {sum(held.loose + held.packed for held in contents.extractors):,} entries"
+    )
+    for held in contents.extractors:
         length = (
             f"{held.steps:,} steps, {held.hours:,.1f} h"
             if held.hours is not None
@@ -43,13 +45,13 @@ def stat(store: Store, json: Json = False, quiet: Quiet = False, debug: Debug = 
         print(
             f"  {held.extractor}: {held.loose:,} loose, {held.packed:,} packed, {_bytes(held.size)}, {length}"
         )
-    print(f"  packs: {found.packs:,}, {_bytes(found.pack_size)}")
-    files = ", ".join(f"{count:,} {status}" for status, count in sorted(found.files.items()))
-    print(f"  files in the ledger: {files or 'none'}; {found.media_hours:,.1f} h of media extracted")
-    for kind, count in sorted(found.failures.items(), key=lambda item: -item[1]):
+    print(f"  packs: {contents.packs:,}, {_bytes(contents.pack_size)}")
+    files = ", ".join(f"{count:,} {status}" for status, count in sorted(contents.files.items()))
+    print(f"  files in the ledger: {files or 'none'}; {contents.media_hours:,.1f} h of media extracted")
+    for kind, count in sorted(contents.failures.items(), key=lambda item: -item[1]):
         print(f"  failed with {printable(kind)}: {count:,}")
-    print(f"  unfinished files: {found.unfinished:,}, of dead processes {found.abandoned:,}")
-    print(f"  claims: {found.claims:,}, of dead processes {found.dead_claims:,}")
+    print(f"  unfinished files: {contents.unfinished:,}, of dead processes {contents.abandoned:,}")
+    print(f"  claims: {contents.claims:,}, of dead processes {contents.dead_claims:,}")
 
 
 @app.command()
@@ -70,13 +72,13 @@ def verify(
     """
     import json as encoder
 
-    from data.store.upkeep import existing_store, inspect, remove_damaged
+    from data.store.upkeep import existing_store, find_damage, remove_damaged
     from pipeline.progress import ProgressBar
 
-    kept = existing_store(store)
+    feature_store = existing_store(store)
     with ProgressBar(quiet=quiet) as bar:
-        damages = list(inspect(kept, bar))
-    removed = remove_damaged(kept, damages) if remove else 0
+        damages = list(find_damage(feature_store, bar))
+    removed = remove_damaged(feature_store, damages) if remove else 0
     if json:
         rows = [
             {"key": each.key, "packed": each.packed, "path": str(each.error.path), "what": each.error.what}
@@ -113,13 +115,13 @@ def gc(
     from data.store.upkeep import collect, existing_store
     from pipeline.progress import ProgressBar
 
-    kept = existing_store(store)
+    feature_store = existing_store(store)
     with ProgressBar(quiet=quiet) as bar:
-        found = list(collect(kept, dry_run, extractor, bar))
-    for each in found:
+        removed = list(collect(feature_store, dry_run, extractor, bar))
+    for each in removed:
         if each.count:
             print(f"{each.what}: {each.count:,}" + (f", {_bytes(each.size)}" if each.size else ""))
-    if not any(each.count for each in found):
+    if not any(each.count for each in removed):
         print("nothing to remove")
     elif dry_run:
         print("nothing was changed (--dry-run)")
@@ -142,7 +144,7 @@ def pack(
     from data.store.upkeep import existing_store
     from pipeline.progress import ProgressBar
 
-    kept, done = existing_store(store), 0
+    feature_store, done = existing_store(store), 0
     with ProgressBar(quiet=quiet) as bar:
 
         def advance(more: int) -> None:
@@ -150,7 +152,7 @@ def pack(
             done += more
             bar("pack", done)
 
-        outcome = roll(kept, shard_mb * 1_000_000, advance)
+        outcome = roll(feature_store, shard_mb * 1_000_000, advance)
     for error in outcome.damaged:
         print(f"damaged, left as it is: {printable(str(error.path))}: {printable(error.what)}")
     print(f"{outcome.entries:,} entries, {_bytes(outcome.size)}, are in {outcome.packs:,} new pack(s)")

@@ -62,20 +62,22 @@ def train(
 
     manifest = Manifest.load(layout_of(dataset, layout), dataset)
     check_folder(out, "--out")
-    kept = open_store(store)
+    feature_store = open_store(store)
     with ProgressBar(quiet=quiet) as bar:
         bar.begin("weights")
         setup = extraction(weights_source(weights, preset), device, overrides or (), bar)
         files = [sample.file for split in ("train", "dev") for sample in manifest.weak(split)]
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             bar.begin(str(dataset))
-            for error in extract_missing(manifest.root, files, setup.extractors, kept, setup.config, bar):
+            for error in extract_missing(
+                manifest.root, files, setup.extractors, feature_store, setup.config, bar
+            ):
                 complain(error, debug)
         bar.begin(str(out))
         result = fit(
             setup.config,
             manifest,
-            kept,
+            feature_store,
             out,
             setup.keys,
             bundle=setup.bundle,

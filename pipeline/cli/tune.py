@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -63,12 +62,12 @@ def tune(
     from pipeline.training.tune import tune as search
 
     manifests = [Manifest.load(layout_of(root, layout), root) for root in dataset]
-    kept = open_store(store)
+    feature_store = open_store(store)
     with ProgressBar(quiet=quiet) as bar:
         bar.begin("weights")
         detector = Pipeline.from_pretrained(weights, device=device, hook=bar)
         bar.begin(", ".join(map(str, dataset)))
-        result = search(detector, manifests, kept, split, metric, protocol, max_clips, bar)
+        result = search(detector, manifests, feature_store, split, metric, protocol, max_clips, bar)
     save_tuning(result, weights)
     chosen, (old, new) = result.config, result.quality
     bias = ", ".join(f"{value:g}" for value in chosen.calibration.bias)
@@ -92,21 +91,25 @@ def tune(
     )
 
 
-def _decision(result: Tuning) -> Iterator[str]:
+def _decision(result: Tuning) -> list[str]:
     """What is to be known of the decision on segments."""
     fitted = result.decision
     if fitted is None:
-        yield "no decision on segments was fitted: no evidence in the features, or too few clips that hold any"
-        return
-    yield (
-        f"decision on segments: AUC {fitted.auc:.4f} on {fitted.clips} clips of {fitted.people} people, each judged by "
-        "a fit to others"
-    )
+        return [
+            "no decision on segments was fitted: no evidence in the features, or too few clips that hold any"
+        ]
+    found = [
+        f"decision on segments: AUC {fitted.auc:.4f} on {fitted.clips} clips of {fitted.people} people, each judged "
+        "by a fit to others"
+    ]
     for line in fitted.config.lines:
-        yield (
+        found.append(
             f"at most {line.rate:g} of authentic clips: P(forged) >= {line.line:.4f}, which {line.alarms} of "
             f"{line.clips} clips of {line.people} people reached (bound {line.bound:.4f}), and "
             f"{fitted.recall[line.rate]:.4f} of the forged ones"
         )
-    if not fitted.config.lines:
-        yield "no rate of false alarms could be certified: too few authentic clips or people"
+    return (
+        found
+        if fitted.config.lines
+        else [*found, "no rate of false alarms could be certified: too few authentic clips or people"]
+    )

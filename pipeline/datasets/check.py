@@ -50,7 +50,7 @@ _EXIT: Mapping[Level, int] = {"unusable": InputError.exit_code, "incomplete": 4,
 
 
 @dataclass(frozen=True)
-class Finding:
+class Problem:
     """One finding: how serious it is, what to do, and the first of the files that it concerns."""
 
     level: Level
@@ -60,7 +60,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Check:
+class DatasetCheck:
     """The state of a data set. `counts` are the metadata's clips by split and class, None for no label.
 
     `broken` says of each damaged file among those looked into (`looked_into` of them) what is wrong with it.
@@ -75,7 +75,7 @@ class Check:
     unlisted: tuple[str, ...]
     looked_into: int
     broken: Mapping[str, str]
-    findings: tuple[Finding, ...]
+    findings: tuple[Problem, ...]
 
     @property
     def level(self) -> Level:
@@ -96,7 +96,7 @@ class Check:
         return _EXIT[self.level]
 
 
-def to_json(found: Check) -> str:
+def to_json(found: DatasetCheck) -> str:
     """All that was found, with every name, as JSON text that ends with a newline."""
     clips: dict[str, dict[str, int]] = {}
     for (split, name), count in found.counts.items():
@@ -121,7 +121,7 @@ def to_json(found: Check) -> str:
 
 def check(
     dataset: DatasetName, root: Path, sample: int = SAMPLE, hook: Hook = silent, subset: bool = False
-) -> Check:
+) -> DatasetCheck:
     """Hold the metadata of `dataset` at `root` against its files and the published figures.
 
     `sample` files, drawn with a fixed seed, are looked into without decoding; all of them when it is 0 or there
@@ -153,84 +153,84 @@ def check(
         *_odd(odd),
     ]
     findings += _leftovers(root, all(finding.level == "note" for finding in findings))
-    return Check(
+    return DatasetCheck(
         dataset, root, counts, published, len(listing.samples), listing.missing, listing.unlisted, looked,
         broken, tuple(findings),
     )  # fmt: skip
 
 
-def _unusable(dataset: DatasetName, root: Path, error: InputError) -> Check:
+def _unusable(dataset: DatasetName, root: Path, error: InputError) -> DatasetCheck:
     findings = (
-        Finding("unusable", f"{error.path}: {error.what}", error.fix),
+        Problem("unusable", f"{error.path}: {error.what}", error.fix),
         *_odd(odd_rows(dataset, root)),
         *_leftovers(root, False),
     )
-    return Check(dataset, root, {}, {}, 0, (), (), 0, {}, findings)
+    return DatasetCheck(dataset, root, {}, {}, 0, (), (), 0, {}, findings)
 
 
-def _half_unpacked(root: Path, rows: Mapping[str, Sample], listing: Listing) -> Iterator[Finding]:
+def _half_unpacked(root: Path, rows: Mapping[str, Sample], listing: Listing) -> Iterator[Problem]:
     try:
         refuse_half_unpacked(root, rows, listing)
     except InputError as error:
-        yield Finding("unusable", f"{error.path}: {error.what}", error.fix)
+        yield Problem("unusable", f"{error.path}: {error.what}", error.fix)
 
 
 def _against_published(
     dataset: DatasetName, counts: Mapping[tuple[str, str | None], int], published: Mapping[str, int]
-) -> Iterator[Finding]:
+) -> Iterator[Problem]:
     again = "download the list of that part again"
     for split, expected in published.items():
         found = sum(count for (name, _), count in counts.items() if name == split)
         part = f"{split} (val)" if split == "dev" and dataset != "lavdf" else split
         if not found:
-            yield Finding("incomplete", f"{part} is not there ({expected:,} clips)", "download that part")
+            yield Problem("incomplete", f"{part} is not there ({expected:,} clips)", "download that part")
         elif found != expected:
             what = f"the metadata lists {found:,} clips of {part}, published are {expected:,}"
-            yield Finding("incomplete", what, again)
+            yield Problem("incomplete", what, again)
     real = sum(count for (_, name), count in counts.items() if name == "real")
     if dataset == "lavdf" and sum(counts.values()) == sum(published.values()) and real != LAVDF_REAL:
         what = f"the metadata lists {real:,} real clips, published are {LAVDF_REAL:,}"
-        yield Finding("incomplete", what, again)
+        yield Problem("incomplete", what, again)
 
 
-def _against_sidecar(root: Path, rows: Mapping[str, Sample]) -> Iterator[Finding]:
+def _against_sidecar(root: Path, rows: Mapping[str, Sample]) -> Iterator[Problem]:
     again = "let `pipeline synthesize` write it again, with the same settings"
     try:
         listed = {clip.file for clip in read_sidecar(root)}
     except InputError as error:
-        yield Finding("incomplete", f"{SIDECAR} {error.what}", again)
+        yield Problem("incomplete", f"{SIDECAR} {error.what}", again)
         return
     if listed != set(rows):
         what = f"{SIDECAR} and the metadata differ in {len(listed ^ set(rows)):,} clips"
-        yield Finding("incomplete", what, again)
+        yield Problem("incomplete", what, again)
 
 
 def _against_files(
     rows: Mapping[str, Sample], listing: Listing, own: bool, known: int, subset: bool
-) -> Iterator[Finding]:
+) -> Iterator[Problem]:
     if listing.missing and subset:
         what = f"{len(listing.missing):,} of {len(rows):,} clips are not in this subset"
-        yield Finding("note", what, examples=listing.missing[:_NAMED])
+        yield Problem("note", what, examples=listing.missing[:_NAMED])
     elif listing.missing:
         what = f"{len(listing.missing):,} of {len(rows):,} clips are missing"
         fix = "copy the data set again" if own else "unpack the archive again: 7z x NAME.zip.001"
-        yield Finding("incomplete", what, fix, listing.missing[:_NAMED])
+        yield Problem("incomplete", what, fix, listing.missing[:_NAMED])
     if listing.unlisted:
         as_known = ", as many as LAV-DF is known to have" if len(listing.unlisted) == known else ""
         what = f"{len(listing.unlisted):,} files have no metadata{as_known}; they are ignored"
-        yield Finding("note", what, examples=listing.unlisted[:_NAMED])
+        yield Problem("note", what, examples=listing.unlisted[:_NAMED])
 
 
-def _damage(broken: Mapping[str, str], looked: int, present: int) -> Iterator[Finding]:
+def _damage(broken: Mapping[str, str], looked: int, present: int) -> Iterator[Problem]:
     if broken:
         what = f"{len(broken):,} of {looked:,} inspected files are damaged"
         more = "; inspect all with --sample 0" if looked < present else ""
         fix = f"unpack them again, or download their archive again{more}"
         examples = tuple(f"{name} {fault}" for name, fault in list(broken.items())[:_NAMED])
-        yield Finding("incomplete", what, fix, examples)
+        yield Problem("incomplete", what, fix, examples)
 
 
-def _doubts(rows: Mapping[str, Sample], apart: tuple[str, ...]) -> Iterator[Finding]:
+def _doubts(rows: Mapping[str, Sample], apart: tuple[str, ...]) -> Iterator[Problem]:
     beyond = tuple(name for name, row in rows.items() if _ends_beyond(row))
     odd = tuple(n for n, r in rows.items() if r.label is not None and (r.label == 0) == bool(r.fake_periods))
     for names, what in (
@@ -239,35 +239,35 @@ def _doubts(rows: Mapping[str, Sample], apart: tuple[str, ...]) -> Iterator[Find
         (odd, "clips are real with forged intervals, or forged without any"),
     ):
         if names:
-            yield Finding("note", f"{len(names):,} {what}", examples=names[:_NAMED])
+            yield Problem("note", f"{len(names):,} {what}", examples=names[:_NAMED])
 
 
-def _odd(odd: Mapping[str, tuple[str, ...]]) -> Iterator[Finding]:
+def _odd(odd: Mapping[str, tuple[str, ...]]) -> Iterator[Problem]:
     for what, names in odd.items():
-        yield Finding("note", f"{len(names):,} clips have {what}", "mend their rows", names[:_NAMED])
+        yield Problem("note", f"{len(names):,} clips have {what}", "mend their rows", names[:_NAMED])
 
 
 def _ends_beyond(row: Sample) -> bool:
     return row.duration_s > 0 and any(p.end_s > row.duration_s + BEYOND_S for p in row.fake_periods)
 
 
-def _leftovers(root: Path, complete: bool) -> Iterator[Finding]:
+def _leftovers(root: Path, complete: bool) -> Iterator[Problem]:
     left = find_leftovers(root)
     for path in left.unfinished:
         what, fix = f"{path.name} is a download that has not finished", f"finish it, or remove {path}"
-        yield Finding("note" if complete else "incomplete", what, fix)
+        yield Problem("note" if complete else "incomplete", what, fix)
     for archive in left.archives:
         name = archive.first.stem
         if complete:
             what = f"{archive.volumes} volumes of {name} ({archive.size_bytes / 1e9:.1f} GB) remain"
-            yield Finding("note", what, "they are no longer needed")
+            yield Problem("note", what, "they are no longer needed")
         elif archive.faults:
             what = f"{len(archive.faults)} volumes of {name} are missing or incomplete"
             fix = f"download them, then: 7z x {archive.first}"
-            yield Finding("incomplete", what, fix, archive.faults[:_NAMED])
+            yield Problem("incomplete", what, fix, archive.faults[:_NAMED])
         else:
             what = f"{archive.volumes} volumes of {name} are present but not, or not fully, unpacked"
-            yield Finding("note", what, f"7z x {archive.first}")
+            yield Problem("note", what, f"7z x {archive.first}")
 
 
 def _look(

@@ -84,11 +84,11 @@ def _column(samples: Sequence[Sample], people: Mapping[str, str]) -> dict[str, s
     lengths = np.array([p.end_s - p.start_s for sample in samples for p in sample.fake_periods])
     forged = [sample for sample in samples if sample.label]
     forged_s = sum(sample.duration_s for sample in forged)
-    known = {people[s.file.as_posix()] for s in samples if s.file.as_posix() in people}
+    identities = {people[s.file.as_posix()] for s in samples if s.file.as_posix() in people}
     return {
         "clips": f"{len(samples):,}",
         "minutes": f"{total_s / 60:.1f}",
-        "identities": str(len(known)) if known else "–",
+        "identities": str(len(identities)) if identities else "–",
         **{
             f"{name}, %": _share(sum(s.label == label for s in samples), len(samples))
             for label, name in enumerate(CLASSES)

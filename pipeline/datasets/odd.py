@@ -21,12 +21,12 @@ def odd_rows(dataset: DatasetName, root: Path) -> dict[str, tuple[str, ...]]:
 
     Rows that have not the form of a row are passed over: the reader refuses the set for them.
     """
-    found: dict[str, list[str]] = {}
+    odd: dict[str, list[str]] = {}
     for row in _rows(dataset, root):
         name = row.get("file")
         for fault in _faults(row) if isinstance(name, str) else ():
-            found.setdefault(fault, []).append(str(name))
-    return {fault: tuple(names) for fault, names in sorted(found.items())}
+            odd.setdefault(fault, []).append(str(name))
+    return {fault: tuple(names) for fault, names in sorted(odd.items())}
 
 
 def _rows(dataset: DatasetName, root: Path) -> Iterator[Mapping[str, Any]]:

@@ -53,7 +53,7 @@ MARGIN = 2
 
 
 @dataclass(frozen=True)
-class Finding:
+class Shortcut:
     """How well one classifier separates forged from authentic clips: AUC, and the 95 % range of chance."""
 
     features: str
@@ -76,7 +76,7 @@ def has_outside(clip: SynthesizedClip) -> bool:
     )
 
 
-def find_shortcuts(root: Path, seed: int = 0, hook: Hook = silent) -> tuple[Finding, ...]:
+def find_shortcuts(root: Path, seed: int = 0, hook: Hook = silent) -> tuple[Shortcut, ...]:
     """What trivial classifiers find in a data set that `pipeline synthesize` made: all features, and the best feature.
 
     Clips that were generated from end to end are left out: nothing of them is outside the forgery.
@@ -92,7 +92,7 @@ def find_shortcuts(root: Path, seed: int = 0, hook: Hook = silent) -> tuple[Find
     people = np.array([clip.identity for clip in clips])
     if len(set(people)) < 4 or min(labels.sum(), (~labels).sum()) < 8:
         raise InputError("too few clips or people for a test", root, "synthesize a larger data set")
-    return judge(table, labels, people, seed)
+    return measure_features(table, labels, people, seed)
 
 
 def clip_features(path: Path, edits: Sequence[EditedSegment]) -> NDArray[np.float64]:
@@ -106,13 +106,13 @@ def clip_features(path: Path, edits: Sequence[EditedSegment]) -> NDArray[np.floa
         duration_s = float(container.duration or 0) / 1e6
     frames, samples = read_frames(path, DecodeConfig()), read_sound(path, DecodeConfig())
     n = len(frames) if frames is not None else len(samples) // FRAME_SAMPLES if samples is not None else 0
-    kept = {name: _outside(edits, name, n) for name in ("visual", "audio")}
+    untouched = {name: _outside(edits, name, n) for name in ("visual", "audio")}
     size = path.stat().st_size
-    luma = _per_frame(frames, kept["visual"])
-    level = _levels(samples, kept["audio"])
+    luma = _per_frame(frames, untouched["visual"])
+    level = _levels(samples, untouched["audio"])
     video = [p for p in packets if p[0] == "video"]
-    outside = [p[1] for p in video if _at(kept["visual"], p[2])]
-    sound = [p[1] for p in packets if p[0] == "audio" and _at(kept["audio"], p[2])]
+    outside = [p[1] for p in video if _at(untouched["visual"], p[2])]
+    sound = [p[1] for p in packets if p[0] == "audio" and _at(untouched["audio"], p[2])]
     return np.array(
         [
             size,
@@ -130,13 +130,13 @@ def clip_features(path: Path, edits: Sequence[EditedSegment]) -> NDArray[np.floa
     )
 
 
-def judge(
+def measure_features(
     table: NDArray[np.float64],
     labels: NDArray[np.bool_],
     people: NDArray[np.str_],
     seed: int = 0,
     draws: int = 1000,
-) -> tuple[Finding, ...]:
+) -> tuple[Shortcut, ...]:
     """What a linear classifier on all of `table` (N, F) finds, people held out, and what the best single feature does.
 
     The spread of chance comes from `draws` shuffles of the `labels` (N,) within each person; for the best feature it
@@ -167,9 +167,9 @@ def auc(scores: NDArray[np.float64], answers: NDArray[np.bool_]) -> NDArray[np.f
     return np.array([metrics.auc(scores[:, d], answers[:, d]) for d in range(scores.shape[1])])
 
 
-def _finding(name: str, values: NDArray[np.float64]) -> Finding:
+def _finding(name: str, values: NDArray[np.float64]) -> Shortcut:
     low, high = np.percentile(values[1:], [2.5, 97.5])
-    return Finding(name, float(values[0]), float(low), float(high))
+    return Shortcut(name, float(values[0]), float(low), float(high))
 
 
 def _held_out_scores(
@@ -206,11 +206,11 @@ def _standard(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _outside(edits: Sequence[EditedSegment], modality: str, n: int) -> NDArray[np.bool_]:
-    kept = np.ones(n, bool)
+    outside = np.ones(n, bool)
     for edit in edits:
         if edit.modality == modality:
-            kept[max(0, round(edit.start_s * FPS) - MARGIN) : round(edit.end_s * FPS) + MARGIN] = False
-    return kept
+            outside[max(0, round(edit.start_s * FPS) - MARGIN) : round(edit.end_s * FPS) + MARGIN] = False
+    return outside
 
 
 def _at(kept: NDArray[np.bool_], time_s: float) -> bool:

@@ -14,13 +14,15 @@ from numpy.typing import NDArray
 from data.errors import InputError, UsageError
 from data.labels import CLASSES
 from data.manifest import Manifest, Sample, samples_of
-from data.manifest.sidecar import SynthesizedClip, clips_by_file
+from data.manifest.sidecar import Origin, SynthesizedClip, clips_by_file, generators
+from data.timeline import total_s
 from pipeline.evaluation.metrics import (
     PROTOCOLS,
     Localization,
     ProtocolName,
     accuracy,
     auc,
+    boundary_errors,
     calibration_error,
     confusion,
     eer,
@@ -37,7 +39,13 @@ LENGTHS_S = (0.4, 0.8, 1.6)
 
 REPLICATES = 1000
 
+THROUGHOUT = 0.9
+"""Share of a clip from which on it counts as forged from end to end."""
+
 Weights = NDArray[np.float64]
+
+Edits = dict[str, list[list[frozenset[str]]]]
+"""What was done, in one way of naming it or another, by clip and segment."""
 
 
 def evaluate(
@@ -65,7 +73,7 @@ def evaluate(
     sidecar = clips_by_file(manifest.root)
     boot = _Bootstrap(samples, sidecar, replicates, seed)
     truth = [np.array([[p.start_s, p.end_s] for p in s.fake_periods]).reshape(-1, 2) for s in samples]
-    families = _families(samples, sidecar)
+    edits = _edits(samples, sidecar, generators(manifest.root))
 
     rows: list[Row] = []
     if all(p.proposals is not None for p in found):
@@ -75,8 +83,9 @@ def evaluate(
             rows += boot.rows(f"localization, {name}", "all", judged)
             if name == "honest":
                 rows += _by_class(boot, given, truth, labels)
-                rows += _by_segment(judged, truth, families)
-    rows += _video_rows(boot, found, labels, families)
+                rows += _by_segment(judged, truth, edits)
+        rows += _boundary_rows(given, truth)
+    rows += _video_rows(boot, found, labels, edits, _extent(samples))
     rows += _step_rows(found, truth)
     groups = [
         (clip.group or None) if (clip := sidecar.get(sample.file.as_posix())) else None for sample in samples
@@ -148,9 +157,9 @@ def _of_part(judged: Localization, chosen: list[int], weights: Weights | None) -
 def _by_segment(
     judged: Localization,
     truth: Sequence[NDArray[np.float64]],
-    families: Sequence[Sequence[frozenset[str]]],
+    edits: Edits,
 ) -> list[Row]:
-    """Recall of segments by length and by manipulation: a false alarm belongs to no such group."""
+    """Recall of segments by length and by what was done: a false alarm belongs to no such group."""
     spans = np.concatenate([*truth, np.zeros((0, 2))])
     lengths = np.round(spans[:, 1] - spans[:, 0], 6)  # metadata has microseconds; 0.6 - 0.2 is less than 0.4
     groups: list[tuple[str, str, NDArray[np.bool_]]] = []
@@ -159,9 +168,10 @@ def _by_segment(
         name = f"{low:g} to {high:g} s" if np.isfinite(high) else f"{low:g} s and more"
         name = f"below {high:g} s" if low == 0 else name
         groups.append(("recall by length", name, (lengths >= low) & (lengths < high)))
-    named = [family for clip in families for family in clip]
-    for family in sorted(set().union(*named)):
-        groups.append(("recall by manipulation", family, np.array([family in one for one in named])))
+    for how, clips in edits.items():
+        named = [names for clip in clips for names in clip]
+        for name in sorted(set().union(*named)):
+            groups.append((f"recall by {how}", name, np.array([name in one for one in named])))
     rows = []
     for table, name, chosen in groups:
         if chosen.any():
@@ -175,7 +185,8 @@ def _video_rows(
     boot: _Bootstrap,
     found: Sequence[VideoPrediction],
     labels: NDArray[np.int64],
-    families: Sequence[Sequence[frozenset[str]]],
+    edits: Edits,
+    extent: Mapping[str, NDArray[np.bool_]],
 ) -> list[Row]:
     """AUC of forged against authentic clips, over all and by kind; accuracies of the most probable class."""
     if any(p.score is None for p in found):
@@ -202,14 +213,19 @@ def _video_rows(
         return values
 
     rows = [Row("video level", "all", "clips", len(found)), *boot.rows("video level", "all", measure)]
-    groups = {f"{name} vs real": labels == k for k, name in enumerate(CLASSES[1:], start=1)}
-    held = [frozenset().union(*clip) for clip in families]
-    for family in sorted(frozenset().union(*held)):
-        groups[f"{family} vs real"] = np.array([family in clip for clip in held])
-    for name, chosen in groups.items():
+    groups = {("video level", name): labels == k for k, name in enumerate(CLASSES[1:], start=1)}
+    groups |= {("video level", name): chosen & (labels > 0) for name, chosen in extent.items()}
+    for how, clips in edits.items():
+        table = "video level" if how == "manipulation" else f"video level by {how}"
+        held = [frozenset().union(*clip) for clip in clips]
+        groups |= {
+            (table, name): np.array([name in clip for clip in held])
+            for name in sorted(frozenset().union(*held))
+        }
+    for (table, name), chosen in groups.items():
         if chosen.any() and (labels == 0).any():
-            rows.append(Row("video level", name, "clips", int(chosen.sum())))
-            rows += boot.rows("video level", name, partial(measure, chosen=chosen | (labels == 0)))
+            rows.append(Row(table, f"{name} vs real", "clips", int(chosen.sum())))
+            rows += boot.rows(table, f"{name} vs real", partial(measure, chosen=chosen | (labels == 0)))
     bins = (reliability(forged, labels > 0), reliability(forged, labels > 0, even_weights(labels > 0)))
     for plain, even in zip(*bins, strict=True) if known else ():
         name = f"{even.low:.1f} to {even.high:.1f}"
@@ -319,14 +335,43 @@ def _notes(
         yield f"{len(bare)} clips are labelled forged but have no intervals, first {bare[0]}"
 
 
-def _families(
-    samples: Sequence[Sample], sidecar: Mapping[str, SynthesizedClip]
-) -> list[list[frozenset[str]]]:
-    """What was done in each segment of each clip; the metadata rounds times to microseconds."""
-    families = []
+def _extent(samples: Sequence[Sample]) -> dict[str, NDArray[np.bool_]]:
+    """Which clips (V,) are forged in part, and which from end to end, where there are clips of both kinds."""
+    shares = np.array([total_s(s.fake_periods) / s.duration_s if s.duration_s > 0 else 0.0 for s in samples])
+    parts = {"in part": (shares > 0) & (shares < THROUGHOUT), "throughout": shares >= THROUGHOUT}
+    return parts if all(chosen.any() for chosen in parts.values()) else {}
+
+
+def _boundary_rows(given: Sequence[NDArray[np.float64]], truth: Sequence[NDArray[np.float64]]) -> list[Row]:
+    """How many segments a proposal meets with a tIoU of 0.5, and the median error of its bounds."""
+    listed = sum(map(len, truth))
+    if not listed:
+        return []
+    errors = boundary_errors(given, truth)
+    start, end, both = (
+        float(np.median(part)) if len(errors) else math.nan for part in (errors[:, 0], errors[:, 1], errors)
+    )
+    values = {
+        "segments": listed,
+        "met": len(errors) / listed,
+        "start, ms": 1000 * start,
+        "end, ms": 1000 * end,
+        "either, ms": 1000 * both,
+    }
+    return [Row("boundaries, median error", "all", name, value) for name, value in values.items()]
+
+
+def _edits(
+    samples: Sequence[Sample], sidecar: Mapping[str, SynthesizedClip], known: Mapping[str, Origin]
+) -> Edits:
+    """What was done in each segment of each clip, by manipulation or generator, and by its family and kind if known.
+
+    The metadata rounds times to microseconds.
+    """
+    names = []
     for sample in samples:
         edits = sidecar[sample.file.as_posix()].segments if sample.file.as_posix() in sidecar else ()
-        families.append(
+        names.append(
             [
                 frozenset(
                     edit.manipulation
@@ -336,4 +381,11 @@ def _families(
                 for period in sample.fake_periods
             ]
         )
-    return families
+    found: Edits = {"manipulation": names}
+    if known:
+        for how in Origin._fields:
+            found[how] = [
+                [frozenset(getattr(known[name], how) for name in one if name in known) for one in clip]
+                for clip in names
+            ]
+    return found

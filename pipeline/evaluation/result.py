@@ -16,11 +16,15 @@ from numpy.typing import NDArray
 from data.labels import CLASSES
 
 _COUNTS = frozenset(("clips", "segments", "steps"))
+_MILLISECONDS = "ms"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One number: a share in [0, 1] or a count, with the bounds of its 95 % interval where there is one; NaN: none."""
+    """One number, with the bounds of its 95 % interval where there is one; NaN: none.
+
+    A share in [0, 1], a count, or milliseconds where `metric` ends in "ms".
+    """
 
     table: str
     group: str
@@ -130,6 +134,8 @@ def _cell(row: Row) -> str:
         return f"{row.value:,.0f}"
     if math.isnan(row.value):
         return "–"
+    if row.metric.endswith(_MILLISECONDS):
+        return f"{row.value:,.0f}"
     text = f"{100 * row.value:.2f}"
     if row.low is None or row.high is None or math.isnan(row.low):
         return text

@@ -23,7 +23,7 @@ from data.media import MediaInfo, StreamCoverage, TrackChoice
 from data.store.store import FeatureStore, StoreKey
 from extractors.base import Session
 from pipeline.extraction.keys import ANY, Extractors, store_keys
-from pipeline.extraction.track import Track, judge, stored_coverage
+from pipeline.extraction.track import Track, coverage_warnings, stored_coverage
 from pipeline.media.base import AudioBatch, VideoBatch
 from pipeline.media.decoder import ClipStream, DecodePool
 from pipeline.media.digest import digest
@@ -120,7 +120,7 @@ class ClipExtraction:
             return clip
         clip.keys = store_keys(clip.sha256, self._extractors, self._config, self._choice)
         if self._claim and self._stored(clip):
-            warnings, complete = judge(clip.coverage, self._config.decode.min_coverage)
+            warnings, complete = coverage_warnings(clip.coverage, self._config.decode.min_coverage)
             clip.outcome = Extracted(path, clip.sha256, None, clip.coverage, warnings, complete)
             return clip
         if self._claim and not clip.stack.enter_context(self._store.claim(clip.sha256)):
@@ -197,7 +197,7 @@ class ClipExtraction:
         if clip.error is not None:
             return Extracted(clip.path, clip.sha256, clip.info, error=clip.error, elapsed_s=elapsed_s)
         coverage = {name: clip.coverage[name] for name in clip.keys}
-        warnings, complete = judge(coverage, self._config.decode.min_coverage, clip.info)
+        warnings, complete = coverage_warnings(coverage, self._config.decode.min_coverage, clip.info)
         return Extracted(
             clip.path,
             clip.sha256,

@@ -112,7 +112,7 @@ def stored_coverage(reader: FeatureReader) -> StreamCoverage:
     return StreamCoverage(**values)
 
 
-def judge(
+def coverage_warnings(
     coverage: dict[str, StreamCoverage | None], minimum: float, info: MediaInfo | None = None
 ) -> tuple[tuple[str, ...], bool]:
     """Warnings about what was not analysed, and whether all that the file holds was, as far as `minimum` demands.

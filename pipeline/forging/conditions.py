@@ -19,7 +19,7 @@ from data.errors import InputError, UsageError
 from data.hook import Hook, silent
 from data.manifest import Manifest, samples_of
 from data.manifest.sidecar import EditedSegment, SynthesizedClip, read_sidecar
-from pipeline.forging.files import alone_in, finished, keep_row, read_rows, same_recipe, write_truth
+from pipeline.forging.files import alone_in, finished, keep_row, read_clips, same_recipe, write_truth
 from pipeline.forging.harmless import DECODE, FPS, HOP, Tracks, edited, fitted, read_tracks
 from pipeline.forging.workers import in_workers
 from pipeline.media.encode import H264, Format, write_clip
@@ -73,7 +73,7 @@ CONDITIONS = (*REWRITES, "harmless", "long")
 
 @dataclass(frozen=True)
 class Batch:
-    """What one condition is made of: the clips of `split` below `root`, and which of them go into which file."""
+    """The clips of one condition: those of `split` below `root`, and which of them go into which file."""
 
     condition: str
     root: Path
@@ -88,7 +88,7 @@ class Batch:
 
 
 def plan(condition: str, root: Path, split: str, seed: int = 0) -> Batch:
-    """What `condition` makes of the clips of `split` at `root`, a set of `pipeline synthesize`.
+    """Plan the files of `condition` from the clips of `split` at `root`, a data set of `pipeline synthesize`.
 
     Raises InputError when metadata or sidecar is absent or damaged, UsageError when there is no such condition or
     the split lacks the clips that it needs.
@@ -126,14 +126,14 @@ def _stem(clip: SynthesizedClip) -> str:
 
 def _enough(clips: Sequence[SynthesizedClip], chosen: list[int], rng: np.random.Generator) -> tuple[int, ...]:
     """Clips of `chosen` that last `LONG_S` together; where they are too few, all of them again in another order."""
-    found: list[int] = []
+    order: list[int] = []
     lasts_s = 0.0
     while lasts_s < LONG_S:
         for k in rng.permutation(chosen):
             if lasts_s < LONG_S:
-                found.append(int(k))
+                order.append(int(k))
                 lasts_s += _steps(clips[k]) / FPS
-    return tuple(found)
+    return tuple(order)
 
 
 def make_condition(batch: Batch, out: Path, workers: int = 1, hook: Hook = silent) -> Path | None:
@@ -161,7 +161,7 @@ def make_condition(batch: Batch, out: Path, workers: int = 1, hook: Hook = silen
         made = in_workers(partial(make_file, batch, out=out), range(len(batch.files)), workers)
         for done, _ in enumerate(made, start=1):
             hook(batch.condition, done, len(batch.files))
-        return write_truth(out, read_rows(out))
+        return write_truth(out, read_clips(out))
 
 
 def make_file(batch: Batch, number: int, out: Path) -> str:

@@ -19,20 +19,20 @@ from data.labels import SPLITS
 from data.manifest import RECIPE, SIDECAR, write_lavdf
 from data.manifest.sidecar import SynthesizedClip, _clip_of, sample_of
 from pipeline.forging.plan import ROWS, Plan
-from pipeline.forging.voices import available
+from pipeline.forging.voices import installed_engines
 
 LEFT_OUT = "left_out.json"
 """What of the input could not be used, and why."""
 
 
-def read_rows(out: Path) -> list[SynthesizedClip]:
+def read_clips(out: Path) -> list[SynthesizedClip]:
     """The finished clips of `out`, in the order of their names."""
     paths = sorted((out / ROWS).glob("*.json"))
     return [clip for clip in (finished(out, path.stem) for path in paths) if clip is not None]
 
 
 def finished(out: Path, name: str) -> SynthesizedClip | None:
-    """The clip's row, if there is one and the file is what it says: a power failure may spare one of the two."""
+    """The clip's row, if there is one and its file has the size it names: a power failure may leave one alone."""
     try:
         clip = _clip_of(json.loads(row_path(out, name).read_text(encoding="utf-8")))
         return clip if (out / clip.file).stat().st_size == clip.size_bytes else None
@@ -84,7 +84,7 @@ def alone_in(out: Path) -> Iterator[None]:
 
 
 def keep_recipe(plan: Plan, out: Path) -> None:
-    """Keep what `plan` makes its clips with; see `same_recipe`."""
+    """Write the settings of `plan`; see `same_recipe`."""
     recipe = {
         "seed": plan.seed,
         "splits": list(plan.splits),
@@ -106,13 +106,13 @@ def keep_recipe(plan: Plan, out: Path) -> None:
         ],
         "voices": [[below(plan, voice.path), voice.identity, voice.split] for voice in plan.material.voices],
         # Without one of these, others take its place.
-        "engines": [*available(), *(["pyworld"] if find_spec("pyworld") is not None else [])],
+        "engines": [*installed_engines(), *(["pyworld"] if find_spec("pyworld") is not None else [])],
     }
     same_recipe(out, recipe, "other settings, clips or voices")
 
 
 def same_recipe(out: Path, recipe: dict[str, Any], others: str) -> None:
-    """Refuse to mix two data sets in one folder, and clear away what a killed run left half-written.
+    """Refuse to mix two data sets in one folder, and remove unfinished files of a killed run.
 
     Raises UsageError when `out` was begun with another recipe: another seed or `others`.
     """

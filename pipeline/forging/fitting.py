@@ -1,4 +1,4 @@
-"""Whether what a generator made runs in time with its authentic counterpart, and by how much it has to be moved."""
+"""Alignment of a generator's output with its authentic counterpart: whether it fits, and by how much it is late."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Fit:
 
 
 def fit_sound(fake: Samples, real: Samples) -> Fit:
-    """How the fake lies against the real recording, both mono 16 kHz, by the correlation of their log envelopes.
+    """The offset of the fake from the real recording, both mono 16 kHz, by the correlation of their log envelopes.
 
     Raises InputError when they share too little time, do not fit, or are the same.
     """
@@ -57,7 +57,7 @@ def fit_sound(fake: Samples, real: Samples) -> Fit:
 
 
 def fit_picture(fake: NDArray[np.uint8], real: NDArray[np.uint8]) -> Fit:
-    """How the fake's frames (N, H, W, 3) lie against the real ones (M, H', W', 3), by the correlation of small frames.
+    """Offset of the fake's frames (N, H, W, 3) from the real ones (M, H', W', 3), by correlation of small frames.
 
     What moves decides by how much the fake is late; what is seen decides whether the two fit.
 
@@ -113,18 +113,18 @@ def _small(frames: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 def _best_lag(fake: NDArray[np.float64], real: NDArray[np.float64], reach: int, least: int) -> Fit:
     """The lag of `fake` (N, C) against `real` (M, C) within `reach` steps at which they correlate best."""
-    found = Fit(0, -1.0)
+    best = Fit(0, -1.0)
     # Small lags first: among equals the nearest is taken.
     for lag in sorted(range(-reach, reach + 1), key=abs):
         a, b = _overlap(fake, real, lag)
         if len(a) < least:
             continue
         likeness = _correlation(a, b)
-        if likeness > found.likeness + 1e-6:
-            found = Fit(lag, likeness)
-    if found.likeness == -1.0:
+        if likeness > best.likeness + 1e-6:
+            best = Fit(lag, likeness)
+    if best.likeness == -1.0:
         raise InputError(f"the two share less than {SHORTEST_S:g} s")
-    return found
+    return best
 
 
 def _overlap(

@@ -64,7 +64,7 @@ class Piece:
 
     @property
     def spoken(self) -> bool:
-        """Whether there are words to forge."""
+        """Whether the piece holds speech that can be forged."""
         return bool(self.activity.any())
 
 
@@ -161,7 +161,7 @@ class Forger:
 
 
 class _Edit:
-    """One clip in the editing program."""
+    """The state of one clip while it is edited."""
 
     def __init__(
         self, piece: Piece, config: SynthesizeConfig, rng: np.random.Generator, output: Output | None = None
@@ -320,7 +320,7 @@ class _Edit:
         )
 
     def whole(self) -> EditedClip:
-        """The clip from end to end: what the generator made where it made something, else what was there."""
+        """The clip from end to end: the generator's output where there is one, else the authentic track."""
         frames, samples = self._made
         lengths = {
             "visual": len(frames) if frames is not None else 0,
@@ -337,7 +337,7 @@ class _Edit:
         return self.finish()
 
     def finish(self) -> EditedClip:
-        """What has become of the piece."""
+        """The edited piece."""
         return EditedClip(self._frames, self._samples, tuple(self._segments), tuple(self._shams))
 
 

@@ -60,7 +60,7 @@ Lend = Callable[[Rng], Tracks]
 
 
 class Edit(Protocol):
-    """One thing that is done to a clip; `lend` gives material of others to those that need it."""
+    """One edit of a clip; `lend` gives material of other clips to edits that need it."""
 
     __name__: str
 

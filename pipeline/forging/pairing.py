@@ -1,4 +1,4 @@
-"""What generators made of one source, read and brought in time with it."""
+"""Outputs of generators for one source: read and aligned in time with it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Outputs:
+class GeneratorOutputs:
     """The outputs of a source by the place of their fake in `source.fakes`, and why some were refused, by row."""
 
     made: Mapping[int, Output]
@@ -51,13 +51,13 @@ class Outputs:
         return Output(whole.generator, frames, samples, within)
 
 
-def read_outputs(source: Source, config: SynthesizeConfig) -> Outputs:
+def read_outputs(source: Source, config: SynthesizeConfig) -> GeneratorOutputs:
     """Every fake of `source`, moved to where it fits; one that does not fit is refused with its number."""
     made: dict[int, Output] = {}
     refused: dict[str, str] = {}
     assert source.fakes is not None
     if all(fake.path == source.path for fake in source.fakes):
-        return Outputs({})
+        return GeneratorOutputs({})
     # As the pieces are read, but in one.
     frames, samples = next(read_pieces(source.path, _DECODE, source.duration_s + 1, config.short_side))
     for k, fake in enumerate(source.fakes):
@@ -66,7 +66,7 @@ def read_outputs(source: Source, config: SynthesizeConfig) -> Outputs:
         except InputError as error:
             refused[f"row {fake.row}"] = str(error)
             _LOG.warning("left out: row %d: %s", fake.row, printable(str(error)))
-    return Outputs(made, refused)
+    return GeneratorOutputs(made, refused)
 
 
 def _fitted(fake: Fake, frames: NDArray[np.uint8] | None, samples: NDArray[np.float32] | None) -> Output:
@@ -93,7 +93,7 @@ def make_variant(
     forger: Forger,
     config: SynthesizeConfig,
     source: Source,
-    outputs: Outputs,
+    outputs: GeneratorOutputs,
     piece: Piece,
     number: int,
     variant: int,

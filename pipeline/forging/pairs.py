@@ -1,4 +1,4 @@
-"""The table of `pipeline synthesize --pairs`: what generators made, beside the recordings that it was made from."""
+"""The table of `pipeline synthesize --pairs`: outputs of generators and the recordings that they were made from."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def find_pairs(table: Path, config: SynthesizeConfig, hook: Hook = silent) -> Ma
 
 
 class _Checks:
-    """What must hold of each row, and across rows."""
+    """The checks of each row, and across rows."""
 
     def __init__(self, config: SynthesizeConfig) -> None:
         self._config = config
@@ -127,7 +127,7 @@ class _Checks:
         )
 
     def info(self, path: Path) -> MediaInfo:
-        """What is known of the file at `path`. Raises InputError when it cannot be opened."""
+        """Facts of the file at `path`. Raises InputError when it cannot be opened."""
         if path not in self._infos:
             if not path.is_file():
                 raise InputError("is not there", path, "paths count from the folder of the table")

@@ -71,10 +71,10 @@ def plan(
 
     Raises UsageError for an unknown manipulation, InputError when there is no usable clip in `splits`.
     """
-    known = [forgery.__name__ for forgery in VISUAL] + [forgery.__name__ for forgery in AUDIO]
+    families = [forgery.__name__ for forgery in VISUAL] + [forgery.__name__ for forgery in AUDIO]
     for name in config.manipulations:
-        if name not in known:
-            raise UsageError(f"unknown manipulation '{name}'", fix=f"known are {', '.join(known)}")
+        if name not in families:
+            raise UsageError(f"unknown manipulation '{name}'", fix=f"known are {', '.join(families)}")
     return plan_of(find_material(source, config, seed, DecodeConfig(), hook), config, seed, splits)
 
 

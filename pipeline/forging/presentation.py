@@ -1,4 +1,4 @@
-"""What happens to a recording on its way to whoever looks at it, drawn alike for every clip, whatever its class."""
+"""Processing that a recording goes through before it is watched, drawn alike for every clip, whatever its class."""
 
 from __future__ import annotations
 
@@ -167,9 +167,9 @@ def _resampled(samples: NDArray[np.floating], rate: float) -> NDArray[np.floatin
 
 
 def _recoded(samples: Samples, rng: Rng) -> Samples:
-    known: dict[str, Codec] = {codec.name: codec for codec in CODECS}
+    codecs: dict[str, Codec] = {codec.name: codec for codec in CODECS}
     name, rates = SOUND_CODECS[int(rng.integers(len(SOUND_CODECS)))]
     try:
-        return round_trip(samples, known[name], int(rng.choice(rates)))
+        return round_trip(samples, codecs[name], int(rng.choice(rates)))
     except ValueError:  # PyAV's for an encoder that this FFmpeg lacks
         return samples

@@ -105,7 +105,7 @@ def _batches(length: int, lengths: Sequence[int]) -> Iterator[list[int]]:
 
 @dataclass(frozen=True)
 class _Shelf:
-    """Contours side by side, with what every comparison needs of them."""
+    """Contours in one array, with the sums that every comparison needs."""
 
     lengths: NDArray[np.int_]
     size: int

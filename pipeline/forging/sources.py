@@ -33,7 +33,7 @@ Tracks = Literal["visual", "audio", "both"]
 
 @dataclass(frozen=True)
 class Fake:
-    """What a generator made of a source, all of it or `within_s`; `row` is that of the table that names it.
+    """A generator's version of a source, forged throughout or `within_s`; `row` is its row in the table.
 
     With `fit_known` it runs in time with the source, and that is not measured.
     """
@@ -152,7 +152,7 @@ def spoken(material: Material, split: str) -> list[Path]:
 def _repeats(
     root: Path, voices: Sequence[Path], clips: Sequence[Path], decode: DecodeConfig, hook: Hook
 ) -> dict[str, str]:
-    """Files that hold the sound of a clip under another name, which would lend a person their own words."""
+    """Files with the sound of a clip under another name: with them a person's words would replace the same words."""
     if not voices or not clips:
         return {}
     heard: dict[str, Contour] = {}
@@ -210,24 +210,24 @@ def source_of(
 
 
 def _authentic(root: Path) -> list[Path]:
-    """Media files below `root`, without those of sets that were forged here: they would pass for authentic."""
+    """Media files below `root`, without those of data sets that were forged here, which would count as authentic."""
     files = [sample.file for sample in Manifest.folder(root).samples]
     folders = {folder for file in files for folder in file.parents}
     forged = {folder for folder in folders if any((root / folder / name).is_file() for name in _MADE_HERE)}
-    kept = [file for file in files if forged.isdisjoint(file.parents)]
-    if not kept:
+    authentic = [file for file in files if forged.isdisjoint(file.parents)]
+    if not authentic:
         raise InputError("holds only clips that were forged", root, "give the folder of the authentic clips")
     if forged:
         where = ", ".join(sorted(printable((root / folder).as_posix()) for folder in forged))
         _LOG.warning(
-            "%d files of forged data sets are not authentic clips: %s", len(files) - len(kept), where
+            "%d files of forged data sets are not authentic clips: %s", len(files) - len(authentic), where
         )
-    return kept
+    return authentic
 
 
 def _people(root: Path, files: Sequence[Path]) -> dict[str, _Person]:
     there = {file.as_posix() for file in files}
-    found: dict[str, _Person] = {}
+    people: dict[str, _Person] = {}
     for table in sorted(root.glob("*.csv")):
         named: dict[str, _Person] = {}
         for row in rows_of(table):
@@ -249,15 +249,15 @@ def _people(root: Path, files: Sequence[Path]) -> dict[str, _Person]:
                 printable(str(table)),
                 printable(next(iter(named))),
             )
-        found.update(named)
-    unnamed = sorted(there - found.keys())
+        people.update(named)
+    unnamed = sorted(there - people.keys())
     if unnamed and len(unnamed) < len(there):
         _LOG.warning(
             "%d files are in no table, such as %s; the person is taken from their folder or name",
             len(unnamed),
             printable(unnamed[0]),
         )
-    return found
+    return people
 
 
 def rows_of(table: Path) -> Iterator[dict[str, str]]:

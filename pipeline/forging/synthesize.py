@@ -30,13 +30,13 @@ from pipeline.forging.files import (
     finished,
     keep_recipe,
     keep_row,
-    read_rows,
+    read_clips,
     write_truth,
 )
 from pipeline.forging.forger import Donors, EditedClip, Forger, Piece
 from pipeline.forging.harmless import Tracks
 from pipeline.forging.manipulations import FaceClip
-from pipeline.forging.pairing import Outputs, make_variant, read_outputs
+from pipeline.forging.pairing import GeneratorOutputs, make_variant, read_outputs
 from pipeline.forging.plan import Plan, estimate
 from pipeline.forging.presentation import draw_chain, present
 from pipeline.forging.sources import Source, Voice
@@ -86,7 +86,7 @@ def finish(plan: Plan, out: Path, left_out: dict[str, str]) -> Path:
 
     Raises InputError when there is none.
     """
-    clips = read_rows(out)
+    clips = read_clips(out)
     if not clips:
         raise InputError(
             f"none of {len(left_out)} clips could be used", plan.material.root, "see the warnings above"
@@ -171,7 +171,7 @@ def _forge_piece(
 
 
 def _splice_piece(
-    plan: Plan, k: int, number: int, piece: Piece, names: Sequence[str], out: Path, outputs: Outputs
+    plan: Plan, k: int, number: int, piece: Piece, names: Sequence[str], out: Path, outputs: GeneratorOutputs
 ) -> dict[str, str]:
     """Write the clips of one piece of a source with fakes; names of those that could not be made, with the reason."""
     source, forger, failed = plan.material.clips[k], Forger(plan.config), dict[str, str]()
@@ -272,11 +272,11 @@ def _drawn(
     """What `read` makes of one of `paths`; several are tried, since some may be unreadable or lack what is wanted."""
     for k in rng.permutation(len(paths))[:8]:
         try:
-            found = read(paths[k])
+            material = read(paths[k])
         except ForensicError:
             continue
-        if found is not None:
-            return found
+        if material is not None:
+            return material
     return None
 
 

@@ -61,7 +61,7 @@ _FLITE = {"kal": 105, "kal16": 105, "awb": 120, "rms": 105, "slt": 180}  # voice
 _LOG = logging.getLogger(__name__)
 
 
-def available() -> tuple[str, ...]:
+def installed_engines() -> tuple[str, ...]:
     """Names of the text-to-speech programs that are installed."""
     return tuple(name for name in ENGINES if shutil.which(name) is not None)
 
@@ -72,7 +72,7 @@ def synthetic_speech(rng: np.random.Generator, min_samples: int) -> Samples:
     Empty when no program is installed, or when the one drawn fails, which is logged. The same state of `rng` gives
     the same samples on one machine.
     """
-    engines = available()
+    engines = installed_engines()
     if not engines:
         return np.zeros(0, np.float32)
     engine = engines[int(rng.integers(len(engines)))]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from configs.schema import CertifiedLine, DecisionConfig, LocalizeConfig, TrackDecision, TrackWeights
 from data.labels import ABSTAINED, CLASSES, MODALITIES, REAL, Modality
 from data.timeline import Interval
-from pipeline.localization.localize import localize, proposals
+from pipeline.localization.localize import best_of_same, localize, proposals
 from pipeline.localization.scores import ClipScores, Curve, Finding, ForgedInterval, Promise, Verdict
 from pipeline.localization.segments import SAME, Segment, Track, prepare, segments
 
@@ -25,6 +25,10 @@ TOP = 16
 
 _EVEN = 0.5
 """The line of a clip that no decision on segments was made of: as likely forged as not."""
+
+_SURE = 0.9
+"""The line on the curve of a track that is alone, without such a decision: the head of one track is no calibrated
+probability of a clip."""
 
 _LEAST = 1e-3  # probabilities closer to 0 or 1 say no more
 
@@ -77,7 +81,7 @@ def decide(scores: ClipScores, config: LocalizeConfig) -> Finding:
     named = [
         one for k, one in enumerate(found) if one.interval.score >= line and (one.log_odds >= 0 or k == 0)
     ]
-    intervals = _joined([one.interval for one in named or found[:1]], scores)
+    intervals = _joined(_apart([one.interval for one in named or found[:1]]), scores)
     shown = {interval.modality for interval in intervals}
     label = "both" if len(shown) > 1 else next(iter(shown), CLASSES[_likeliest(decision.probabilities)])
     return Finding(verdict, label, probability, line, floor, intervals, _best(found), promise)
@@ -202,6 +206,18 @@ def _best(found: list[_Scored]) -> ForgedInterval | None:
     return found[0].interval if found else None
 
 
+def _apart(intervals: list[ForgedInterval]) -> list[ForgedInterval]:
+    """`intervals`, strongest first, without those of which a stronger one of the same track holds the larger part, or
+    which hold that of a stronger one: they show the same."""
+    kept: list[ForgedInterval] = []
+    for one in intervals:
+        span = Interval(one.start_s, one.end_s)
+        others = [Interval(o.start_s, o.end_s) for o in kept if o.modality == one.modality]
+        if all(span.overlap_s(o) <= min(span.duration_s, o.duration_s) / 2 for o in others):
+            kept.append(one)
+    return kept
+
+
 def _joined(intervals: list[ForgedInterval], scores: ClipScores) -> tuple[ForgedInterval, ...]:
     """`intervals`, strongest first, in order of time: one of each track that are the same span become one of both.
 
@@ -235,17 +251,17 @@ def _judged_throughout(interval: ForgedInterval, scores: ClipScores) -> bool:
 def decided_proposals(scores: ClipScores, config: LocalizeConfig) -> tuple[ForgedInterval, ...]:
     """Ranked intervals for evaluation, best first: the segments of the decision, or `proposals` without one.
 
-    The score is P(forged) of the clip times that of the segment.
+    The score is P(forged) of the clip, times that of the track with the segment, times that of the segment. Of two that
+    overlap by more than `SAME` the better one stays: the tracks may see the same.
     """
     decision = judge(scores, config.decision) if config.decision is not None and scores.windows else None
     if config.decision is None or decision is None:
         return proposals(scores, config)
-    kept: list[ForgedInterval] = []
-    for one in _segments(scores, config.decision, decision):
-        score = decision.forged * one.interval.score * _sigmoid(one.log_odds)
-        kept.append(replace(one.interval, score=score))
-    kept.sort(key=lambda one: (-one.score, one))
-    return tuple(kept)
+    ranked = [
+        replace(one.interval, score=decision.forged * one.interval.score * _sigmoid(one.log_odds))
+        for one in _segments(scores, config.decision, decision)
+    ]
+    return best_of_same(sorted(ranked, key=lambda one: (-one.score, one)))
 
 
 def line_of(config: DecisionConfig, rate: float) -> CertifiedLine | None:
@@ -299,10 +315,11 @@ def _of_branch(scores: ClipScores, config: LocalizeConfig, name: Modality, curve
     probability = _top(curve[scores.valid[name]].astype(np.float64))
     found = localize(scores, config, name)
     if not found:
-        # What reaches the line has a step that does.
+        # A mean that reaches the line has a step that does.
         lenient = config.model_copy(update={"onset": _EVEN, "offset": _EVEN, "min_duration_s": 0.0})
         found = localize(scores, lenient, name)
     strongest = max(found, key=lambda one: one.score, default=None)
-    if probability < _EVEN:
-        return Finding("not_found", CLASSES[REAL], probability, _EVEN, _EVEN, (), strongest)
-    return Finding("forged", name, probability, _EVEN, _EVEN, found, strongest)
+    if probability >= _SURE:
+        return Finding("forged", name, probability, _SURE, _EVEN, found, strongest)
+    verdict: Verdict = "undecided" if probability >= _EVEN else "not_found"
+    return Finding(verdict, CLASSES[REAL], probability, _SURE, _EVEN, (), strongest)

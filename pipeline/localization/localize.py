@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -87,7 +87,11 @@ def proposals(scores: ClipScores, config: LocalizeConfig) -> tuple[ForgedInterva
         gate = 1 - likely["real"] if found.modality == "both" else likely[found.modality]
         if gate > 0:
             ranked.append(replace(found, score=found.score * gate))
-    ranked.sort(key=lambda found: -found.score)
+    return best_of_same(sorted(ranked, key=lambda found: -found.score))
+
+
+def best_of_same(ranked: Iterable[ForgedInterval]) -> tuple[ForgedInterval, ...]:
+    """Intervals, best first, without those that overlap a better one by more than `SAME`."""
     kept: list[ForgedInterval] = []
     for found in ranked:
         span = Interval(found.start_s, found.end_s)

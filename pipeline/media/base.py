@@ -43,7 +43,7 @@ _OBLONG = 10.0
 
 
 class Shown(Protocol):
-    """What the clock asks of a picture; a `Frame`, or one whose pixels are made when they are first asked for."""
+    """A picture for the clock: a `Frame`, or one whose pixels are converted only when they are first used."""
 
     @property
     def pts_s(self) -> float:

@@ -1,4 +1,4 @@
-"""The decoding process: does task after task and writes what it finds to a pipe. Loads nothing heavier than PyAV."""
+"""The decoding process: does task after task and writes the results to a pipe. Loads nothing heavier than PyAV."""
 
 from __future__ import annotations
 
@@ -93,10 +93,10 @@ def _inspected(task: dict[str, Any], alive: Callable[[], None]) -> MediaInfo:
 def _pictures(info: MediaInfo, task: dict[str, Any], writer: Writer) -> None:
     from pipeline.media import backend
     from pipeline.media.base import hold_s
-    from pipeline.media.clock import Tally, VideoMeter, sample_frames
+    from pipeline.media.clock import Placement, VideoMeter, sample_frames
 
     decoder = backend(task["backend"], task["threads"])
-    meter, tally = VideoMeter(decoder), Tally()
+    meter, placement = VideoMeter(decoder), Placement()
 
     def held_s() -> float:
         return hold_s(info.container, decoder.errors)
@@ -105,26 +105,26 @@ def _pictures(info: MediaInfo, task: dict[str, Any], writer: Writer) -> None:
         meter.add(frame, held_s())
 
     frames = _watched(decoder.frames(info, task["short_side"]), task["max_duration_s"], writer, count)
-    for batch in sample_frames(frames, task["fps"], task["batch"], task["crop"], tally, held_s):
+    for batch in sample_frames(frames, task["fps"], task["batch"], task["crop"], placement, held_s):
         writer.video(batch.first, batch.images, batch.valid, batch.images.shape)
-    writer.covered("visual", meter.coverage(info, tally))
+    writer.covered("visual", meter.coverage(info, placement))
 
 
 def _sound(info: MediaInfo, task: dict[str, Any], writer: Writer) -> None:
     from pipeline.media import backend
-    from pipeline.media.clock import AudioMeter, Tally, place_audio
+    from pipeline.media.clock import AudioMeter, Placement, place_audio
 
     decoder, rate = backend(task["backend"], task["threads"]), task["sample_rate"]
-    meter, tally = AudioMeter(decoder, rate), Tally()
+    meter, placement = AudioMeter(decoder, rate), Placement()
     joined = info.audio is not None and bool(info.audio.splices)
 
     def count(block: AudioBlock) -> None:
         meter.add(block, joined)
 
     blocks = _watched(decoder.audio(info, rate), task["max_duration_s"], writer, count)
-    for batch in place_audio(blocks, rate, task["batch_s"], tally):
+    for batch in place_audio(blocks, rate, task["batch_s"], placement):
         writer.audio(batch)
-    coverage = meter.coverage(info, tally)
+    coverage = meter.coverage(info, placement)
     writer.covered("audio", replace(coverage, notes=decoder.notes))
 
 

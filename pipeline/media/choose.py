@@ -65,13 +65,13 @@ def candidates(
     """All picture and sound tracks of `container`, in its order."""
     from pipeline.media.pyav import is_picture_track
 
-    found = []
+    tracks = []
     numbers = {of.program for of in announced.values()}
     for stream in container.streams:
         if stream.type not in KINDS:
             continue
         at = announced.get(stream.id) if len(numbers) > 1 else None
-        found.append(
+        tracks.append(
             Candidate(
                 stream,
                 stream.type,
@@ -83,11 +83,11 @@ def candidates(
                 *_refusal(stream, max_pixels),
             )
         )
-    return found
+    return tracks
 
 
 def choose(tracks: list[Candidate], wanted: TrackChoice, path: Path, silent: Callable[[Any], bool]) -> Chosen:
-    """The tracks to analyse: `wanted`, or what the rule says.
+    """The tracks to analyse: `wanted`, or those that the rule chooses.
 
     Of the pictures that can be decoded, those that move come before those that do not, those flagged as default
     before the others, the first before the second; of the sounds likewise, those that are not silent first, and only

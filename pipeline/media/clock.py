@@ -20,15 +20,15 @@ SLACK_S = 0.1
 
 
 @dataclass
-class Tally:
-    """What became of the pictures, or samples, that came out of a decoder; `dropped_s` is their length in seconds."""
+class Placement:
+    """Decoded pictures, or samples, that were placed on the timeline and dropped; `dropped_s` in seconds."""
 
     placed: int = 0
     dropped: int = 0
     dropped_s: float = 0.0
 
     def drop(self, n: int, length_s: float) -> None:
-        """Count `n` pictures or samples that find no place."""
+        """Count `n` pictures or samples that were not placed."""
         self.dropped, self.dropped_s = self.dropped + n, self.dropped_s + length_s
 
 
@@ -37,7 +37,7 @@ def sample_frames(
     fps: int,
     batch: int = 32,
     crop: int | None = None,
-    tally: Tally | None = None,
+    placement: Placement | None = None,
     held_s: Callable[[], float] = lambda: HOLD_S,
 ) -> Iterator[VideoBatch]:
     """Frames sampled on the grid of `fps` steps per second from time 0.
@@ -46,31 +46,31 @@ def sample_frames(
     where nothing is on screen: before the first frame, after the last one has ended, and in a hole longer than two
     frame durations and `held_s`. Batches hold `batch` steps, the last one what remains; they follow each other
     without a hole. `crop` cuts the centre square of that many pixels. Frames that go back in time, or end before time
-    0, are dropped; `tally` counts them and those that are placed. Only frames that a step shows are asked for their
+    0, are dropped; `placement` counts them and those that are placed. Only frames that a step shows are asked for their
     pixels, and the first one for its size.
     A clip with a frame yields at least one valid step, however short.
     """
-    tally = tally if tally is not None else Tally()
+    placement = placement if placement is not None else Placement()
     builder = _VideoBuilder(batch, crop)
     shown: Shown | None = None
     anything = False
     for frame in frames:
         if shown is not None and frame.pts_s <= shown.pts_s:
             # Frames without time of their own would count as none.
-            tally.drop(1, max(frame.duration_s, 1 / fps))
+            placement.drop(1, max(frame.duration_s, 1 / fps))
             continue
         if shown is None:
             builder.shape = _cropped(frame.image, crop).shape
         else:
             end_s = shown_until_s(shown, frame.pts_s, held_s())
-            _count(tally, shown, end_s)
+            _count(placement, shown, end_s)
             anything |= yield from builder.fill(_step_at(end_s, fps), shown)
         yield from builder.fill(_step_at(frame.pts_s, fps), None)
         shown = frame
     if shown is not None:
         end_s = shown.pts_s + (shown.duration_s if shown.duration_s > 0 else 1 / fps)
         stop = _step_at(end_s, fps)
-        _count(tally, shown, end_s if anything else math.inf)
+        _count(placement, shown, end_s if anything else math.inf)
         if not anything:
             stop = max(stop, builder.step + 1)
         yield from builder.fill(stop, shown)
@@ -84,30 +84,30 @@ def shown_until_s(frame: Shown, next_s: float, held_s: float = HOLD_S) -> float:
     return frame.pts_s + frame.duration_s
 
 
-def _count(tally: Tally, frame: Shown, end_s: float) -> None:
+def _count(placement: Placement, frame: Shown, end_s: float) -> None:
     if end_s > TIE_S:
-        tally.placed += 1
+        placement.placed += 1
     else:
-        tally.drop(1, end_s - frame.pts_s)
+        placement.drop(1, end_s - frame.pts_s)
 
 
 def place_audio(
-    blocks: Iterable[AudioBlock], sample_rate: int, batch_s: float = 10.0, tally: Tally | None = None
+    blocks: Iterable[AudioBlock], sample_rate: int, batch_s: float = 10.0, placement: Placement | None = None
 ) -> Iterator[AudioBatch]:
     """Blocks placed on one timeline of samples from time 0, in batches of `batch_s` seconds without holes.
 
     Holes are zeros flagged invalid; where blocks overlap the earlier one stays; what lies before time 0 is cut.
-    The last batch holds what remains. `tally` counts the samples that are placed, and those that are not.
+    The last batch holds what remains. `placement` counts the samples that are placed, and those that are not.
     """
-    tally = tally if tally is not None else Tally()
+    placement = placement if placement is not None else Placement()
     size = max(1, round(batch_s * sample_rate))
     samples, valid = np.zeros(size, np.float32), np.zeros(size, np.bool_)
     first = filled = 0
     for block in blocks:
         start = round(block.start_s * sample_rate)
         pending = block.samples[max(0, first + filled - start) :]
-        tally.placed += len(pending)
-        tally.drop(lost := len(block.samples) - len(pending), lost / sample_rate)
+        placement.placed += len(pending)
+        placement.drop(lost := len(block.samples) - len(pending), lost / sample_rate)
         hole = max(0, start - first - filled) if len(pending) else 0
         while hole or len(pending):
             take = min(size - filled, hole if hole else len(pending))
@@ -202,12 +202,12 @@ class VideoMeter:
             _extend(self._spans, last.pts_s, end_s, TIE_S)
         self._last = frame
 
-    def coverage(self, info: MediaInfo, tally: Tally | None = None) -> StreamCoverage:
+    def coverage(self, info: MediaInfo, placement: Placement | None = None) -> StreamCoverage:
         """Seconds decoded against those that the file announces, and what became of the pictures."""
         if self._last is not None:
             _extend(self._spans, self._last.pts_s, self._last.pts_s + self._last.duration_s, TIE_S)
-        found = _coverage(self._spans, info.video, info.duration_s, self._backend.errors)
-        return _accounted(found, self.units, tally)
+        covered = _coverage(self._spans, info.video, info.duration_s, self._backend.errors)
+        return _accounted(covered, self.units, placement)
 
 
 class AudioMeter:
@@ -227,20 +227,20 @@ class AudioMeter:
         slack_s = SLACK_S if joined else 2 / self._rate
         _extend(self._spans, block.start_s, block.start_s + len(block.samples) / self._rate, slack_s)
 
-    def coverage(self, info: MediaInfo, tally: Tally | None = None) -> StreamCoverage:
+    def coverage(self, info: MediaInfo, placement: Placement | None = None) -> StreamCoverage:
         """Seconds decoded against those that the file announces, and what became of the samples.
 
         Without a duration of its own, audio beside video is not held against the container's: it may be shorter.
         """
         container_s = info.duration_s if info.video is None else None
-        found = _coverage(self._spans, info.audio, container_s, self._backend.errors)
-        return _accounted(found, self.units, tally)
+        covered = _coverage(self._spans, info.audio, container_s, self._backend.errors)
+        return _accounted(covered, self.units, placement)
 
 
-def _accounted(found: StreamCoverage, units: int, tally: Tally | None) -> StreamCoverage:
-    if tally is None:
-        return replace(found, units=units)
-    return replace(found, units=units, placed=tally.placed, dropped=tally.dropped, dropped_s=tally.dropped_s)
+def _accounted(coverage: StreamCoverage, units: int, placement: Placement | None) -> StreamCoverage:
+    if placement is None:
+        return replace(coverage, units=units)
+    return replace(coverage, units=units, **vars(placement))
 
 
 def _extend(spans: list[Interval], start_s: float, end_s: float, slack_s: float) -> None:

@@ -1,7 +1,7 @@
 """Untrusted media is decoded in processes that can be killed, with limits on memory, time and silence.
 
 `DecodePool` serves data sets: clip after clip in the same processes. `Decoder` serves single clips, each track in a
-process of its own.
+process of its own, or one after the other in that of a `Crew`.
 """
 
 from __future__ import annotations
@@ -94,10 +94,10 @@ class ClipStream:
     def info(self) -> MediaInfo:
         """What the container announces, without SHA-256 and size (empty and 0); blocks until it is known."""
         if self._info is None:
-            found = self._pool._crew.receive(self._job)
-            assert isinstance(found, MediaInfo)
-            self._info = found
-            tracks = {"visual": found.video, "audio": found.audio}
+            info = self._pool._crew.receive(self._job)
+            assert isinstance(info, MediaInfo)
+            self._info = info
+            tracks = {"visual": info.video, "audio": info.audio}
             if not any(tracks[track] is not None for track in self._job.task["wanted"]):
                 self._finish()  # nothing follows: the process is free without anyone iterating
         return self._info
@@ -141,7 +141,7 @@ class ClipStream:
 
 
 class Decoder:
-    """Starts one decoding process per clip and track."""
+    """Starts one decoding process per clip and track; streams that are given a `crew` share its processes."""
 
     @staticmethod
     def video(
@@ -156,7 +156,11 @@ class Decoder:
 
     @staticmethod
     def stills(
-        info: MediaInfo, config: DecodeConfig, times_s: Sequence[float], box: tuple[int, int]
+        info: MediaInfo,
+        config: DecodeConfig,
+        times_s: Sequence[float],
+        box: tuple[int, int],
+        crew: Crew | None = None,
     ) -> DecodeStream[VideoBatch]:
         """What is on screen at each of `times_s` (ascending, in seconds), scaled into `box` (width, height) pixels.
 
@@ -164,27 +168,33 @@ class Decoder:
         entered at the key frames before the times, by PyAV whatever the backend. The coverage at the end says
         nothing but the number of damaged pieces met. Raises InputError or MemoryLimitError, here or while iterating.
         """
-        return DecodeStream("stills", info, config, times_s=list(times_s), box=list(box))
+        return DecodeStream("stills", info, config, crew, times_s=list(times_s), box=list(box))
 
     @staticmethod
-    def audio(info: MediaInfo, config: DecodeConfig, batch_s: float = BATCH_S) -> DecodeStream[AudioBatch]:
+    def audio(
+        info: MediaInfo, config: DecodeConfig, batch_s: float = BATCH_S, crew: Crew | None = None
+    ) -> DecodeStream[AudioBatch]:
         """The sound track of `info` on the timeline of `config.sample_rate`, `batch_s` seconds at a time.
 
         Raises InputError or MemoryLimitError, here or while iterating.
         """
-        return DecodeStream("audio", info, config, batch_s=batch_s)
+        return DecodeStream("audio", info, config, crew, batch_s=batch_s)
 
 
 class DecodeStream(Generic[B]):
-    """Batches of one track from a process of its own, read ahead. Use it with `with`; leaving early kills the process.
+    """Batches of one track from a process, read ahead. Use it with `with`; leaving early kills the process.
 
+    The process is its own, or one of `crew`, which whoever made it closes; of such streams one is read at a time.
     `coverage` is there once the batches are exhausted. Raises InputError naming the file when the process reports
     bad input, dies or stays silent too long, MemoryLimitError when it hits its memory limit.
     """
 
-    def __init__(self, do: str, info: MediaInfo, config: DecodeConfig, **task: Any) -> None:
-        self._crew = Crew(1, config.stall_timeout_s)
-        weakref.finalize(self, self._crew.abandon)
+    def __init__(
+        self, do: str, info: MediaInfo, config: DecodeConfig, crew: Crew | None = None, **task: Any
+    ) -> None:
+        self._shared, self._crew = crew is not None, crew or Crew(1, config.stall_timeout_s)
+        if crew is None:
+            weakref.finalize(self, self._crew.abandon)
         whole = {"do": do, "info": info_to_json(info), **_common(config), "threads": 2, **task}
         self._job = Job(whole, info.path)
         self._crew.submit(self._job)
@@ -199,6 +209,8 @@ class DecodeStream(Generic[B]):
                 raise
             if isinstance(message, Covered):
                 self._coverage = message.coverage
+                if self._shared:
+                    self._crew.receive(self._job)  # its end: the process is free for the next
                 self.close()
             else:
                 yield message  # type: ignore[misc]
@@ -211,8 +223,11 @@ class DecodeStream(Generic[B]):
         return self._coverage
 
     def close(self) -> None:
-        """Kill the decoding process if it still runs. May be called again."""
-        self._crew.close()
+        """Kill the decoding process if it is still at work on this. May be called again."""
+        if self._shared:
+            self._crew.drop(self._job)
+        else:
+            self._crew.close()
 
     def __enter__(self) -> Self:
         return self

@@ -83,8 +83,8 @@ class FFmpegBackend:
             for line in process.lines():
                 image = np.frombuffer(process.read(3 * width * height), np.uint8).reshape(height, width, 3)
                 pts, length = _LINE.search(line), _DURATION.search(line)
-                known = pts is not None and pts["pts"] != "NOPTS"
-                pts_s = int(pts["pts"]) / TICKS - info.origin_s if pts is not None and known else next_s
+                timed = pts is not None and pts["pts"] != "NOPTS"
+                pts_s = int(pts["pts"]) / TICKS - info.origin_s if pts is not None and timed else next_s
                 duration_s = int(length[1]) / TICKS if length is not None and int(length[1]) else nominal_s
                 next_s = pts_s + duration_s
                 self.errors = process.errors
@@ -115,8 +115,8 @@ class FFmpegBackend:
                 samples = np.frombuffer(
                     process.read(4 * channels * int(count[1] if count is not None else 0)), np.float32
                 )
-                known = pts is not None and pts["pts"] != "NOPTS"
-                start_s = int(pts["pts"]) / rate - info.origin_s if pts is not None and known else next_s
+                timed = pts is not None and pts["pts"] != "NOPTS"
+                start_s = int(pts["pts"]) / rate - info.origin_s if pts is not None and timed else next_s
                 next_s = start_s + len(samples) / channels / rate
                 self.errors = process.errors
                 frame = av.AudioFrame.from_ndarray(samples[None].copy(), "flt", layout)

@@ -102,19 +102,19 @@ def survey(
     `fragments` says that it is an MP4 of fragments. Damage is read over as in decoding. The container stands at
     its end then.
     """
-    found = {stream.index: TrackSurvey(length_s=_length_s(stream)) for stream in container.streams}
+    tracks = {stream.index: TrackSurvey(length_s=_length_s(stream)) for stream in container.streams}
     jumps = _clock_jumps(container)
     order = last_byte = failures = 0
     while failures <= READ_FAILURES:
         try:
             for packet in container.demux():
                 failures = 0
-                if packet.stream_index not in found or (
+                if packet.stream_index not in tracks or (
                     packet.size == 0 and packet.pts is packet.dts is None
                 ):
                     continue
                 alive()
-                found[packet.stream_index].add(packet, order, jumps, fragments)
+                tracks[packet.stream_index].add(packet, order, jumps, fragments)
                 order += 1
                 if packet.pos is not None:
                     last_byte = max(last_byte, packet.pos + packet.size)
@@ -123,7 +123,7 @@ def survey(
             raise
         except errors:
             failures += 1
-    return found, last_byte
+    return tracks, last_byte
 
 
 def timeline(tracks: Sequence[TrackSurvey]) -> Timeline:

@@ -43,9 +43,9 @@ def tail_of(path: Path, container: str, last_byte: int) -> Tail:
         at = last_byte
         while at < size:
             file.seek(at)
-            found = _HEADS.search(file.read(_CHUNK + _OVERLAP))
-            if found is not None:
-                return Tail(size - at - found.start(), str(found.lastgroup))
+            head = _HEADS.search(file.read(_CHUNK + _OVERLAP))
+            if head is not None:
+                return Tail(size - at - head.start(), str(head.lastgroup))
             at += _CHUNK
     return Tail()
 

@@ -33,7 +33,7 @@ def programs(path: Path) -> dict[int, Announced]:
         start, stride = places
         file.seek(start)
         maps: dict[int, int] = {}
-        found: dict[int, Announced] = {}
+        announced: dict[int, Announced] = {}
         seen: set[bytes] = set()
         while chunk := file.read(stride * _CHUNK):
             rows = np.frombuffer(chunk, np.uint8, len(chunk) // stride * stride).reshape(-1, stride)
@@ -47,8 +47,8 @@ def programs(path: Path) -> dict[int, Announced]:
                     payload = rows[k, 4:].tobytes()
                     if payload not in seen:
                         seen.add(payload)
-                        _read(rows, pids, k, maps, found)
-        return found
+                        _read(rows, pids, k, maps, announced)
+        return announced
 
 
 def _first(head: bytes) -> tuple[int, int] | None:

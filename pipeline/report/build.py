@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,15 @@ from data.labels import CLASSES
 from data.media import Assessment, MediaInfo, StreamCoverage
 from pipeline.localization.assess import caution
 from pipeline.localization.scores import MODALITY, ClipScores, Finding, Route
-from pipeline.report.model import InputFacts, Provenance, Report, RunClock, StepScores, Thresholds
+from pipeline.report.model import (
+    InputFacts,
+    Provenance,
+    Report,
+    RunClock,
+    StepScores,
+    Thresholds,
+    class_of,
+)
 
 
 def build_report(
@@ -34,6 +43,9 @@ def build_report(
     decoded and yet not judged, and a clip of which a track could not be judged is not complete.
     """
     shares = scores.video_probabilities
+    if finding.verdict == "forged" and finding.intervals and route == "auto":
+        # Windows of several classes may have intervals: the clip's class is the one that these show.
+        finding = replace(finding, label=class_of(found.modality for found in finding.intervals))
     return Report(
         input=InputFacts.of(info),
         finding=finding,

@@ -77,10 +77,10 @@ class ReportDocument(Part):
         description="How likely the clip is forged, if forged and authentic clips were equally frequent; null where "
         "there is no answer."
     )
-    line: Number = Field(description="From this score of its strongest segment on, a clip is called forged.")
-    floor: Number = Field(description="From this score on up to the line, a clip is undecided.")
+    line: Number = Field(description="From this probability on, a clip is called forged.")
+    floor: Number = Field(description="From this probability on up to the line, a clip is undecided.")
     strongest: SegmentPart | None = Field(
-        description="The segment with the highest score, also where that is below the line; null where none stands out."
+        description="Where the signs are strongest, also of a clip not called forged; null where none stand out."
     )
     promise: PromisePart | None = Field(
         description="How often authentic clips are called forged at this line; null where that was not measured."
@@ -131,11 +131,11 @@ class ReportDocument(Part):
     def _segments_agree(self) -> None:
         if self.floor > self.line:
             raise ValueError("the line lies below the floor")
-        if self.strongest is not None:
-            score = self.strongest.score
+        if self.probability is not None:
+            score = self.probability
             earned = "forged" if score >= self.line else "undecided" if score >= self.floor else "not_found"
             if self.verdict != earned:
-                raise ValueError("verdict and strongest segment contradict each other")
+                raise ValueError("verdict and probability contradict each other")
         # Another route shows the intervals of its branch whatever the verdict.
         if self.route == "auto" and self.intervals:
             if self.verdict != "forged":

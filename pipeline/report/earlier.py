@@ -21,8 +21,7 @@ def finding_by_class(
     """The finding of a clip whose most probable class is `label`; `shares` are the class probabilities.
 
     Its probability is that of its forged class against "real" alone, so that it reaches the line exactly where the
-    class does. The best interval is the strongest segment where it reaches the line too. With the `route` "auto" the
-    class is the one that the intervals show.
+    class does. With the `route` "auto" the class is the one that the intervals show.
     """
     if shares is None:
         return Finding("not_assessable", ABSTAINED, None, LINE, LINE, ())
@@ -31,7 +30,6 @@ def finding_by_class(
     probability = likely / whole if whole > 0 else 0.0
     if label == "real":
         return Finding("not_found", label, min(probability, LINE - 1e-4), LINE, LINE, tuple(intervals))
-    best = max(intervals, key=lambda found: found.score, default=None)
     return Finding(
         "forged",
         class_of(found.modality for found in intervals) if intervals and route == "auto" else label,
@@ -39,7 +37,7 @@ def finding_by_class(
         LINE,
         LINE,
         tuple(intervals),
-        best if best is not None and best.score >= LINE else None,
+        max(intervals, key=lambda found: found.score, default=None),
     )
 
 

@@ -62,7 +62,7 @@ def figure(report: Report, kind: Kind) -> bytes:
         scores, errors = drawing.subplots(2, 1, sharex=True)
         _draw(scores, report, _SCORES)
         scores.set(ylabel="forged probability", ylim=(0, 1.02))
-        at = report.thresholds
+        at = report.drawn_thresholds
         for height in (at.onset, at.offset) if at is not None else ():
             scores.axhline(height, color="0.4", linewidth=0.6, linestyle=":")
         _draw(errors, report, _ERRORS)

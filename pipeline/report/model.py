@@ -175,6 +175,11 @@ class Report:
         return self.finding.intervals
 
     @property
+    def drawn_thresholds(self) -> Thresholds | None:
+        """The thresholds where they made intervals; in another clip they decide nothing, and no form draws them."""
+        return self.thresholds if self.verdict == "forged" or self.intervals else None
+
+    @property
     def judged(self) -> float:
         """Share of the clip's picture and sound, taken together, that could be judged; in [0, 1]."""
         present = [track.expected_s for track in self.coverage.values() if track is not None]

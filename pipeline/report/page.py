@@ -15,7 +15,7 @@ from data.timeline import Interval, merge, total_s
 from pipeline.localization.scores import ForgedInterval
 from pipeline.report import curves
 from pipeline.report.html import asset, page
-from pipeline.report.model import NOTE, Report, Thresholds
+from pipeline.report.model import NOTE, Report
 from pipeline.report.pictures import Pictures, Still
 from pipeline.report.provenance import provenance
 from pipeline.report.rows import WORDS, Row, promise, reach, reason, rows, statement, tone, written
@@ -88,7 +88,7 @@ def page_html(report: Report, pictures: Pictures | None, media: str | None, inde
         words=WORDS,
         tracks=[(name, word, report.coverage[name], report.assessment[name]) for name, word in NAMES.items()],
         abstained=report.verdict == "not_assessable",
-        thresholds=_thresholds(report),
+        thresholds=report.drawn_thresholds,
         judges=any(found is not None and found.gaps for found in report.assessment.values()),
         gaps=_gaps(report),
         lanes=_lanes(report, shown, span_s),
@@ -147,11 +147,6 @@ def _below(report: Report) -> ForgedInterval | None:
     return report.finding.strongest if report.verdict != "forged" else None
 
 
-def _thresholds(report: Report) -> Thresholds | None:
-    """The thresholds of the step scores where they made intervals; in another clip they decide nothing."""
-    return report.thresholds if report.verdict == "forged" or report.intervals else None
-
-
 def _lanes(report: Report, pictures: Pictures, span_s: float) -> list[Lane]:
     lanes = []
     if any(still.interval is None for still in pictures.stills):
@@ -171,7 +166,7 @@ def _lanes(report: Report, pictures: Pictures, span_s: float) -> list[Lane]:
 
 def _curve_lanes(report: Report, span_s: float) -> list[Lane]:
     grid, lanes = report.scores.grid, []
-    at = _thresholds(report)
+    at = report.drawn_thresholds
     marks = (at.onset, at.offset) if at is not None else ()
     for name, label, modality in _CURVES:
         values = report.scores.curves()[name]

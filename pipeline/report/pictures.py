@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -16,9 +17,9 @@ from data.errors import ForensicError, InputError
 from data.files import file_sha256
 from data.hook import Hook, silent
 from data.media import MediaInfo
+from pipeline.media.crew import Crew
 from pipeline.media.decoder import Decoder
 from pipeline.report.model import Report
-from pipeline.report.preview import preview
 from pipeline.report.spectrogram import Spectrogram
 
 log = logging.getLogger(__name__)
@@ -115,11 +116,15 @@ def gather(
     )
     stills: tuple[Still, ...] = ()
     sound = video = None
-    if info.video is not None and report.coverage["visual"] is not None:
-        stills = attempt("frames", lambda: _stills(info, places(report), config, hook), ())
-    if info.audio is not None and report.coverage["audio"] is not None:
-        sound = attempt("spectrogram", lambda: _spectrogram(info, report, config, hook), None)
+    # One process for both: to start one costs more than to decode a short clip.
+    with closing(Crew(1, config.stall_timeout_s)) as crew:
+        if info.video is not None and report.coverage["visual"] is not None:
+            stills = attempt("frames", lambda: _stills(info, places(report), config, hook, crew), ())
+        if info.audio is not None and report.coverage["audio"] is not None:
+            sound = attempt("spectrogram", lambda: _spectrogram(info, report, config, hook, crew), None)
     if embed_video:
+        from pipeline.report.preview import preview
+
         video = attempt("preview", lambda: preview(info, config, report.scores.grid.span.end_s, hook), None)
     return Pictures(stills, sound, video, tuple(notes))
 
@@ -150,10 +155,12 @@ def places(report: Report) -> list[Place]:
     )
 
 
-def _stills(info: MediaInfo, wanted: list[Place], config: DecodeConfig, hook: Hook) -> tuple[Still, ...]:
+def _stills(
+    info: MediaInfo, wanted: list[Place], config: DecodeConfig, hook: Hook, crew: Crew
+) -> tuple[Still, ...]:
     times_s = sorted({place.time_s for place in wanted})
     seen: dict[float, NDArray[np.uint8]] = {}
-    with Decoder.stills(info, config, times_s, BOX) as stream:
+    with Decoder.stills(info, config, times_s, BOX, crew) as stream:
         for batch in stream:
             hook("frames", batch.first + 1, len(times_s))
             if batch.valid[0]:
@@ -182,11 +189,13 @@ def _still(place: Place, image: NDArray[np.uint8], scale: float, quality: int) -
     return Still(place.time_s, place.name, place.interval, width, height, jpeg.tobytes())
 
 
-def _spectrogram(info: MediaInfo, report: Report, config: DecodeConfig, hook: Hook) -> bytes | None:
+def _spectrogram(
+    info: MediaInfo, report: Report, config: DecodeConfig, hook: Hook, crew: Crew
+) -> bytes | None:
     # The page lays the picture over its whole timeline.
     span_s = report.span_s
     drawn = Spectrogram(span_s, config.sample_rate)
-    with Decoder.audio(info, config) as stream:
+    with Decoder.audio(info, config, crew=crew) as stream:
         for batch in stream:
             hook("spectrogram", int(batch.first / config.sample_rate), int(span_s))
             drawn.add(batch)

@@ -87,18 +87,19 @@ def _said(report: Report, judged: str | None) -> str:
 
 def written(finding: Finding) -> Finding:
     """`finding` as all forms have it: seconds of three digits, scores of four; none reaches a line by rounding."""
-    line, floor = round(finding.line, 4), round(finding.floor, 4)
-    segment = _written(finding.strongest) if finding.strongest is not None else None
-    if segment is not None and finding.strongest is not None:
+    line, floor, likely = round(finding.line, 4), round(finding.floor, 4), finding.probability
+    if likely is not None:
+        score = round(likely, 4)
         for rounded, exact in ((line, finding.line), (floor, finding.floor)):
-            if finding.strongest.score < exact and segment.score >= rounded:
-                segment = replace(segment, score=round(rounded - 1e-4, 4))
+            if likely < exact and score >= rounded:
+                score = round(rounded - 1e-4, 4)
+        likely = score
     return replace(
         finding,
-        probability=round(finding.probability, 4) if finding.probability is not None else None,
+        probability=likely,
         line=line,
         floor=floor,
-        strongest=segment,
+        strongest=_written(finding.strongest) if finding.strongest is not None else None,
         intervals=tuple(map(_written, finding.intervals)),
     )
 
@@ -114,34 +115,29 @@ def _written(found: ForgedInterval) -> ForgedInterval:
 
 def reason(report: Report) -> str:
     """Why the line from which clips are called forged was or was not crossed, in one sentence."""
-    finding = written(report.finding)
-    if finding.verdict == "not_assessable":
+    finding, digits = written(report.finding), _digits(report)
+    if finding.probability is None:
         return f"There is no answer, because {' and '.join(_unanswered(report))}."
-    segment = finding.strongest
-    score = segment.score if segment is not None else finding.probability
-    if score is None or (score >= finding.line) != (finding.verdict == "forged"):
-        return f"No segment stands out; clips are called forged from {finding.line:.2f} on."
-    score_text, line, floor = _apart(score, finding.line, finding.floor)
-    called = f"clips are called forged from {line} on"
+    scores = f"scores {finding.probability:.{digits}f}"
+    called = f"clips are called forged from {finding.line:.{digits}f} on"
     if finding.verdict == "undecided":
-        called += f", and undecided from {floor} on"
+        called += f", and undecided from {finding.floor:.{digits}f} on"
+    segment = finding.strongest
     if segment is None:
-        return f"As a whole, the clip scores {score_text}; {called}."
+        return f"The clip {scores}; {called}."
     track = f"{'' if segment.modality == 'both' else 'the '}{WORDS[segment.modality]}"
     span = f"{segment.start_s:.2f} to {segment.end_s:.2f} s of {track}"
-    return f"The strongest segment, {span}, scores {score_text}; {called}."
+    return f"With its strongest segment, {span}, the clip {scores}; {called}."
 
 
-def _apart(score: float, *lines: float) -> list[str]:
-    """`score` and `lines` with two digits, or as many as it takes to see on which side of each line the score lies."""
-    for digits in (2, 3, 4):
-        shown = [f"{value:.{digits}f}" for value in (score, *lines)]
-        if all(
-            (score >= line) == (float(shown[0]) >= float(text))
-            for line, text in zip(lines, shown[1:], strict=True)
-        ):
-            break
-    return shown
+def _digits(report: Report) -> int:
+    """Digits that it takes to see on which side of each line the score of the clip lies, at least two."""
+    finding = written(report.finding)
+    score, lines = finding.probability or 0.0, (finding.line, finding.floor)
+    for digits in (2, 3):
+        if all((score >= line) == (round(score, digits) >= round(line, digits)) for line in lines):
+            return digits
+    return 4
 
 
 def promise(report: Report) -> str:
@@ -206,7 +202,7 @@ def verdict(report: Report) -> str:
     if likely is None:
         return statement(report)
     routed = f", route {report.route}" if report.route != "auto" else ""
-    return f"{statement(report)} (probability of a forgery {likely:.2f}{routed})"
+    return f"{statement(report)} (probability of a forgery {likely:.{_digits(report)}f}{routed})"
 
 
 def summary(report: Report, name: str) -> list[str]:
@@ -219,6 +215,8 @@ def summary(report: Report, name: str) -> list[str]:
     if promised := promise(report):
         lines.append(f"  {promised}")
     found = rows(report)
+    if found and report.verdict != "forged":
+        lines.append("  intervals of the branch that was asked for; they do not make the clip forged:")
     lines += [f"  {row.start} - {row.end}  {row.modality:<6}  {row.score:.2f}" for row in found]
     if not found and report.verdict == "forged":
         lines.append("  no interval reached the threshold")

@@ -126,10 +126,10 @@ class Run:
 
     def refuse_other_run(self) -> None:
         """See that what lies in the folder, if anything, is this run. Raises UsageError when it is another."""
-        if (known := self.record) is None:
+        if (record := self.record) is None:
             return
-        _refuse_other(self.folder, known["identity"], self._identity())
-        found = known["evaluated"].get(self.results.name, self.bench.target_data)
+        _refuse_other(self.folder, record["identity"], self._identity())
+        found = record["evaluated"].get(self.results.name, self.bench.target_data)
         if found != self.bench.target_data:
             what = f"was evaluated on other clips or labels than {self.bench.target.root} has now"
             raise UsageError(what, self.results, _ELSEWHERE)
@@ -186,8 +186,8 @@ class Run:
             ) from error
         with FileLock(self.folder / ".lock"):
             self.refuse_other_run()
-            if (known := self.record) is not None:
-                self._record |= known
+            if (record := self.record) is not None:
+                self._record |= record
             else:
                 write_text(self.folder / "settings.yaml", dump(self.config))
                 self._record["identity"] = self._identity()

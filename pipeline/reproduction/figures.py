@@ -122,11 +122,11 @@ def discrepancies(scored: Iterable[tuple[Sample, ClipScores | None]]) -> Discrep
             values[clip.label].append(error[np.isfinite(error)])
             forged[clip.label].append(inside[np.isfinite(error)])
     flags = {name: np.concatenate([*parts, np.zeros(0, np.bool_)]) for name, parts in forged.items()}
-    known = [name for name in ERRORS if flags[name].any() and not flags[name].all()]
+    kinds = [name for name in ERRORS if flags[name].any() and not flags[name].all()]
     return Discrepancies(
         shown=tuple(shown[label] for label in _ORDER if label in shown),
-        auc={name: auc(np.concatenate(values[name]), flags[name]) for name in known},
-        clips={name: len(values[name]) for name in known},
+        auc={name: auc(np.concatenate(values[name]), flags[name]) for name in kinds},
+        clips={name: len(values[name]) for name in kinds},
     )
 
 
@@ -257,8 +257,8 @@ def _curves(sample: Sample, scores: ClipScores) -> ErrorCurves:
 
 def _scale(clips: Sequence[ErrorCurves]) -> dict[str, float]:
     """The largest error of each modality in all clips: one scale, so that an authentic clip is seen to be low."""
-    found = {}
+    scale = {}
     for name in ERRORS:
         largest = max((float(np.nanmax(clip.errors[name])) for clip in clips), default=1.0)
-        found[name] = largest if largest > 0 else 1.0
-    return found
+        scale[name] = largest if largest > 0 else 1.0
+    return scale

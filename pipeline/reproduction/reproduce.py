@@ -185,10 +185,10 @@ class Study:
         wanted: dict[Path, tuple[Manifest, set[str]]] = {}
         for manifest, splits in ((bench.manifest, {"train", "dev"}), (bench.target, {bench.split})):
             wanted.setdefault(manifest.root, (manifest, set()))[1].update(splits)
-        known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         for root, (manifest, splits) in wanted.items():
             files = [sample.file for sample in manifest.samples if sample.split in splits]
-            entry = known.setdefault(root.resolve().name, {"seconds": 0.0})
+            entry = record.setdefault(root.resolve().name, {"seconds": 0.0})
             began_s, setup = time.perf_counter(), bench.setup
             try:
                 for error in extract_missing(
@@ -198,7 +198,7 @@ class Study:
             finally:
                 spent_s = time.perf_counter() - began_s
                 entry |= {"seconds": round(entry["seconds"] + spent_s, 1), "clips": len(files)}
-                write_text(path, json.dumps(known, indent=1) + "\n")
+                write_text(path, json.dumps(record, indent=1) + "\n")
 
     def _write(self) -> Table:
         """The table of all evaluations that there are."""
@@ -334,9 +334,9 @@ class Study:
 
 
 def _panels(table: Table) -> dict[str, list[tuple[float, Line]]]:
-    found = {line.method: line for line in table.lines}
+    lines = {line.method: line for line in table.lines}
     return {
-        setting: [(value, found[variant.label]) for value, variant in by_value.items()]
+        setting: [(value, lines[variant.label]) for value, variant in by_value.items()]
         for setting, by_value in SENSITIVITY.items()
     }
 

@@ -52,8 +52,10 @@ class Line:
 
     def difference(self, column: str) -> float | None:
         """Ours under the paper's rules less what is published, in points; None where one of them is missing."""
-        found = self.ours.get(PAPER_RULES, {}).get(column)
-        return found.mean - self.published[column] if found is not None and column in self.published else None
+        spread = self.ours.get(PAPER_RULES, {}).get(column)
+        return (
+            spread.mean - self.published[column] if spread is not None and column in self.published else None
+        )
 
     @property
     def seeds(self) -> int:
@@ -66,15 +68,15 @@ def measured(documents: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> 
 
     An evaluation without one of the tables, which `pipeline evaluate` writes by default, raises KeyError.
     """
-    found: dict[str, dict[str, Spread]] = {}
+    spreads: dict[str, dict[str, Spread]] = {}
     for protocol in PROTOCOLS if documents else ():
         rows = [document["tables"][f"localization, {protocol}"]["all"] for document in documents]
         for column in columns:
             values = [row[column]["value"] for row in rows]
             shares = tuple(100 * value for value in values if value is not None)
             if shares:
-                found.setdefault(protocol, {})[column] = Spread(shares)
-    return found
+                spreads.setdefault(protocol, {})[column] = Spread(shares)
+    return spreads
 
 
 def lines(
@@ -205,8 +207,8 @@ class Table:
                 ]
 
     def _own(self, line: Line, protocol: str, column: str) -> str:
-        found = line.ours.get(protocol, {}).get(column)
-        return str(found) if found is not None else "not re-run" if not line.ours else _NONE
+        spread = line.ours.get(protocol, {}).get(column)
+        return str(spread) if spread is not None else "not re-run" if not line.ours else _NONE
 
     def _gap(self, line: Line, column: str) -> str:
         difference = line.difference(column)
@@ -218,20 +220,20 @@ class Table:
         for line in self.lines:
             for protocol in PROTOCOLS:
                 for column in self.columns:
-                    found = line.ours.get(protocol, {}).get(column)
+                    spread = line.ours.get(protocol, {}).get(column)
                     fits = protocol == PAPER_RULES
                     values = (
                         line.method,
                         line.supervision,
                         protocol,
                         column,
-                        found.mean if found is not None else None,
-                        found.std if found is not None else None,
-                        len(found.values) if found is not None else 0,
+                        spread.mean if spread is not None else None,
+                        spread.std if spread is not None else None,
+                        len(spread.values) if spread is not None else 0,
                         line.published.get(column) if fits else None,
                         line.difference(column) if fits and self.comparable else None,
                     )
-                    if found is not None or values[7] is not None:
+                    if spread is not None or values[7] is not None:
                         yield dict(zip(_FIELDS, values, strict=True))
 
 

@@ -199,7 +199,7 @@ def _labelled(
         for clip in read_sidecar(root)
         if clip.split == "train" and (clip.video_frames if modality == "visual" else clip.audio_samples)
     ]
-    found: list[LabelledSteps] = []
+    clips: list[LabelledSteps] = []
     with ProcessPoolExecutor(workers, get_context("spawn"), _one_thread) as pool:
         answers = pool.map(partial(_kept, measure, config, folder), jobs, chunksize=4)
         for done, (job, measured) in enumerate(zip(jobs, answers, strict=True), start=1):
@@ -207,12 +207,12 @@ def _labelled(
                 forged, sham = (
                     job.spans(of, len(measured.valid)) for of in (job.clip.segments, job.clip.shams)
                 )
-                found.append(LabelledSteps(job.kind, measured, forged, sham & ~forged))
+                clips.append(LabelledSteps(job.kind, measured, forged, sham & ~forged))
             hook(f"measure {modality}", done, len(jobs))
-    if not any(steps.forged.any() for steps in found):
+    if not any(steps.forged.any() for steps in clips):
         fix = "synthesize a larger data set"
         raise InputError(f"no {modality} forgery in the train split", datasets[0], fix)
-    return found
+    return clips
 
 
 def _kept(measure: _Measure, config: PipelineConfig, folder: Path, job: _Job) -> Measured | None:
@@ -225,11 +225,10 @@ def _kept(measure: _Measure, config: PipelineConfig, folder: Path, job: _Job) ->
     except (OSError, SafetensorError, KeyError):
         pass
     measured = measure(config, job)
-    if measured is not None:
-        # safetensors writes the memory of an array, whatever the order of its axes.
-        measured = Measured(*(np.ascontiguousarray(array) for array in measured))
+    arrays = measured._asdict() if measured is not None else {}
     with replacing(path) as temporary:
-        save_file(measured._asdict() if measured is not None else {}, temporary)
+        # safetensors writes the memory of an array, whatever the order of its axes.
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary)
     return measured
 
 

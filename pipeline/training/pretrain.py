@@ -60,9 +60,9 @@ def with_widths(config: PipelineConfig) -> PipelineConfig:
 
 
 def with_sources(config: PipelineConfig) -> PipelineConfig:
-    """`config` with the pre-trained ear and eye of the shipped weights, where it names no others."""
-    shipped = {"ear": SHIPPED / "compact" / VOICE_WEIGHTS, "eye": SHIPPED / "compact" / FACE_WEIGHTS}
-    named = {name: getattr(config.pretrain, name) or str(path) for name, path in shipped.items()}
+    """`config` with the files of the pre-trained ear and eye, those of the shipped weights where it says so."""
+    files = {"ear": SHIPPED / "compact" / VOICE_WEIGHTS, "eye": SHIPPED / "compact" / FACE_WEIGHTS}
+    named = {name: str(path) for name, path in files.items() if getattr(config.pretrain, name) == "shipped"}
     return config.model_copy(update={"pretrain": config.pretrain.model_copy(update=named)})
 
 

@@ -114,9 +114,9 @@ class Metrics:
         from torch.utils.tensorboard import SummaryWriter
 
         path = root / "metrics.jsonl"
-        kept = [line for line in _lines(path) if _step_of(line) <= step]
+        lines = [line for line in _lines(path) if _step_of(line) <= step]
         with replacing(path) as temporary:
-            temporary.write_text("".join(kept), encoding="utf-8")
+            temporary.write_text("".join(lines), encoding="utf-8")
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115
         self._board = SummaryWriter(str(root / "tensorboard"), purge_step=step + 1)
 

@@ -65,6 +65,39 @@ def test_a_run_loads_few_modules_beside_those_of_its_libraries(loaded: dict[str,
     assert len(more) <= MOST, more
 
 
+def test_a_page_takes_one_more_decoding_process_and_no_ffmpeg_of_its_own(clip: Path, tmp_path: Path) -> None:
+    code = f"""
+import sys
+from pathlib import Path
+sys.path[:0] = {[entry for entry in sys.path if entry]!r}
+import report_factory
+from dataclasses import replace
+from configs.schema import DecodeConfig
+from data.files import file_sha256
+from pipeline.media import crew
+from pipeline.report.pictures import gather
+from pipeline.report.page import page_html
+
+started = []
+class Counted(crew.Child):
+    def __init__(self):
+        started.append(self)
+        super().__init__()
+crew.Child = Counted
+clip = Path({str(clip)!r})
+report = report_factory.build("real", duration_s=1.0)
+facts = replace(report.input, name=clip.name, sha256=file_sha256(clip), size_bytes=clip.stat().st_size)
+facts = replace(facts, audio=replace(facts.audio, track=1))
+report = replace(report, input=facts)
+pictures = gather(clip, report, DecodeConfig())
+page_html(report, pictures, None)
+loaded = {{"av", "PIL", "matplotlib"}} & set(sys.modules)
+print(len(pictures.stills) > 0, pictures.spectrogram is not None, len(started), loaded)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S)
+    assert done.stdout == "True True 1 set()\n", done.stderr
+
+
 def test_the_json_is_on_disk_before_anything_is_made_for_the_page(
     cli: Callable[..., Any], clip: Path, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

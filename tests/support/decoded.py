@@ -13,7 +13,7 @@ from media_faults import CONTAINERS
 
 from configs.schema import DecodeConfig
 from data.media import MediaInfo, StreamCoverage, TrackChoice
-from pipeline.extraction.track import judge
+from pipeline.extraction.track import coverage_warnings
 from pipeline.media.base import VideoBatch
 from pipeline.media.decoder import DecodePool
 from pipeline.media.digest import digest
@@ -54,7 +54,7 @@ def decode() -> Iterator[Decode]:
             with pool.submit(path, ("visual", "audio"), choice=choice) as stream:
                 info, batches = stream.info(), list(stream)
                 coverage = stream.coverage
-            warnings, complete = judge(coverage, CONFIG.min_coverage, info)
+            warnings, complete = coverage_warnings(coverage, CONFIG.min_coverage, info)
             for track in coverage.values():
                 if track is not None:
                     assert track.units == track.placed + track.dropped

@@ -89,7 +89,7 @@ def finding(
         "not_assessable": "not_assessable",
         "forged": class_of(each.modality for each in found) if found else "",
     }
-    likely = {"forged": 0.95, "undecided": 0.7, "not_found": 0.15, "not_assessable": None}[verdict]
+    likely = {"forged": 0.95, "undecided": 0.41, "not_found": 0.15, "not_assessable": None}[verdict]
     whole = Finding(
         verdict=verdict,  # type: ignore[arg-type]
         label=labels.get(verdict) or "real",
@@ -177,7 +177,7 @@ def forged_visual(name: str = "forged_visual.mp4", **changes: Any) -> Report:
 
 
 def authentic(name: str = "authentic.mp4", **changes: Any) -> Report:
-    """6 s without intervals, whose strongest segment stays below the floor."""
+    """6 s without intervals, with a segment that is a little stronger than the rest."""
     segment = ForgedInterval(2.0, 2.6, "visual", 0.31)
     return replace(
         build("real", name=name), **{"finding": finding("not_found", strongest=segment), **changes}
@@ -185,7 +185,7 @@ def authentic(name: str = "authentic.mp4", **changes: Any) -> Report:
 
 
 def undecided(name: str = "undecided.mp4", **changes: Any) -> Report:
-    """6 s whose sound, from 3.2 to 4.1 s, scores between the floor and the line; RT-DeepLoc calls it real."""
+    """6 s whose sound, from 3.2 to 4.1 s, is stronger than the rest; RT-DeepLoc calls it real."""
     whole = build("real", name=name, **changes)
     segment = ForgedInterval(3.2, 4.1, "audio", 0.41)
     heard = curve("audio", 150, [(segment.start_s, segment.end_s)], 0.6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipeline.evaluation.metrics.boundaries import boundary_errors
 from pipeline.evaluation.metrics.bounds import Certified, certified_line, promised, upper_bound
 from pipeline.evaluation.metrics.classification import (
     Bin,
@@ -26,6 +27,7 @@ __all__ = [
     "ProtocolName",
     "accuracy",
     "auc",
+    "boundary_errors",
     "calibration_error",
     "certified_line",
     "confusion",

@@ -63,7 +63,7 @@ FACE = Shape((0.5, 0.57), (0.35, 0.46))
 
 
 class Canvas:
-    """The places of a span where a shape covers the face, and the one way in which all forgeries paint there."""
+    """The regions of a span that a shape covers; all forgeries paint through this class."""
 
     def __init__(
         self, frames: Frames, boxes: Boxes, span: tuple[int, int], shape: Shape, rng: np.random.Generator

@@ -1,4 +1,4 @@
-"""A generator's output in place of a span, by the hands of every other manipulation; and its shams, put back alike."""
+"""Splices a generator's output into a span as every other manipulation does; and shams that are put back alike."""
 
 from __future__ import annotations
 

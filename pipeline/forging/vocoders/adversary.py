@@ -1,4 +1,4 @@
-"""What teaches the vocoders: two small judges of waveforms, and the losses."""
+"""Discriminators of waveforms and the losses that train the vocoders."""
 
 from __future__ import annotations
 

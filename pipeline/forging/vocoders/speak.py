@@ -16,7 +16,7 @@ FOLDER = Path(__file__).parent
 """Where the weights lie, a file for each make."""
 
 
-def available() -> tuple[str, ...]:
+def trained_vocoders() -> tuple[str, ...]:
     """Names of the vocoders whose weights are there."""
     return tuple(make for make in MAKES if (FOLDER / f"{make}.safetensors").is_file())
 

@@ -1,4 +1,4 @@
-"""Training of the vocoders on authentic speech: resumable, and of use whenever it is stopped."""
+"""Training of the vocoders on authentic speech; it can be stopped at any step and resumed."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def read_speech(paths: Sequence[Path], hook: Hook = silent) -> list[NDArray[np.f
 
     Raises InputError when there are none.
     """
-    found = []
+    recordings = []
     for done, path in enumerate(paths, start=1):
         try:
             samples = read_sound(path, DecodeConfig())
@@ -59,13 +59,13 @@ def read_speech(paths: Sequence[Path], hook: Hook = silent) -> list[NDArray[np.f
             _LOG.warning("left out: %s", printable(str(error)))
             continue
         if samples is not None and len(samples) > CROP and speech_activity(samples).any():
-            found.append(samples)
+            recordings.append(samples)
         hook("listen", done, len(paths))
-    if not found:
+    if not recordings:
         raise InputError(
             f"none of {len(paths)} recordings holds speech", fix="give speech of the train split"
         )
-    return found
+    return recordings
 
 
 def train(
@@ -106,7 +106,7 @@ def save_weights(vocoder: Vocoder, path: Path) -> None:
 
 
 class _Run:
-    """A vocoder, its running mean, the judges, and how far they have come."""
+    """A vocoder, its running mean, the discriminators, and the number of steps trained."""
 
     def __init__(self, vocoder: Vocoder, path: Path, schedule: Schedule) -> None:
         self.vocoder, self._path, self._schedule = vocoder, path, schedule
@@ -140,15 +140,15 @@ class _Run:
         torch.nn.utils.clip_grad_norm_(self.vocoder.parameters(), 10.0)
         self._makes.step()
         self.step += 1
-        kept = min(FORGETTING, self.step / (self.step + 10))
+        share = min(FORGETTING, self.step / (self.step + 10))
         with torch.no_grad():
             for mean, now in zip(self.mean.parameters(), self.vocoder.parameters(), strict=True):
-                mean.lerp_(now, 1 - kept)
+                mean.lerp_(now, 1 - share)
             recent = float(self._far.mel(real, made))
         self.distance = recent if self.distance == 0.0 else 0.98 * self.distance + 0.02 * recent
 
     def save(self) -> None:
-        """Write everything that going on needs."""
+        """Write all that a resumed training needs."""
         parts = {name: part.state_dict() for name, part in self._parts().items()}
         with replacing(self._path) as partial:
             torch.save({"step": self.step, "distance": self.distance, **parts}, partial)

@@ -20,7 +20,7 @@ from data.store.entry import StoreKey, entry_name
 from data.store.ledger import Ledger, LedgerRow
 from data.store.packing import pack
 from data.store.store import FeatureStore
-from data.store.upkeep import Held, collect, existing_store, inspect, remove_damaged, survey
+from data.store.upkeep import Held, collect, contents_of, existing_store, find_damage, remove_damaged
 
 _NUMBERS = itertools.count()
 ROW = LedgerRow("/d/a.mp4", 1, 1, "", "pair", "done", duration_s=1800.0)
@@ -61,7 +61,7 @@ def test_survey_counts_entries_steps_and_hours(store: FeatureStore) -> None:
     (again,) = keys(1, "a")
     fill(store, *sample(50, 2), again)
     fill(store, *sample(90, 2), StoreKey("f" * 64, "a"))
-    found = survey(store)
+    found = contents_of(store)
     assert [replace(held, size=0) for held in found.extractors] == [
         Held("a", 2, 2, 0, 240, pytest.approx(240 / 25 / 3600)),
         Held("b", 0, 3, 0, 150, pytest.approx(150 / 25 / 3600)),
@@ -76,7 +76,7 @@ def test_survey_does_not_look_into_more_loose_entries_than_it_says(
 ) -> None:
     monkeypatch.setattr(data.store.upkeep, "_HEADERS", {True: 2, False: 2})
     filled(store, *keys(4, "a"))
-    (held,) = survey(store).extractors
+    (held,) = contents_of(store).extractors
     assert (held.loose, held.steps, held.hours) == (4, None, None)
 
 
@@ -93,7 +93,7 @@ def test_survey_tells_the_ledger_and_what_runs_left(store: FeatureStore) -> None
     (alive.parent / dead_name()).touch()
     store.place.write(".claims/x", dead_name().encode())
     with store.claim("y"):
-        found = survey(store)
+        found = contents_of(store)
     assert found.files == {"done": 3, "failed": 4}
     assert found.failures == {"InputError": 3, "MemoryLimitError": 1}
     assert found.media_hours == 1.5
@@ -101,7 +101,7 @@ def test_survey_tells_the_ledger_and_what_runs_left(store: FeatureStore) -> None
 
 
 def test_empty_store_holds_nothing(store: FeatureStore) -> None:
-    found = survey(store)
+    found = contents_of(store)
     assert (found.extractors, found.packs, found.files, found.unfinished) == ((), 0, {}, 0)
 
 
@@ -118,18 +118,18 @@ def test_damage_is_found_wherever_it_is_and_removed(store: FeatureStore) -> None
     before = filled(store, *wanted[:4])
     pack(store)
     before |= filled(store, *wanted[4:])
-    assert list(inspect(store)) == []
+    assert list(find_damage(store)) == []
     victim = next(iter(store.packs.index().entries(1)))
     rewrite(store, "packs/000001.tar", victim.offset + victim.size - 1)
     rewrite(store, entry_name(wanted[6]), -1)
-    damages = list(inspect(store))
+    damages = list(find_damage(store))
     assert {(damage.key, damage.packed) for damage in damages} == {(victim.key, True), (wanted[6], False)}
     assert {str(damage.error.path).rpartition("/")[2] for damage in damages} == {
         "000001.tar",
         "a.safetensors",
     }
     assert remove_damaged(store, damages) == 2
-    assert list(inspect(store)) == []
+    assert list(find_damage(store)) == []
     assert not store.contains(victim.key)
     assert not store.contains(wanted[6])
     intact = [key for key in wanted if key not in (victim.key, wanted[6])]
@@ -141,7 +141,7 @@ def test_pack_that_is_gone_is_damage_of_all_its_entries(store: FeatureStore) -> 
     filled(store, *wanted)
     pack(store)
     store.place.remove(["packs/000001.tar"])
-    assert {damage.key for damage in inspect(store)} == set(wanted)
+    assert {damage.key for damage in find_damage(store)} == set(wanted)
 
 
 @pytest.mark.parametrize("name", ["packs/index.json", "packs/index-000001.npy"])
@@ -150,7 +150,7 @@ def test_damaged_index_is_told_and_collecting_mends_it(store: FeatureStore, name
     before = filled(store, *wanted)
     pack(store)
     store.place.write(name, b"?")
-    (damage,) = inspect(store)
+    (damage,) = find_damage(store)
     assert damage.key is None
     assert "pipeline store gc" in str(damage.error)
     assert remove_damaged(store, [damage]) == 0
@@ -161,7 +161,7 @@ def test_damaged_index_is_told_and_collecting_mends_it(store: FeatureStore, name
 
 def test_entry_that_is_packed_while_it_is_verified_is_no_damage(store: FeatureStore) -> None:
     filled(store, *keys(3, "a"))
-    steps = iter(inspect(store, lambda step, done=None, total=None: pack(FeatureStore(store.root))))
+    steps = iter(find_damage(store, lambda step, done=None, total=None: pack(FeatureStore(store.root))))
     assert list(steps) == []
 
 

@@ -10,7 +10,7 @@ import pytest
 from data.errors import InputError
 from data.media import MediaInfo, StreamCoverage, VideoStream
 from pipeline.batch.messages import Alive, Begun, Fatal, Message, Ready, Result
-from pipeline.batch.run import share
+from pipeline.batch.run import divide_machine
 from pipeline.batch.worker import Worker, WorkOrder, result_of
 from pipeline.bundle import name_setup
 from pipeline.extraction.stream import Extracted
@@ -117,4 +117,4 @@ def test_workers_are_placed_where_the_networks_run(tiny_bundle: Path, traced_bun
 def test_a_machine_is_shared_out(
     asked: tuple[str, int | None, int, int, int], expected: tuple[int, int, int]
 ) -> None:
-    assert share(*asked) == expected
+    assert divide_machine(*asked) == expected

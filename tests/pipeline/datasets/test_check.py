@@ -18,7 +18,7 @@ from data.labels import CLASSES as MODEL_CLASSES
 from data.manifest import Sample, write_lavdf
 from data.timeline import Interval
 from pipeline.datasets import check as module
-from pipeline.datasets.check import Finding, check, to_json
+from pipeline.datasets.check import Problem, check, to_json
 
 FRAMES, LENGTH_S = 20, 0.8
 SPLITS = ("train", "train", "dev", "test")
@@ -107,7 +107,7 @@ def test_a_part_that_is_not_unpacked_makes_it_unusable(root: Path) -> None:
     found = check("lavdf", root)
     assert found.exit_code == 3
     assert found.verdict == f"unusable: {root}/dev: is listed in the metadata but missing or empty"
-    hint = Finding("note", "3 volumes of LAV-DF.zip are present but not, or not fully, unpacked",
+    hint = Problem("note", "3 volumes of LAV-DF.zip are present but not, or not fully, unpacked",
                    f"7z x {root}/LAV-DF.zip.001")  # fmt: skip
     assert hint in found.findings
 

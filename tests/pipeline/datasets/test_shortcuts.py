@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from data.errors import InputError
 from data.manifest.sidecar import EditedSegment
-from pipeline.datasets.shortcuts import FEATURES, auc, clip_features, find_shortcuts, judge
+from pipeline.datasets.shortcuts import FEATURES, auc, clip_features, find_shortcuts, measure_features
 from pipeline.forging import files as dataset_files
 from pipeline.forging import plan as dataset_plan
 from pipeline.forging import synthesize
@@ -73,7 +73,7 @@ def careful(authentic: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def without_authentic_clips(careful: Path, out: Path) -> Path:
     """The data set with its forged clips only; the authentic ones are to be made again in another way."""
     shutil.copytree(careful, out, dirs_exist_ok=True)
-    for clip in dataset_files.read_rows(out):
+    for clip in dataset_files.read_clips(out):
         if clip.label == 0:
             (out / clip.file).unlink()
             (out / dataset_plan.ROWS / f"{Path(clip.file).stem}.json").unlink()
@@ -157,9 +157,9 @@ def table(n: int = 200) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray
 
 def test_noise_is_chance_and_a_planted_number_is_found() -> None:
     values, labels, people = table()
-    assert all(finding.chance for finding in judge(values, labels, people))
+    assert all(finding.chance for finding in measure_features(values, labels, people))
     values[:, 3] += 1.5 * labels
-    together, best = judge(values, labels, people)
+    together, best = measure_features(values, labels, people)
     assert not together.chance
     assert not best.chance
     assert best.features == f"best feature: {FEATURES[3]}"
@@ -168,7 +168,7 @@ def test_noise_is_chance_and_a_planted_number_is_found() -> None:
 def test_a_number_that_is_always_middling_in_forged_clips_is_found() -> None:
     values, labels, people = table(400)
     values[labels, 5] *= 0.1
-    together, _ = judge(values, labels, people)
+    together, _ = measure_features(values, labels, people)
     assert not together.chance
     assert together.auc > 0.75
 
@@ -177,7 +177,7 @@ def test_what_marks_a_person_and_not_a_forgery_is_no_shortcut() -> None:
     values, labels, people = table()
     values[:, 2] = [float(name[1:]) for name in people]
     labels = np.array([k // 20 % 4 != 0 for k in range(len(people))])
-    assert judge(values, labels, people)[1].chance
+    assert measure_features(values, labels, people)[1].chance
 
 
 def test_a_set_without_a_sidecar_or_too_small_is_refused(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from forged_set import CONFIG, stand_in_face, texture, voice
 from configs.schema import DecodeConfig, SynthesizeConfig
 from data.errors import InputError, UsageError
 from data.manifest.sidecar import SynthesizedClip
-from pipeline.forging.files import read_rows
+from pipeline.forging.files import read_clips
 from pipeline.forging.pairs import find_pairs
 from pipeline.forging.plan import plan_of
 from pipeline.forging.synthesize import forge_source
@@ -61,7 +61,7 @@ def made(
     plan, left_out = plan_of(found, config, 3), dict(found.left_out)
     for k in plan.sources:
         left_out |= forge_source(plan, k, out)
-    return read_rows(out), left_out
+    return read_clips(out), left_out
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ from data.errors import InputError, UsageError
 from data.manifest import Manifest
 from pipeline.forging import plan as dataset_plan
 from pipeline.forging import synthesize as module
-from pipeline.forging.files import RECIPE, alone_in, read_rows
+from pipeline.forging.files import RECIPE, alone_in, read_clips
 from pipeline.forging.plan import ROWS, estimate, plan
 from pipeline.forging.synthesize import forge_source, synthesize
 from pipeline.media import backend
@@ -293,7 +293,7 @@ def test_a_row_whose_file_is_not_what_it_says_counts_for_nothing(
         file.unlink()
     else:
         row.write_text("")
-    assert len(read_rows(tmp_path)) == 3
+    assert len(read_clips(tmp_path)) == 3
     assert forge(authentic, tmp_path) == clips
     assert file.read_bytes() == content
 
@@ -365,8 +365,8 @@ def test_a_disk_that_fills_up_stops_the_run_and_loses_no_finished_clip(
     made = plan(authentic, CONFIG, seed=5)
     with pytest.raises(UsageError, match="No space left"):
         forge_source(made, 0, tmp_path)
-    assert len(read_rows(tmp_path)) == 2
+    assert len(read_clips(tmp_path)) == 2
     monkeypatch.undo()
     stand_in_face(monkeypatch)
     forge_source(made, 0, tmp_path)
-    assert len(read_rows(tmp_path)) == 4
+    assert len(read_clips(tmp_path)) == 4

@@ -114,7 +114,7 @@ def test_speech_is_said_again_in_time_and_at_its_level(
     save_weights(MAKES["istft"](), tmp_path / "istft.safetensors")
     monkeypatch.setattr(speak, "FOLDER", tmp_path)
     speak._vocoder.cache_clear()
-    assert speak.available() == ("istft",)
+    assert speak.trained_vocoders() == ("istft",)
     samples = voice(1.01, 0)
     assert speak.copy_speech(samples, "istft").shape == samples.shape
     with pytest.raises(ValueError, match="weights of the vocoder 'subband' are not there"):
@@ -122,7 +122,7 @@ def test_speech_is_said_again_in_time_and_at_its_level(
     speak._vocoder.cache_clear()
 
 
-@pytest.mark.parametrize("make", speak.available())
+@pytest.mark.parametrize("make", speak.trained_vocoders())
 def test_the_shipped_weights_say_the_same_words(make: str) -> None:
     from pipeline.forging.fitting import fit_sound
 

@@ -19,7 +19,7 @@ from pipeline.forging.voices import (
     ENGINES,
     RATE,
     Codec,
-    available,
+    installed_engines,
     recode,
     round_trip,
     synthetic_speech,
@@ -27,7 +27,7 @@ from pipeline.forging.voices import (
 
 SPEECH = voice(2.4, 150, noise=0.0005)
 
-needs_engine = pytest.mark.skipif(not available(), reason="needs espeak-ng or flite")
+needs_engine = pytest.mark.skipif(not installed_engines(), reason="needs espeak-ng or flite")
 each_codec = pytest.mark.parametrize(
     ("codec", "bit_rate"),
     [pytest.param(codec, rate, id=f"{codec.name}-{rate}") for codec in CODECS for rate in codec.bit_rates],
@@ -104,7 +104,7 @@ def test_an_ffmpeg_without_codecs_says_so(monkeypatch: pytest.MonkeyPatch) -> No
 def test_each_engine_speaks_and_repeats_itself(
     engine: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    if engine not in available():
+    if engine not in installed_engines():
         pytest.skip(f"no {engine} here")
     monkeypatch.setattr(voices, "ENGINES", (engine,))
     spoken = synthetic_speech(np.random.default_rng(1), 3 * RATE)
@@ -127,13 +127,13 @@ def test_machine_speech_can_be_spliced_in() -> None:
 
 def test_without_a_program_there_is_no_speech(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     installed(monkeypatch, tmp_path)
-    assert available() == ()
+    assert installed_engines() == ()
     assert synthetic_speech(np.random.default_rng(0), RATE).shape == (0,)
 
 
 def test_programs_are_named_in_a_fixed_order(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     installed(monkeypatch, tmp_path, flite="exit 0", espeak_ng="exit 0")
-    assert available() == ("espeak-ng", "flite")
+    assert installed_engines() == ("espeak-ng", "flite")
 
 
 @pytest.mark.parametrize(

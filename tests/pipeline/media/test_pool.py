@@ -23,7 +23,7 @@ from data.labels import Modality
 from data.media import MediaInfo, StreamCoverage
 from pipeline.media import backend
 from pipeline.media.base import AudioBatch, VideoBatch, hold_s
-from pipeline.media.clock import AudioMeter, Tally, VideoMeter, place_audio, sample_frames
+from pipeline.media.clock import AudioMeter, Placement, VideoMeter, place_audio, sample_frames
 from pipeline.media.crew import AHEAD
 from pipeline.media.decoder import BATCH, BATCH_S, DecodePool, Decoder
 from pipeline.media.inspect import inspect
@@ -88,7 +88,7 @@ def decoded_here(path: Path) -> Found:
             yield item
 
     if info.video is not None:
-        seen, tally = VideoMeter(decoder := backend("pyav")), Tally()
+        seen, tally = VideoMeter(decoder := backend("pyav")), Placement()
 
         def held_s() -> float:
             return hold_s(info.container, decoder.errors)
@@ -98,7 +98,7 @@ def decoded_here(path: Path) -> Found:
         coverage["visual"] = seen.coverage(info, tally)
     if info.audio is not None:
         rate = CONFIG.sample_rate
-        heard, sound_tally = AudioMeter(sounds := backend("pyav"), rate), Tally()
+        heard, sound_tally = AudioMeter(sounds := backend("pyav"), rate), Placement()
         blocks = metered(sounds.audio(info, rate), heard.add)
         batches += place_audio(blocks, rate, BATCH_S, sound_tally)
         coverage["audio"] = heard.coverage(info, sound_tally)

@@ -73,7 +73,7 @@ def test_the_class_decides_even_where_the_sum_of_the_others_is_larger() -> None:
     assert (report.verdict, report.label) == ("not_found", "real")
     # 0.41 / (0.41 + 0.43)
     assert report.finding.probability == pytest.approx(0.41 / 0.84)
-    assert reason(report) == "As a whole, the clip scores 0.49; clips are called forged from 0.50 on."
+    assert reason(report) == "The clip scores 0.49; clips are called forged from 0.50 on."
 
 
 def test_equal_classes_stay_on_the_side_that_was_chosen() -> None:
@@ -82,12 +82,12 @@ def test_equal_classes_stay_on_the_side_that_was_chosen() -> None:
     assert finding_by_class("visual", shares, (), "auto").probability == 0.5
 
 
-def test_a_weak_interval_is_not_what_made_a_clip_forged() -> None:
+def test_a_weak_interval_of_a_forged_clip_is_its_strongest_segment() -> None:
     weak = ForgedInterval(1.0, 2.0, "visual", 0.45)
     found = finding_by_class(
         "visual", {"real": 0.2, "visual": 0.6, "audio": 0.2, "both": 0.0}, (weak,), "auto"
     )
-    assert (found.strongest, found.intervals, found.probability) == (None, (weak,), pytest.approx(0.75))
+    assert (found.strongest, found.intervals, found.probability) == (weak, (weak,), pytest.approx(0.75))
 
 
 def test_the_class_is_the_one_that_the_intervals_show() -> None:

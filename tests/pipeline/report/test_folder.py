@@ -48,7 +48,7 @@ def test_the_most_serious_verdict_comes_first_and_failures_last() -> None:
     rows = [
         Outcome.failed("0.mp4", "is empty"),
         Outcome.of("none.mp4", abstained()),
-        Outcome.of("real.mp4", concluded(authentic(), probability=0.9)),
+        Outcome.of("real.mp4", concluded(authentic(), probability=0.99)),
         Outcome.of("maybe.mp4", undecided()),
         Outcome.of("b.mp4", forged()),
         Outcome.of("a.mp4", forged()),

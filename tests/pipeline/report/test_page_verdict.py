@@ -13,9 +13,9 @@ from pipeline.report.html import ASSETS
 from pipeline.report.model import Report
 
 VERDICTS = {
-    "forged": (factory.forged(), "forged", "scores 0.91; clips are called forged from 0.62 on."),
+    "forged": (factory.forged(), "forged", "scores 0.95; clips are called forged from 0.62 on."),
     "undecided": (factory.undecided(), "undecided", "forged from 0.62 on, and undecided from 0.40 on."),
-    "not_found": (factory.authentic(), "not_found", "scores 0.31; clips are called forged from 0.62 on."),
+    "not_found": (factory.authentic(), "not_found", "scores 0.15; clips are called forged from 0.62 on."),
     "limited": (factory.faceless(), "not_found", "scores 0.15; clips are called forged from 0.62 on."),
     "not_assessable": (factory.abstained(), "not_assessable", ""),
 }
@@ -42,8 +42,7 @@ def test_each_verdict_has_its_colour_and_says_why(tone: str) -> None:
 def test_the_score_stands_beside_the_line_that_decides() -> None:
     page = shown(factory.undecided())
     assert page.one(id="decision").words == (
-        "What decides Strongest segment0.4100 Undecided from0.4000 Forged from0.6200 "
-        "Probability of a forgery0.7000 "
+        "What decides Score: probability of a forgery0.4100 Undecided from0.4000 Forged from0.6200 "
         "The probability holds for a clip that is as likely forged as not, before anything is known of it."
     )
     score = page.one("rect", **{"class": "score"}).attributes["width"]
@@ -62,11 +61,11 @@ def test_a_segment_below_the_line_is_marked_where_it_lies() -> None:
     assert (mark.attributes["x"], mark.attributes["width"]) == ("533.33", "150.00")
     assert len(page.all("rect", **{"class": "strongest undecided"})) == 2  # sound score and sound error
     assert page.data["strongest"] == [3.2, 4.1, "audio", "undecided"]
-    assert "strongest segment, below the line" in page.html
+    assert "</span>strongest segment" in page.html
     assert shown(factory.authentic()).data["strongest"] == [2.0, 2.6, "visual", "neutral"]
     forged = shown(factory.forged())
     assert forged.data["strongest"] is None
-    assert "below the line" not in forged.html
+    assert "</span>strongest segment" not in forged.html
 
 
 def test_thresholds_are_drawn_only_where_they_made_intervals() -> None:

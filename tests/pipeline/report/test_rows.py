@@ -50,45 +50,50 @@ def test_the_verdict_in_words(report: Report, words: str) -> None:
     assert statement(report) == words
 
 
-def test_the_reason_names_the_segment_its_score_and_the_line() -> None:
-    assert reason(concluded(authentic(), strongest=SOUND, floor=0.5)) == (
-        "The strongest segment, 3.20 to 4.10 s of the sound, scores 0.41; clips are called forged from 0.62 on."
+def test_the_reason_names_the_segment_the_score_and_the_line() -> None:
+    assert reason(undecided()) == (
+        "With its strongest segment, 3.20 to 4.10 s of the sound, the clip scores 0.41; "
+        "clips are called forged from 0.62 on, and undecided from 0.40 on."
     )
-
-
-def test_without_a_segment_the_reason_says_so() -> None:
-    none = concluded(authentic(), strongest=None, probability=0.1)
-    assert reason(none) == "As a whole, the clip scores 0.10; clips are called forged from 0.62 on."
-    # A probability that lies beyond the line is on another scale: it would contradict the verdict.
-    odd = concluded(authentic(), strongest=None, probability=0.7)
-    assert reason(odd) == "No segment stands out; clips are called forged from 0.62 on."
+    assert reason(concluded(authentic(), strongest=replace(SOUND, modality="both"))) == (
+        "With its strongest segment, 3.20 to 4.10 s of picture and sound, the clip scores 0.15; "
+        "clips are called forged from 0.62 on."
+    )
+    assert reason(concluded(authentic(), strongest=None, probability=0.1)) == (
+        "The clip scores 0.10; clips are called forged from 0.62 on."
+    )
     assert reason(abstained()).startswith(
         "There is no answer, because no face was found in the picture and no "
     )
 
 
 @pytest.mark.parametrize(
-    ("score", "line", "shown"),
+    ("score", "shown", "number"),
     [
-        (0.614, 0.62, "scores 0.61; clips are called forged from 0.62 on"),
-        (0.617, 0.62, "scores 0.617; clips are called forged from 0.620 on"),
-        (0.6196, 0.62, "scores 0.6196; clips are called forged from 0.6200 on"),
-        (0.61999, 0.62, "scores 0.6199; clips are called forged from 0.6200 on"),
+        (0.614, "scores 0.61; clips are called forged from 0.62 on", "0.61"),
+        (0.617, "scores 0.617; clips are called forged from 0.620 on", "0.617"),
+        (0.6196, "scores 0.6196; clips are called forged from 0.6200 on", "0.6196"),
+        (0.61999, "scores 0.6199; clips are called forged from 0.6200 on", "0.6199"),
     ],
 )
-def test_a_score_below_the_line_is_never_shown_as_reaching_it(score: float, line: float, shown: str) -> None:
-    report = concluded(authentic(), strongest=replace(SOUND, score=score), line=line, floor=line)
+def test_a_score_below_the_line_is_never_shown_as_reaching_it(score: float, shown: str, number: str) -> None:
+    report = concluded(authentic(), probability=score, floor=0.62)
     assert shown in reason(report)
+    assert verdict(report) == f"no forgery found (probability of a forgery {number})"
     document = json.loads(dumps(report))
-    assert document["strongest"]["score"] < document["line"]
+    assert document["probability"] < document["line"]
     assert document["reason"] == reason(report)
     assert dumps(loads(dumps(report))) == dumps(report)
 
 
 def test_what_reaches_the_line_exactly_is_forged_in_every_digit() -> None:
-    segment = ForgedInterval(1.0, 1.6, "visual", 0.620001)
-    report = replace(build("visual"), finding=finding("forged", [segment], line=0.6200009))
-    assert written(report.finding).strongest == replace(segment, score=0.62)
+    segment = ForgedInterval(
+        1.0, 1.6, "visual", 0.3
+    )  # of little strength in itself: the clip as a whole decides
+    report = replace(
+        build("visual"), finding=finding("forged", [segment], probability=0.620001, line=0.6200009)
+    )
+    assert written(report.finding).probability == 0.62
     assert loads(dumps(report)).verdict == "forged"
 
 
@@ -105,11 +110,11 @@ def test_a_promise_that_could_not_be_kept_says_what_was_asked_for() -> None:
 def test_the_terminal_says_verdict_reason_and_promise() -> None:
     lines = summary(undecided(), "a.mp4")
     assert lines[:3] == [
-        "a.mp4: undecided: the sound may be forged (probability of a forgery 0.70)",
+        "a.mp4: undecided: the sound may be forged (probability of a forgery 0.41)",
         f"  {reason(undecided())}",
         f"  {promise(undecided())}",
     ]
-    assert verdict(replace(undecided(), route="all")).endswith("(probability of a forgery 0.70, route all)")
+    assert verdict(replace(undecided(), route="all")).endswith("(probability of a forgery 0.41, route all)")
     assert "  Only 41.6 % of the clip's picture and sound could be judged." in summary(faceless(), "a.mp4")
 
 
@@ -147,6 +152,9 @@ def test_exports_call_an_interval_forged_only_where_the_clip_is() -> None:
         text = export_text(shown, form)  # type: ignore[arg-type]
         assert "unconfirmed visual 0.70" in text
         assert "forged visual" not in text
+    assert "  intervals of the branch that was asked for; they do not make the clip forged:" in summary(
+        shown, "a"
+    )
     assert "Verdict: no forgery found." in export_text(shown, "vtt")
     assert "* COMMENT: Verdict: no forgery found." in export_text(shown, "edl")
     assert export_text(shown, "csv").splitlines()[1].endswith(',"visual",0.7,"not_found"')

@@ -249,7 +249,7 @@ def test_what_only_the_reader_can_see_is_refused_too() -> None:
         put("ß" * 128, "input", "name"),  # 256 bytes
         put("\ud800.mp4", "input", "name"),  # a surrogate that stands for no byte
         put(0.3, "line"),  # below the floor
-        put(0.95, "line"),  # above the strongest segment of what is called forged
+        put(0.96, "line"),  # above the probability of what is called forged
         put("visual", "label"),  # though the intervals show sound as well
     ):
         document = json.loads(dumps(forged()))

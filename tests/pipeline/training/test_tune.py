@@ -15,7 +15,7 @@ from evaluation_set import manifest, samples
 
 import pipeline.training.tune
 from configs.loader import dump, load_config
-from configs.schema import Calibration, LocalizeConfig, PipelineConfig
+from configs.schema import Calibration, DecisionConfig, LocalizeConfig, PipelineConfig
 from data.errors import UsageError, WeightsError
 from data.manifest import Sample
 from data.timeline import TimeGrid
@@ -289,3 +289,69 @@ def test_a_folder_without_settings_is_refused(scored: dict[str, Any], tmp_path: 
     with pytest.raises(WeightsError, match=r"holds no config.yaml"):
         save_tuning(run(), tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def with_evidence(clip: ClipScores, sample: Sample) -> ClipScores:
+    """Evidence of both tracks that is high where the clip is forged."""
+    values = np.zeros((30, 4), np.float32)
+    values[:, 0] = np.random.default_rng(list(sample.file.as_posix().encode())).normal(0, 0.5, 30)
+    for period in sample.fake_periods:
+        values[round(period.start_s * 25) : round(period.end_s * 25), 0] += 5
+    return replace(clip, evidence={"visual": values})
+
+
+@pytest.fixture
+def evident(scored: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """`scored`, with evidence."""
+    plain = scores
+    monkeypatch.setitem(
+        globals(), "scores", lambda sample, *rest: with_evidence(plain(sample, *rest), sample)
+    )
+    return scored
+
+
+def test_where_there_is_evidence_a_decision_is_fitted_and_kept(
+    evident: dict[str, Any], tmp_path: Path
+) -> None:
+    result = run(samples(16))
+    fitted = result.decision
+    assert fitted is not None
+    assert (fitted.clips, fitted.people) == (64, 64)
+    assert result.config.decision == fitted.config
+    assert fitted.config.population == "the authentic clips of the dev split of set"
+    (tmp_path / "config.yaml").write_text(dump(load_config("compact")), encoding="utf-8")
+    save_tuning(result, tmp_path)
+    assert load_config(tmp_path / "config.yaml").localize.decision == fitted.config
+    assert json.loads((tmp_path / "tuning.json").read_text())["decision"] == fitted.record()
+
+
+def test_a_decision_that_cannot_be_fitted_again_stays(scored: dict[str, Any]) -> None:
+    before = DecisionConfig(line=0.7)
+    result = run(start=LocalizeConfig(decision=before))
+    assert (result.decision, result.config.decision) == (None, before)
+    assert json.loads(result.to_json())["decision"] is None
+
+
+def test_a_decision_is_fitted_only_where_one_is_wanted(evident: dict[str, Any]) -> None:
+    assert run(samples(16), with_decision=False).decision is None
+
+
+def test_several_data_sets_count_as_one(evident: dict[str, Any]) -> None:
+    known = [manifest(Path(name), samples(16)) for name in ("one", "two")]
+    detector: Any = Detector(PipelineConfig())
+    store: Any = None
+    result = tune(detector, known, store, max_clips=40)
+    assert (result.clips, result.dataset) == (80, "one, two")
+    assert result.decision is not None
+    # Without a sidecar, people are files, which are other ones in another data set.
+    assert result.decision.people == result.decision.clips == 80
+    assert result.decision.config.population == "the authentic clips of the dev split of one, two"
+    assert result.config.calibration != Calibration()
+
+
+def test_every_data_set_needs_forged_intervals(scored: dict[str, Any]) -> None:
+    known = [manifest(Path("one"), samples(2)), manifest(Path("two"), [samples()[0]])]
+    detector: Any = Detector(PipelineConfig())
+    store: Any = None
+    with pytest.raises(UsageError, match="two: the split 'dev' has no forged interval"):
+        tune(detector, known, store)
