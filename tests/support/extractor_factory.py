@@ -93,6 +93,13 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> Path:
     return path
 
 
+def small_parts(folder: Path) -> list[str]:
+    """Settings of pre-training that name a small eye and ear, written to `folder`."""
+    eye = write_tensors(folder / "faces.safetensors", face_tensors())
+    ear = write_tensors(folder / "voices.safetensors", voice_tensors())
+    return [f"pretrain.eye={eye}", f"pretrain.ear={ear}"]
+
+
 def _louder(*layers: nn.Module) -> None:
     with torch.no_grad():
         for layer in layers:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -113,4 +115,17 @@ def write_forged_set(authentic: Path, out: Path) -> Path:
     config = CONFIG.model_copy(update={"train_share": 1.0, "dev_share": 0.0, "extra_sham": 1.0})
     forge(authentic, out, None, config=config)
     synthesize.finish(dataset_plan.plan(authentic, config, 5), out, {})
+    return out
+
+
+def one_clip(
+    forged: Path, rows: list[dict[str, Any]], out: Path, segments: list[Any], shams: list[Any], **more: Any
+) -> Path:
+    """A set of one clip whose sidecar says that this was done to it: (start, end, modality, manipulation)."""
+    names = ("start_s", "end_s", "modality", "manipulation")
+    edits = [[dict(zip(names, span, strict=True)) for span in spans] for spans in (segments, shams)]
+    row = rows[0] | {"segments": edits[0], "shams": edits[1]} | more
+    (out / row["file"]).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(forged / rows[0]["file"], out / row["file"])
+    (out / "forgeries.json").write_text(json.dumps([row]))
     return out

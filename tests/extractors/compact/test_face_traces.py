@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from extractor_factory import face_tensors, random_eye, voice_tensors, write_tensors
+from extractor_factory import face_tensors, random_eye, write_tensors
 from head_factory import head, long_head
 from numpy.typing import NDArray
 
 from configs.schema import VisualConfig
-from data.errors import WeightsError
 from data.labels import EVIDENCE, FPS
 from extractors.compact import face_traces
 from extractors.compact.energies import face_energies
 from extractors.compact.eye import aligned
 from extractors.compact.face_traces import (
-    BLOCK,
-    BLOCKS,
     DENSE_S,
     MEASURES,
     FaceMeasures,
     FaceTraces,
     Stretch,
-    relative,
 )
 from extractors.compact.faces import REACH
 from extractors.compact.landmarks import FaceFinder
-from extractors.compact.weights import compressed
 
 SIDE = 80  # of a picture whose face is just large enough
 CONFIG = VisualConfig(network="face_traces", short_side=SIDE, crop=None)
@@ -76,70 +71,6 @@ def whole(extractor: FaceTraces, pieces: Iterator[Clip]) -> tuple[NDArray[np.flo
 @pytest.fixture(scope="module")
 def features(extractor: FaceTraces, clip: Clip) -> tuple[NDArray[np.float16], NDArray[np.bool_]]:
     return whole(extractor, cut(clip, [LENGTH]))
-
-
-# --- what is left of a measure --------------------------------------------------------------------------------------
-
-
-def rising() -> torch.Tensor:
-    """One measure of 20 blocks, the k-th of which holds k."""
-    return torch.arange(20.0).repeat_interleave(BLOCK).view(1, -1, 1)
-
-
-def everywhere(x: torch.Tensor) -> torch.Tensor:
-    return torch.ones(x.shape[:2], dtype=torch.bool)
-
-
-def test_measures_are_less_the_median_of_all_and_of_the_blocks_around() -> None:
-    x = rising()
-    left = relative(x, everywhere(x))[0, ::BLOCK].T
-    assert BLOCKS == 11
-    # The lower median of 0 to 19, five times each, is 9.
-    assert left[0].tolist() == [float(k - 9) for k in range(20)]
-    # Around block 0 lie blocks 0 to 5, whose lower median is 2; around 1 lie 0 to 6, and 3; around 19 lie 14 to 19.
-    assert left[1].tolist() == [-2, -2, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 2, 2, 3]
-
-
-def test_what_all_steps_share_is_gone() -> None:
-    torch.manual_seed(0)
-    x = torch.randn(2, 83, 3)
-    shared = torch.randn(2, 1, 3)
-    assert torch.allclose(relative(x, everywhere(x)), relative(x + shared, everywhere(x)), atol=1e-5)
-
-
-@pytest.mark.parametrize("held", [torch.nan, torch.inf, 1e6])
-def test_invalid_steps_count_for_nothing_and_are_zero(held: float) -> None:
-    x = rising()
-    valid = everywhere(x)
-    valid[0, 40:60] = False  # blocks 8 to 11
-    spoilt = x.clone()
-    spoilt[0, 40:60] = held
-    left = relative(spoilt, valid)
-    assert not left[0, 40:60].any()
-    # Of the other 80 the lower median is 7. Block 7 has 2 to 7 and 12 around it: 5.
-    assert left[0, 35].tolist() == [0, 2]
-
-
-def test_a_value_that_is_no_number_counts_for_nothing() -> None:
-    x = rising()
-    spoilt = x.clone()
-    spoilt[0, 52] = torch.nan
-    left, plain = relative(spoilt, everywhere(x)), relative(x, everywhere(x))
-    assert left[0, 52].tolist() == [0, 0]
-    others = torch.arange(100) != 52
-    assert torch.equal(left[0, others], plain[0, others])
-
-
-def test_a_last_block_that_is_not_full_has_the_mean_of_what_there_is() -> None:
-    # Blocks: 0 0 0 0 0 | 6 8, with means 0 and 7, whose lower median is 0; three of them would have 7 in the middle.
-    x = torch.tensor([0.0] * 5 + [6.0, 8.0]).view(1, 7, 1)
-    assert relative(x, everywhere(x))[0, :, 1].tolist() == [0, 0, 0, 0, 0, 6, 8]
-    x = torch.tensor([0.0] * 5 + [9.0] * 5 + [6.0, 8.0]).view(1, 12, 1)
-    assert relative(x, everywhere(x))[0, :, 1].tolist() == [-7] * 5 + [2] * 5 + [-1, 1]
-
-
-def test_nothing_valid_gives_zeros() -> None:
-    assert not relative(torch.ones(1, 7, 2), torch.zeros(1, 7, dtype=torch.bool)).any()
 
 
 # --- measures -------------------------------------------------------------------------------------------------------
@@ -401,74 +332,3 @@ def test_evidence_is_the_last_four_columns_and_varies(
     assert found.dtype == np.float32
     assert np.array_equal(found, values[:, -4:].astype(np.float32))
     assert (found[valid].std(axis=0) > 0.05).all()
-
-
-# --- weights and keys -----------------------------------------------------------------------------------------------
-
-
-def without(prefix: str) -> dict[str, torch.Tensor]:
-    return {name: value for name, value in face_tensors().items() if not name.startswith(prefix)}
-
-
-@pytest.mark.parametrize(
-    ("tensors", "part"),
-    [
-        (voice_tensors, "net"),
-        (lambda: without("eye."), "eye"),
-        (lambda: without("head.absolute.leave"), "head"),
-        (lambda: without("net."), "net"),
-        (lambda: without("net.edges.bias"), "net"),
-        (lambda: face_tensors() | {"net.relative.mean": torch.zeros(7)}, "net"),
-        (lambda: without("net.") | only("net.", voice_tensors()), "net"),
-    ],
-    ids=["voices", "no eye", "a part of the head", "no net", "a part of the net", "a shape", "another front"],
-)
-def test_weights_that_do_not_fit_are_refused(
-    tensors: Callable[[], dict[str, torch.Tensor]], part: str, tmp_path: Path
-) -> None:
-    path = write_tensors(tmp_path / "faces.safetensors", tensors())
-    with pytest.raises(WeightsError, match=rf"'{part}\.\*'") as error:
-        FaceTraces(CONFIG, path)
-    assert error.value.path == path
-
-
-def only(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name: value for name, value in tensors.items() if name.startswith(prefix)}
-
-
-def test_weights_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "faces.safetensors"
-    path.write_bytes(b"cut off")
-    with pytest.raises(WeightsError, match="cannot be read"):
-        FaceTraces(CONFIG, path)
-
-
-@pytest.mark.parametrize("name", ["net.inside.bias", "head.absolute.leave.bias"])
-def test_weights_that_give_no_numbers_are_named(name: str, tmp_path: Path) -> None:
-    tensors = face_tensors()
-    tensors[name] = torch.full_like(tensors[name], torch.inf)
-    broken = FaceTraces(CONFIG, write_tensors(tmp_path / "faces.safetensors", tensors))
-    with pytest.raises(WeightsError, match="not finite"):
-        whole(broken, all_of(head(SIDE)[:10]))
-
-
-def test_weights_stored_small_give_nearly_the_same(tmp_path: Path, weights: Path) -> None:
-    small = write_tensors(
-        tmp_path / "faces.safetensors", face_tensors() | compressed(only("eye.", face_tensors()))
-    )
-    assert small.stat().st_size < weights.stat().st_size
-    a, b = (whole(FaceTraces(CONFIG, path), all_of(head(SIDE)))[0].astype(float) for path in (small, weights))
-    assert np.array_equal(a[:, :-1], b[:, :-1])
-    assert a == pytest.approx(b, abs=0.1)
-
-
-def test_the_digest_names_weights_and_what_shapes_a_picture(weights: Path, tmp_path: Path) -> None:
-    plain = FaceTraces.digest_of(CONFIG, weights)
-    assert FaceTraces(CONFIG, weights).digest == plain
-    other = write_tensors(tmp_path / "faces.safetensors", face_tensors(seed=1))
-    assert FaceTraces.digest_of(CONFIG, other) != plain
-    for setting in ({"short_side": 72}, {"crop": 64}, {"look_every_s": 0.2}):
-        assert FaceTraces.digest_of(CONFIG.model_copy(update=setting), weights) != plain
-    # Settings of TSN, and where the weights were named, change nothing.
-    for setting in ({"arch": "resnet18"}, {"mean": (0.0, 0.0, 0.0)}, {"weights": "shipped:elsewhere"}):
-        assert FaceTraces.digest_of(CONFIG.model_copy(update=setting), weights) == plain

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -12,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from extractor_factory import face_tensors, voice_tensors, write_tensors
-from forged_set import InLine, write_forged_set, write_speaking_heads
+from extractor_factory import small_parts, write_tensors
+from forged_set import InLine, one_clip, write_forged_set, write_speaking_heads
 from numpy.typing import NDArray
 
 from configs.loader import load_config
@@ -65,10 +64,7 @@ def rows(forged: Path) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> PipelineConfig:
     """Small pictures, and a small ear and eye."""
-    folder = tmp_path_factory.mktemp("parts")
-    eye = write_tensors(folder / "faces.safetensors", face_tensors())
-    ear = write_tensors(folder / "voices.safetensors", voice_tensors())
-    return load_config("compact", ["visual.short_side=96", f"pretrain.eye={eye}", f"pretrain.ear={ear}"])
+    return load_config("compact", ["visual.short_side=96", *small_parts(tmp_path_factory.mktemp("parts"))])
 
 
 Reader = Callable[[list[Path]], list[LabelledSteps]]
@@ -103,19 +99,6 @@ def faces(forged: Path, read_faces: Reader) -> list[LabelledSteps]:
 @pytest.fixture(scope="module")
 def voices(forged: Path, read_voices: Reader) -> list[LabelledSteps]:
     return read_voices([forged])
-
-
-def one_clip(
-    forged: Path, rows: list[dict[str, Any]], out: Path, segments: list[Any], shams: list[Any], **more: Any
-) -> Path:
-    """A set of one clip whose sidecar says that this was done to it: (start, end, modality, manipulation)."""
-    names = ("start_s", "end_s", "modality", "manipulation")
-    edits = [[dict(zip(names, span, strict=True)) for span in spans] for spans in (segments, shams)]
-    row = rows[0] | {"segments": edits[0], "shams": edits[1]} | more
-    (out / row["file"]).parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy(forged / rows[0]["file"], out / row["file"])
-    (out / "forgeries.json").write_text(json.dumps([row]))
-    return out
 
 
 def where(flags: NDArray[np.bool_]) -> list[int]:
@@ -335,86 +318,13 @@ def test_of_a_long_clip_the_beginning_is_measured(
     assert {len(steps.forged) for steps in found} == {25}
 
 
-# --- what was measured stays ----------------------------------------------------------------------------------------
-
-
-def never(*_: Any) -> None:
-    raise AssertionError("it was measured before")
+# --- sets -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def one(forged: Path, rows: list[dict[str, Any]], tmp_path: Path) -> Path:
     spans = [(0.4, 0.8, "visual", "freeze_frames"), (0.4, 0.8, "audio", "recode_speech")]
     return one_clip(forged, rows, tmp_path / "one", spans, [])
-
-
-def same(a: list[LabelledSteps], b: list[LabelledSteps]) -> bool:
-    return all(
-        first.kind == second.kind
-        and np.array_equal(first.forged, second.forged)
-        and all(np.array_equal(x, y) for x, y in zip(first.measured, second.measured, strict=True))
-        for first, second in zip(a, b, strict=True)
-    )
-
-
-@pytest.mark.parametrize(("read", "name"), [(labelled_faces, "_faces"), (labelled_voices, "_voices")])
-def test_what_was_measured_is_read_and_not_measured_again(
-    read: Any, name: str, one: Path, config: PipelineConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / "measured"
-    first = read([one], config, folder, 1, silent)
-    monkeypatch.setattr(labelled, name, never)
-    assert same(read([one], config, folder, 1, silent), first)
-    # What was done to the clip is read anew: it is no part of what was measured.
-    with pytest.raises(AssertionError, match="measured before"):
-        read([one], config, tmp_path / "elsewhere", 1, silent)
-
-
-def test_a_file_that_broke_off_is_measured_again(one: Path, config: PipelineConfig, tmp_path: Path) -> None:
-    folder = tmp_path / "measured"
-    first = labelled_voices([one], config, folder, 1, silent)
-    (kept,) = folder.iterdir()
-    whole = kept.read_bytes()
-    for broken in (b"", whole[: len(whole) // 2]):
-        kept.write_bytes(broken)
-        assert same(labelled_voices([one], config, folder, 1, silent), first)
-        assert kept.read_bytes() == whole
-
-
-def test_a_clip_in_which_nothing_can_be_judged_is_remembered(
-    one: Path, config: PipelineConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / "measured"
-    labelled_voices([one], config, folder, 1, silent)
-    with monkeypatch.context() as patch:
-        patch.setattr(labelled, "_voices", lambda *_: None)
-        mute = json.loads((one / "forgeries.json").read_text())[0] | {
-            "file": "train/mute.mp4",
-            "segments": [],
-        }
-        rows = json.loads((one / "forgeries.json").read_text())
-        (one / "forgeries.json").write_text(json.dumps([*rows, mute]))
-        assert len(labelled_voices([one], config, folder, 1, silent)) == 1
-    monkeypatch.setattr(labelled, "_voices", never)
-    assert len(labelled_voices([one], config, folder, 1, silent)) == 1
-    assert len(list(folder.iterdir())) == 2
-
-
-def test_a_clip_that_was_made_anew_is_measured_again(
-    one: Path, config: PipelineConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / "measured"
-    labelled_voices([one], config, folder, 1, silent)
-    monkeypatch.setattr(labelled, "_voices", never)
-    (row,) = json.loads((one / "forgeries.json").read_text())
-    changes: list[dict[str, Any]] = [{"size_bytes": row["size_bytes"] + 1}, {"segments": row["segments"][:1]}]
-    for change in changes:
-        (one / "forgeries.json").write_text(json.dumps([row | change]))
-        with pytest.raises(AssertionError, match="measured before"):
-            labelled_voices([one], config, folder, 1, silent)
-
-
-# --- sets -----------------------------------------------------------------------------------------------------------
 
 
 def test_several_sets_are_read_one_after_the_other_by_processes(
