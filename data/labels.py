@@ -20,8 +20,8 @@ NAMES: dict[str, str] = {"visual": "picture", "audio": "sound"}
 """Names of the two tracks in text for users."""
 
 EVIDENCE = ("inside", "onset", "offset", "whole")
-"""What an extractor may say of a step, as log-odds: it lies inside a forged span; one begins here; one ends here; the
-clip looks generated from end to end."""
+"""What an extractor may say of a step, as log-odds: it lies inside a forged span; it is the first step of one; it is
+the last step of one; the clip looks generated from end to end."""
 
 SPLITS = ("train", "dev", "test")
 """The three parts; the middle one has LAV-DF's name. AV-Deepfake1M's `val` is `dev` here."""
