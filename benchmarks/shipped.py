@@ -28,7 +28,7 @@ from pipeline.localization.decide import decide
 from pipeline.progress import ProgressBar
 
 SPLIT = "test"
-DETAILED = ("known", "heldout")
+DETAILED = ("known", "heldout", "genuine")
 """Sets whose tables by class, length, manipulation and recording group are printed too."""
 
 
@@ -73,7 +73,7 @@ def find_sets(benchmark: Path, only: Sequence[str] | None = None) -> dict[str, P
 
     Raises UsageError when there is none, or one of `only` is not there.
     """
-    folders = [benchmark / name for name in ("known", "heldout", "cross")]
+    folders = [benchmark / name for name in ("known", "heldout", "cross", "genuine")]
     folders += sorted((benchmark / "conditions").glob("*"))
     found = {folder.name: folder for folder in folders if (folder / "metadata.json").is_file()}
     if not found:
