@@ -85,7 +85,7 @@ def forge(
     plan = dataset_plan.plan(authentic, config, seed)
     for source in plan.sources if k is None else [k]:
         synthesize.forge_source(plan, source, out)
-    rows = {Path(clip.file).stem: clip for clip in dataset_files.read_rows(out)}
+    rows = {Path(clip.file).stem: clip for clip in dataset_files.read_clips(out)}
     return [rows[name] for name in plan.names if name in rows]
 
 
