@@ -24,7 +24,7 @@ from pipeline.detector import Pipeline
 from pipeline.evaluation.evaluate import REPLICATES, evaluate
 from pipeline.evaluation.predict import prediction_of, score_split
 from pipeline.evaluation.result import Evaluation, grid
-from pipeline.localization.localize import localize
+from pipeline.localization.decide import decide
 from pipeline.progress import ProgressBar
 
 SPLIT = "test"
@@ -98,7 +98,9 @@ def measure(
         found.append(prediction_of(sample, scores, settings))
         if sample.label == 0:
             # What `pipeline run` would report: proposals are ranked candidates, of which a clip always has some.
-            reported[sample.file.as_posix()] = len(localize(scores, settings)) if scores is not None else 0
+            reported[sample.file.as_posix()] = (
+                len(decide(scores, settings).intervals) if scores is not None else 0
+            )
     hook("measure")
     authentic = [sample for sample in samples_of(manifest, SPLIT) if sample.label == 0]
     return Measured(

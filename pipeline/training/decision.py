@@ -70,15 +70,17 @@ class LabelledClip:
         return CLASSES[self.label] in (name, "both")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FittedDecision:
     """A decision, and how it judges people whom it was not fitted to.
 
-    `auc` tells forged from authentic clips, `recall` is the share of forged clips that reach the line of each certified
-    rate, `harmless` the same count of authentic clips that were edited harmlessly: alarms, clips and bound.
+    `likely` (N,) is P(forged) of each clip that gives evidence, in order, NaN where no fit was possible without its
+    person. `auc` tells forged from authentic clips, `recall` is the share of forged clips that reach the line of each
+    certified rate, `harmless` the same count of authentic clips that were edited harmlessly: alarms, clips and bound.
     """
 
     config: DecisionConfig
+    likely: Floats
     clips: int
     people: int
     auc: float
@@ -191,7 +193,7 @@ def fit_decision(
         }
     )
     value = auc(likely[judged], forged[judged])
-    return FittedDecision(config, int(judged.sum()), len(set(people[judged])), value, recall, edited)
+    return FittedDecision(config, likely, int(judged.sum()), len(set(people[judged])), value, recall, edited)
 
 
 def _rounded_up(value: float) -> float:

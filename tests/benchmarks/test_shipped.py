@@ -6,7 +6,7 @@ import importlib.util
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -77,11 +77,11 @@ def test_a_run_counts_and_not_the_proposals(
 
     detector = Pipeline.from_pretrained(tiny_bundle, device="cpu")
     store = FeatureStore(benchmark / "features")
-    monkeypatch.setattr(shipped, "localize", lambda scores, settings: ())
+    monkeypatch.setattr(shipped, "decide", lambda scores, settings: SimpleNamespace(intervals=()))
     quiet = shipped.measure("known", detector, benchmark / "known", store, 0)
     assert quiet.reported == {"test/000000.mp4": 0, "test/000002.mp4": 0}
     assert quiet.authentic_h == pytest.approx(2.4 / 3600)
-    monkeypatch.setattr(shipped, "localize", lambda scores, settings: ("one", "two"))
+    monkeypatch.setattr(shipped, "decide", lambda scores, settings: SimpleNamespace(intervals=("one", "two")))
     loud = shipped.measure("known", detector, benchmark / "known", store, 0)
     assert set(loud.reported.values()) == {2}
     assert loud.evaluation.value("localization, honest", "mAP") == quiet.evaluation.value(

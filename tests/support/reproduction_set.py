@@ -68,7 +68,10 @@ class World:
 
     def setup(self, **train: Any) -> Extraction:
         settings = SETTINGS | {"train": SETTINGS["train"] | QUICK | train}
-        extractors = SimpleNamespace(visual=SimpleNamespace(digest="v"), audio=SimpleNamespace(digest="a"))
+        silent = {"visual": lambda values: None, "audio": lambda values: None}
+        extractors = SimpleNamespace(
+            visual=SimpleNamespace(digest="v"), audio=SimpleNamespace(digest="a"), evidence=silent
+        )
         return Extraction(validate(settings), extractors, None)  # type: ignore[arg-type]
 
     def data(self, name: str, splits: dict[str, int] | None = None) -> Manifest:
