@@ -225,10 +225,11 @@ def _kept(measure: _Measure, config: PipelineConfig, folder: Path, job: _Job) ->
     except (OSError, SafetensorError, KeyError):
         pass
     measured = measure(config, job)
-    arrays = measured._asdict() if measured is not None else {}
+    if measured is not None:
+        # safetensors writes the memory of an array, whatever the order of its axes, and sums depend on that order too.
+        measured = Measured(*(np.ascontiguousarray(array) for array in measured))
     with replacing(path) as temporary:
-        # safetensors writes the memory of an array, whatever the order of its axes.
-        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary)
+        save_file(measured._asdict() if measured is not None else {}, temporary)
     return measured
 
 
