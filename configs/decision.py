@@ -50,7 +50,6 @@ class TrackWeights(Settings):
     video: Finite = Field(
         0.0, description="Weight of ln of the model's P(classes with this track forged) / P(real)."
     )
-    alone: Finite = Field(0.0, description="Added where the other track is absent or not assessable.")
 
 
 class TrackDecision(Settings):

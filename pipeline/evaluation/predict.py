@@ -17,7 +17,7 @@ from pipeline.detector import Pipeline
 from pipeline.evaluation.predictions import StepCurves, VideoPrediction
 from pipeline.extraction.extract import extract_missing
 from pipeline.extraction.keys import store_keys
-from pipeline.localization.decide import decided_proposals, judge
+from pipeline.localization.decide import decided_proposals, judge, step_curves
 from pipeline.localization.score import score_clip
 from pipeline.localization.scores import ClipScores
 
@@ -84,10 +84,9 @@ def prediction_of(sample: Sample, scores: ClipScores | None, config: LocalizeCon
     abstained = not scores.windows
     decision = judge(scores, config.decision) if config.decision is not None and not abstained else None
     probabilities = decision.probabilities if decision is not None else scores.video_probabilities or NEUTRAL
-    curves = {"visual": scores.visual, "audio": scores.audio, "joint": scores.joint}
     steps = {
         branch: np.where(scores.valid[branch], curve, np.float32(np.nan))
-        for branch, curve in curves.items()
+        for branch, curve in step_curves(scores, config).items()
         if curve is not None
     }
     rows = proposal_rows(scores, config)

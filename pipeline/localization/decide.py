@@ -14,10 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.schema import CertifiedLine, DecisionConfig, LocalizeConfig, TrackDecision, TrackWeights
-from data.labels import ABSTAINED, CLASSES, MODALITIES, REAL, Modality
+from data.labels import ABSTAINED, CLASSES, EVIDENCE, MODALITIES, REAL, Modality
 from data.timeline import Interval
 from pipeline.localization.localize import best_of_same, localize, proposals
-from pipeline.localization.scores import ClipScores, Curve, Finding, ForgedInterval, Promise, Verdict
+from pipeline.localization.scores import (
+    ClipScores,
+    Curve,
+    Evidence,
+    Finding,
+    ForgedInterval,
+    Promise,
+    Verdict,
+)
 from pipeline.localization.segments import SAME, Segment, Track, prepare, segments
 
 TOP = 16
@@ -32,13 +40,13 @@ probability of a clip."""
 
 _LEAST = 1e-3  # probabilities closer to 0 or 1 say no more
 
-FEATURES = ("bias", "best", "mean", "top", "whole", "share", "curve", "video", "alone")
+FEATURES = ("bias", "best", "mean", "top", "whole", "share", "curve", "video")
 """Features of a track, each with a weight in `TrackWeights`."""
 
 
 @dataclass(frozen=True)
 class JudgedTrack:
-    """One track of a clip: `segments`, likeliest first, its FEATURES (9,), and `log_odds` that it is forged."""
+    """One track of a clip: `segments`, likeliest first, its FEATURES (8,), and `log_odds` that it is forged."""
 
     segments: tuple[Segment, ...]
     features: NDArray[np.float64]
@@ -98,6 +106,33 @@ def judge(scores: ClipScores, config: DecisionConfig) -> Decision | None:
     return Decision(tracks, class_probabilities(tracks, config)) if tracks else None
 
 
+def step_curves(scores: ClipScores, config: LocalizeConfig) -> dict[str, Curve | None]:
+    """How likely each step is forged, (T,) by branch, as it bears on the verdict.
+
+    With a decision on segments: by the evidence of a track that the step lies inside a forged span, or the clip is
+    generated from end to end; and the likelier of the tracks as joint. Without one: the curves of the model. None for
+    a track that was not judged.
+    """
+    tracks: dict[str, Curve | None] = {
+        name: _step_curve(evidence, scores.valid[name]) for name, evidence in scores.evidence.items()
+    }
+    if config.decision is None or not tracks:
+        return {"visual": scores.visual, "audio": scores.audio, "joint": scores.joint}
+    joint = np.maximum.reduce(
+        [curve * scores.valid[name] for name, curve in tracks.items() if curve is not None]
+    )
+    return {"visual": None, "audio": None, **tracks, "joint": joint}
+
+
+def _step_curve(evidence: Evidence, valid: NDArray[np.bool_]) -> Curve:
+    """1 - (1 - p)(1 - q): p (T,) that a step lies inside a forged span, q that all of the track is generated."""
+    inside = evidence[:, EVIDENCE.index("inside")].astype(np.float64)
+    whole = evidence[valid, EVIDENCE.index("whole")].mean(dtype=np.float64) if valid.any() else -np.inf
+    spared = 1 / (1 + np.exp(inside)) / (1 + np.exp(whole))
+    curve: Curve = (1 - spared).astype(np.float32)
+    return curve
+
+
 def judge_track(scores: ClipScores, name: str, config: TrackDecision) -> JudgedTrack:
     """The decision on one track, "visual" or "audio", that was judged and gives evidence."""
     track = prepare(scores.evidence[name], scores.valid[name], config)
@@ -109,7 +144,7 @@ def judge_track(scores: ClipScores, name: str, config: TrackDecision) -> JudgedT
 def track_features(
     scores: ClipScores, name: str, track: Track, found: tuple[Segment, ...]
 ) -> NDArray[np.float64]:
-    """FEATURES (9,) of a track whose segments are `found`, likeliest first."""
+    """FEATURES (8,) of a track whose segments are `found`, likeliest first."""
     valid = scores.valid[name]
     inside = track.inside[valid]
     top = float(np.clip(_top(getattr(scores, name)[valid].astype(np.float64)), _LEAST, 1 - _LEAST))
@@ -122,7 +157,6 @@ def track_features(
         "share": float((inside > 0).mean()),
         "curve": math.log(top / (1 - top)),
         "video": _video(scores, name),
-        "alone": float(not all(scores.valid[other].any() for other in MODALITIES)),
     }
     return np.array([values[name] for name in FEATURES])
 

@@ -12,6 +12,7 @@ from configs.schema import LocalizeConfig
 from data.labels import CLASSES
 from data.media import Assessment, MediaInfo, StreamCoverage
 from pipeline.localization.assess import caution
+from pipeline.localization.decide import step_curves
 from pipeline.localization.scores import MODALITY, ClipScores, Finding, Route
 from pipeline.report.model import (
     InputFacts,
@@ -55,7 +56,7 @@ def build_report(
         coverage=coverage,
         warnings=(*warnings, *caution(assessment, coverage, config)),
         complete=complete and all(track is None or track.reason is None for track in assessment.values()),
-        scores=_step_scores(scores),
+        scores=_step_scores(scores, config),
         thresholds=Thresholds(config.onset, config.offset),
         provenance=provenance,
         clock=clock,
@@ -73,8 +74,9 @@ def _branches(scores: ClipScores, route: Route) -> tuple[str, ...]:
     return tuple(MODALITY) if route == "all" else (route,)
 
 
-def _step_scores(scores: ClipScores) -> StepScores:
-    """The curves, NaN where nothing was judged."""
+def _step_scores(scores: ClipScores, config: LocalizeConfig) -> StepScores:
+    """The curves that bear on the verdict, NaN where nothing was judged."""
+    curves = step_curves(scores, config)
 
     def judged(curve: NDArray[np.float32], branch: str) -> NDArray[np.float32]:
         return np.where(scores.valid[branch], curve, np.float32(np.nan))
@@ -84,9 +86,9 @@ def _step_scores(scores: ClipScores) -> StepScores:
 
     return StepScores(
         grid=scores.grid,
-        visual=optional(scores.visual, "visual"),
-        audio=optional(scores.audio, "audio"),
-        joint=judged(scores.joint, "joint"),
+        visual=optional(curves["visual"], "visual"),
+        audio=optional(curves["audio"], "audio"),
+        joint=judged(curves["joint"] if curves["joint"] is not None else scores.joint, "joint"),
         visual_error=optional(scores.visual_error, "visual"),
         audio_error=optional(scores.audio_error, "audio"),
     )

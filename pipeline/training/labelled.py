@@ -227,7 +227,7 @@ def _kept(measure: _Measure, config: PipelineConfig, folder: Path, job: _Job) ->
     measured = measure(config, job)
     if measured is not None:
         # safetensors writes the memory of an array, whatever the order of its axes, and sums depend on that order too.
-        measured = Measured(*(np.ascontiguousarray(array) for array in measured))
+        measured = measured._replace(measures=np.ascontiguousarray(measured.measures))
     with replacing(path) as temporary:
         save_file(measured._asdict() if measured is not None else {}, temporary)
     return measured

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs.schema import CertifiedLine, DecisionConfig, LocalizeConfig, TrackDecision, TrackWeights
+from data.timeline import TimeGrid
 from pipeline.localization.decide import (
     FEATURES,
     JudgedTrack,
@@ -21,6 +23,7 @@ from pipeline.localization.decide import (
     judge,
     judge_track,
     line_of,
+    step_curves,
     vector,
 )
 from pipeline.localization.localize import localize, proposals
@@ -111,7 +114,6 @@ def test_the_features_of_a_track_by_hand() -> None:
     assert values["share"] == pytest.approx(8 / 30)
     assert values["curve"] == pytest.approx(math.log(0.8 / 0.2))
     assert values["video"] == pytest.approx(math.log(0.3 / 0.2))  # without sound nothing can be of both
-    assert values["alone"] == 1
     weights = TrackWeights(**{name: 0.1 * k for k, name in enumerate(FEATURES)})
     expected = sum(0.1 * k * values[name] for k, name in enumerate(FEATURES))
     weighed = judge_track(scores, "visual", config.model_copy(update={"track": weights}))
@@ -356,3 +358,30 @@ def test_where_no_interval_is_long_enough_a_sure_branch_still_shows_its_highest_
     found = decide(lone(0.97), config)
     assert found.verdict == "forged"
     assert [(one.start_s, one.end_s) for one in found.intervals] == [(60 / 25, 76 / 25)]
+
+
+def test_the_curves_shown_join_spans_and_whole_clips_by_hand() -> None:
+    # p = 1/2 and 9/10 inside, q = 3/4 from end to end: 1 - (1/2)(1/4) and 1 - (1/10)(1/4).
+    said = np.zeros((2, 4), np.float32)
+    said[:, 0], said[:, 3] = (0.0, np.log(9)), np.log(3)
+    grid = TimeGrid(Fraction(0), Fraction(1, 25), 2)
+    steps = np.ones(2, np.bool_)
+    nothing = np.zeros(2, np.bool_)
+    curve = np.full(2, 0.1, np.float32)
+    scores = ClipScores(
+        grid=grid,
+        visual=None,
+        audio=curve,
+        joint=curve,
+        visual_error=None,
+        audio_error=None,
+        valid={"visual": nothing, "audio": steps, "joint": steps},
+        routed={},
+        windows=(Window(0, 2, (0.25, 0.25, 0.25, 0.25)),),
+        evidence={"audio": said},
+    )
+    shown = step_curves(scores, CONFIG)
+    assert shown["visual"] is None
+    assert shown["audio"] == pytest.approx([0.875, 0.975])
+    assert shown["joint"] == pytest.approx([0.875, 0.975])
+    assert step_curves(scores, LocalizeConfig())["audio"] is curve
