@@ -33,7 +33,7 @@ PHONE: dict[str, Any] = {
 }
 SHOTS: dict[str, tuple[str, dict[str, Any], str]] = {
     "forged": ("forged_visual.mp4.html", DESK, ".legend"),
-    "authentic": ("authentic.mp4.html", DESK, ".legend"),
+    "voice": ("machine_voice.mp4.html", DESK, ".legend"),
     "folder": ("index.html", DESK, "main"),
     "phone-dark": ("forged_visual.mp4.html", PHONE, ""),
 }

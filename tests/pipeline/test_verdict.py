@@ -71,7 +71,7 @@ def test_an_authentic_picture_without_its_sound_is_not_called_forged(
     which: str, request: pytest.FixtureRequest, store: FeatureStore, tmp_path: Path
 ) -> None:
     detector: Pipeline = request.getfixturevalue(which)
-    media_factory.ffmpeg("-i", EXAMPLES / "authentic.mp4", "-an", "-c", "copy", tmp_path / "muted.mp4")
+    media_factory.ffmpeg("-i", EXAMPLES / "machine_voice.mp4", "-an", "-c", "copy", tmp_path / "muted.mp4")
     report = detector(tmp_path / "muted.mp4", store=store)
     assert (report.label, report.intervals) == ("real", ())
 
@@ -101,7 +101,7 @@ def test_a_rate_without_a_line_is_refused_with_those_that_there_are(
     with pytest.raises(
         UsageError, match=r"no certified line for a false-alarm rate of 0.01; .* one for 0.05, 0.2"
     ):
-        decisive(EXAMPLES / "authentic.mp4", store=store, max_alarms=0.01)
+        decisive(EXAMPLES / "machine_voice.mp4", store=store, max_alarms=0.01)
     bare = replace(
         shipped,
         config=shipped.config.model_copy(

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-SAMPLE = Path(__file__).resolve().parents[2] / "examples" / "authentic.mp4"
+SAMPLE = Path(__file__).resolve().parents[2] / "examples" / "machine_voice.mp4"
 TURN = 50  # frames that are decoded; the head then goes back through them
 
 
