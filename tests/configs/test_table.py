@@ -71,7 +71,7 @@ def test_without_settings_the_rows_are_the_defaults() -> None:
 def test_settings_that_are_off_by_default_are_shown_where_they_are_on() -> None:
     line = '{"rate": 0.05, "line": 0.7, "bound": 0.05, "alarms": 5, "clips": 208, "people": 93}'
     config = load_config(
-        "compact", ["localize.decision.audio.track.best=2", f"localize.decision.lines=[{line}]"]
+        "paper", ["localize.decision.audio.track.best=2", f"localize.decision.lines=[{line}]"]
     )
     rows = {row.name: row for row in setting_rows(config)}
     assert (rows["localize.decision.audio.track.best"].value, rows["localize.decision.floor"].value) == (
@@ -80,7 +80,7 @@ def test_settings_that_are_off_by_default_are_shown_where_they_are_on() -> None:
     )
     assert rows["localize.decision.visual"].value == "null"
     assert rows["localize.decision.lines"].value == f"[{line}]"
-    again = load_config("compact", [f"{row.name}={row.value}" for row in rows.values()])
+    again = load_config("paper", [f"{row.name}={row.value}" for row in rows.values()])
     assert again.localize.decision == config.localize.decision
 
 

@@ -157,7 +157,7 @@ def test_what_was_not_decoded_is_in_the_report(row: Row, call: Call) -> None:
 def test_the_closing_table_has_the_file(row: Row, call: Call) -> None:
     lines = [line for line in call.out.splitlines() if line.startswith(f"below/{row.name} ")]
     assert len(lines) == 1, call.out
-    assert ("failed" in lines[0]) == (row.code == 3)
+    assert ("could not be analysed" in lines[0]) == (row.code == 3)
     assert ("partly decoded" in lines[0]) == (row.code == 4)
 
 

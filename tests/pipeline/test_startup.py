@@ -79,11 +79,11 @@ from pipeline.report.pictures import gather
 from pipeline.report.page import page_html
 
 started = []
-class Counted(crew.Child):
-    def __init__(self):
+class Counted(crew._Decoding):
+    def __init__(self, *arguments):
         started.append(self)
-        super().__init__()
-crew.Child = Counted
+        super().__init__(*arguments)
+crew._Decoding = Counted
 clip = Path({str(clip)!r})
 report = report_factory.build("real", duration_s=1.0)
 facts = replace(report.input, name=clip.name, sha256=file_sha256(clip), size_bytes=clip.stat().st_size)

@@ -18,8 +18,10 @@ def view(page: Any) -> tuple[float, float]:
 
 
 def track(page: Any, lane: str) -> Any:
-    """The drawing area of a lane, which spans the time in view."""
-    return page.locator(f'[data-lane="{lane}"]')
+    """The drawing area of a lane, which spans the time in view; the mouse only reaches what is on the screen."""
+    area = page.locator(f'[data-lane="{lane}"]')
+    area.scroll_into_view_if_needed()
+    return area
 
 
 def rewind(page: Any) -> Any:

@@ -94,9 +94,9 @@ def test_run_prints_a_summary_and_writes_json_csv_and_a_page(run: Callable[..., 
     assert answer.code == 0, answer.err
     lines = answer.out.splitlines()
     assert lines[0].startswith("clip.mp4: picture and sound look forged (probability of a forgery 0.")
-    assert lines[0].endswith(", route auto -> joint)")
-    assert lines[1].startswith("  00:00:00.000 - 00:00:01.")
-    assert "  both    " in lines[1]
+    assert lines[1].startswith("  With its strongest segment, 0.00 to 1.00 s of picture and sound")
+    assert lines[2].startswith("  00:00:00.000 - 00:00:01.")
+    assert "  both    " in lines[2]
     assert "analysed: picture 100.0 % of 1.00 s, sound 100.0 % of " in answer.out
     assert "an indication, not proof" in answer.out.lower()
     assert "s per second of media" in answer.out

@@ -118,7 +118,7 @@ def test_the_features_of_a_track_by_hand() -> None:
     expected = sum(0.1 * k * values[name] for k, name in enumerate(FEATURES))
     weighed = judge_track(scores, "visual", config.model_copy(update={"track": weights}))
     assert weighed.log_odds == pytest.approx(expected)
-    assert vector(weights) == pytest.approx(0.1 * np.arange(9))
+    assert vector(weights) == pytest.approx(0.1 * np.arange(8))
 
 
 def test_of_several_windows_the_most_suspicious_speaks_uncalibrated() -> None:

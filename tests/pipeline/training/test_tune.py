@@ -188,7 +188,7 @@ def test_splits_that_cannot_guide_are_refused(scored: dict[str, Any], labels: tu
 def test_the_record_says_that_intervals_were_used(scored: dict[str, Any], tmp_path: Path) -> None:
     folder = tmp_path / "weights"
     folder.mkdir()
-    settings = load_config("compact", ["localize.window=64", "localize.overlap=32"])
+    settings = load_config("compact", ["localize.window=64", "localize.overlap=32", "localize.decision=null"])
     (folder / "config.yaml").write_text(dump(settings), encoding="utf-8")
     before = load_config(folder / "config.yaml")
     scored["inside"] = 0.25
