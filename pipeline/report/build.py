@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.schema import LocalizeConfig
-from data.labels import CLASSES
+from data.labels import CLASSES, MODALITIES, REAL
 from data.media import Assessment, MediaInfo, StreamCoverage
 from pipeline.localization.assess import caution
-from pipeline.localization.decide import step_curves
+from pipeline.localization.decide import judge, step_curves
 from pipeline.localization.scores import MODALITY, ClipScores, Finding, Route
 from pipeline.report.model import (
     InputFacts,
@@ -43,7 +43,6 @@ def build_report(
     `coverage`, `warnings` and `complete` are those of the extraction; to these come the warnings about what was
     decoded and yet not judged, and a clip of which a track could not be judged is not complete.
     """
-    shares = scores.video_probabilities
     if finding.verdict == "forged" and finding.intervals and route == "auto":
         # Windows of several classes may have intervals: the clip's class is the one that these show.
         finding = replace(finding, label=class_of(found.modality for found in finding.intervals))
@@ -52,7 +51,7 @@ def build_report(
         finding=finding,
         route=route,
         branches=_branches(scores, route),
-        class_probabilities=dict(zip(CLASSES, shares, strict=True)) if shares is not None else None,
+        probabilities=_probabilities(scores, finding, config),
         coverage=coverage,
         warnings=(*warnings, *caution(assessment, coverage, config)),
         complete=complete and all(track is None or track.reason is None for track in assessment.values()),
@@ -62,6 +61,24 @@ def build_report(
         clock=clock,
         assessment=assessment,
     )
+
+
+def _probabilities(scores: ClipScores, finding: Finding, config: LocalizeConfig) -> dict[str, float] | None:
+    """The probabilities of CLASSES that the finding rests on."""
+    if finding.probability is None:
+        return None
+    decision = judge(scores, config.decision) if config.decision is not None else None
+    if decision is not None:
+        return dict(zip(CLASSES, decision.probabilities, strict=True))
+    judged = [name for name in MODALITIES if scores.valid[name].any()]
+    if len(judged) == 1:
+        # Its own branch decided (`decide`).
+        return dict.fromkeys(CLASSES, 0.0) | {
+            CLASSES[REAL]: 1 - finding.probability,
+            judged[0]: finding.probability,
+        }
+    shares = scores.video_probabilities
+    return dict(zip(CLASSES, shares, strict=True)) if shares is not None else None
 
 
 def _branches(scores: ClipScores, route: Route) -> tuple[str, ...]:

@@ -35,14 +35,12 @@ _CONSISTENT: JsonDict = {
             "if": {"properties": {"verdict": {"const": ABSTAINED}}},
             "then": {
                 "properties": {
-                    **{key: {"type": "null"} for key in ("probability", "strongest", "class_probabilities")},
+                    **{key: {"type": "null"} for key in ("probability", "strongest", "probabilities")},
                     "label": {"const": ABSTAINED},
                     "intervals": {"maxItems": 0},
                 }
             },
-            "else": {
-                "properties": {"probability": {"type": "number"}, "class_probabilities": {"type": "object"}}
-            },
+            "else": {"properties": {"probability": {"type": "number"}, "probabilities": {"type": "object"}}},
         },
         {
             "if": {"properties": {"verdict": {"const": "forged"}}},
@@ -92,9 +90,8 @@ class ReportDocument(Part):
     branches: Annotated[list[Branch], Field(json_schema_extra={"uniqueItems": True})] = Field(
         description="The branches that intervals could come from."
     )
-    class_probabilities: ClassProbabilities | None = Field(
-        description="What RT-DeepLoc, which knows video-level labels alone, says of the whole clip. The verdict does "
-        "not follow from it. Null where there is no answer."
+    probabilities: ClassProbabilities | None = Field(
+        description="Of the classes, from the same computation as the verdict. Null where there is no answer."
     )
     complete: bool = Field(
         description="Whether all that the file holds was decoded as far as the settings demand, and is assessable; "
@@ -116,8 +113,8 @@ class ReportDocument(Part):
         answered = self.verdict != ABSTAINED
         if not (answered == (self.label != ABSTAINED) == (self.probability is not None)):
             raise ValueError("verdict, label and probability contradict each other")
-        if answered != (self.class_probabilities is not None):
-            raise ValueError("class_probabilities must be given exactly when there is an answer")
+        if answered != (self.probabilities is not None):
+            raise ValueError("probabilities must be given exactly when there is an answer")
         if not answered and (self.intervals or self.strongest is not None):
             raise ValueError("intervals without an answer")
         if answered and (self.verdict == "forged") == (self.label == "real"):
@@ -149,8 +146,8 @@ class ReportDocument(Part):
         strongest = self.strongest.interval() if self.strongest is not None else None
         promise = self.promise.of(Promise) if self.promise is not None else None
         shares: Mapping[str, float] | None = None
-        if self.class_probabilities is not None:
-            shares = self.class_probabilities.model_dump()
+        if self.probabilities is not None:
+            shares = self.probabilities.model_dump()
         coverage = {"visual": self.coverage.visual, "audio": self.coverage.audio}
         judged = {"visual": self.assessment.visual, "audio": self.assessment.audio}
         return Report(
@@ -158,7 +155,7 @@ class ReportDocument(Part):
             finding=self.of(Finding, intervals=intervals, strongest=strongest, promise=promise),
             route=self.route,
             branches=tuple(self.branches),
-            class_probabilities=shares,
+            probabilities=shares,
             coverage={k: track.coverage() if track is not None else None for k, track in coverage.items()},
             warnings=tuple(self.warnings),
             complete=self.complete,

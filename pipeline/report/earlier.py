@@ -72,5 +72,5 @@ def upgraded(document: dict[str, Any]) -> dict[str, Any]:
         "floor": finding.floor,
         "strongest": document["intervals"][found.index(strongest)] if strongest is not None else None,
         "promise": None,
-        "class_probabilities": shares,
+        "probabilities": shares,
     }

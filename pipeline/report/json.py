@@ -55,8 +55,8 @@ def dumps(report: Report) -> str:
             **_finding(report),
             "route": report.route,
             "branches": list(report.branches),
-            "class_probabilities": {name: _score(share) for name, share in report.class_probabilities.items()}
-            if report.class_probabilities is not None
+            "probabilities": {name: _score(share) for name, share in report.probabilities.items()}
+            if report.probabilities is not None
             else None,
             "complete": report.complete,
             "coverage": {name: _coverage(track) for name, track in report.coverage.items()},

@@ -136,7 +136,7 @@ class Report:
     """All results for one clip.
 
     `finding` is what is concluded. `route` is the one asked for and `branches` are those that intervals could come
-    from. `class_probabilities` are RT-DeepLoc's, of the whole clip (real, visual, audio, both), None where nothing
+    from. `probabilities` are those of the classes (real, visual, audio, both) that belong to it, None where nothing
     could be judged. `coverage` maps "visual" and "audio" to what was decoded of that track, None when there is none;
     `complete` says that the tracks present were decoded as far as the settings demand, and could be judged.
     `assessment` maps them to what could be judged, None for a track that is absent, or where it was not recorded.
@@ -147,7 +147,7 @@ class Report:
     finding: Finding
     route: str
     branches: tuple[str, ...]
-    class_probabilities: Mapping[str, float] | None
+    probabilities: Mapping[str, float] | None
     coverage: Mapping[str, StreamCoverage | None]
     warnings: tuple[str, ...]
     complete: bool

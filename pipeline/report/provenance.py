@@ -87,10 +87,10 @@ def provenance(report: Report) -> list[tuple[str, list[tuple[str, str]]]]:
             ],
         )
     )
-    if report.class_probabilities is not None:
+    if report.probabilities is not None:
         # Not beside the verdict, which does not follow from them.
-        shares = [(CLASS_WORDS[name], f"{share:.4f}") for name, share in report.class_probabilities.items()]
-        groups.append(("Class probabilities of RT-DeepLoc alone", shares))
+        shares = [(CLASS_WORDS[name], f"{share:.4f}") for name, share in report.probabilities.items()]
+        groups.append(("Class probabilities", shares))
     groups.append(("Weights (SHA-256)", [(printable(k), printable(v)) for k, v in made.weights.items()]))
     groups.append(("Versions", [(printable(k), printable(v)) for k, v in made.versions.items()]))
     return groups

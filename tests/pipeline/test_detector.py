@@ -40,8 +40,8 @@ def test_a_report_is_typed_and_complete(report: Report, tiny_bundle: Path) -> No
     # The fused head of the tiny weights is biased towards "both".
     assert report.label == "both"
     assert report.branches == ("joint",)
-    assert sum(report.class_probabilities.values()) == pytest.approx(1.0, abs=1e-5)
-    assert list(report.class_probabilities) == ["real", "visual", "audio", "both"]
+    assert sum(report.probabilities.values()) == pytest.approx(1.0, abs=1e-5)
+    assert list(report.probabilities) == ["real", "visual", "audio", "both"]
     (found,) = report.intervals
     assert found.modality == "both"
     assert 0.5 < found.score <= 1
@@ -110,7 +110,7 @@ def test_a_route_shows_its_branch(
 def test_without_sound_only_the_picture_can_be_forged(detector: Pipeline, clips: Path) -> None:
     report = detector(media_factory.make("no_audio", clips).path)
     assert report.label in ("real", "visual")
-    assert report.class_probabilities["audio"] == report.class_probabilities["both"] == 0
+    assert report.probabilities["audio"] == report.probabilities["both"] == 0
     assert report.coverage["audio"] is None
     assert report.scores.audio is None
     assert report.scores.audio_error is None

@@ -109,7 +109,7 @@ def test_a_trained_folder_is_a_detector(name: str, tiny_bundle: Path, tmp_path: 
     detector = Pipeline.from_pretrained(bundle_of(overrides, tiny_bundle, tmp_path / "weights"), device="cpu")
     report = detector(media_factory.make("cfr25", tmp_path).path, route="all")
     assert set(report.provenance.weights) == {"tsn", "wav2vec2", method}
-    assert sum(report.class_probabilities.values()) == pytest.approx(1, abs=1e-5)
+    assert sum(report.probabilities.values()) == pytest.approx(1, abs=1e-5)
     assert report.scores.joint is not None
     assert (report.scores.visual_error is None) is (name != "no MTLR")
     # the report's writers do without the errors

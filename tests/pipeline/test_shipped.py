@@ -64,5 +64,5 @@ def test_a_forged_picture_without_sound_is_met_in_time(detector: Pipeline, tmp_p
 def test_a_real_clip_is_analysed_whole(detector: Pipeline, media: Path) -> None:
     report = detector(sorted((media / "clips").glob("*.mp4"))[0])
     assert report.complete
-    assert sum(report.class_probabilities.values()) == pytest.approx(1)
+    assert sum(report.probabilities.values()) == pytest.approx(1)
     assert all("not assessed there" in warning for warning in report.warnings)

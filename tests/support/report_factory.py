@@ -135,7 +135,7 @@ def build(
         finding=finding(verdict, intervals, label=label),
         route="auto",
         branches=branches[label],
-        class_probabilities=shares,
+        probabilities=shares,
         coverage={
             "visual": StreamCoverage(duration_s, duration_s) if video else None,
             "audio": StreamCoverage(duration_s, duration_s) if audio else None,
@@ -252,7 +252,7 @@ def abstained(name: str = "abstained.mp4") -> Report:
     return replace(
         whole,
         finding=finding("not_assessable"),
-        class_probabilities=None,
+        probabilities=None,
         warnings=tuple(f"not assessable: {reason}" for reason in reasons.values()),
         assessment={name: Assessment(0.0, (Interval(0.0, 6.0),), reason) for name, reason in reasons.items()},
         scores=replace(whole.scores, audio=None, audio_error=None, joint=nothing),

@@ -203,6 +203,6 @@ def test_tune_calibrates_what_reports_and_predictions_say(
         assert one.probabilities == pytest.approx(calibrated(was.probabilities, calibration))
         assert one.probabilities != pytest.approx(was.probabilities)
     report = detector(root / after[0].file, store=FeatureStore(store))
-    assert tuple(report.class_probabilities.values()) == pytest.approx(after[0].probabilities)
+    assert tuple(report.probabilities.values()) == pytest.approx(after[0].probabilities)
     # What is trained on the folder's extractors is another model.
     assert extraction(weights, "cpu").config.localize.calibration == Calibration()

@@ -206,9 +206,9 @@ def test_without_a_face_the_sound_alone_is_judged(blind: Blinder, detector: Pipe
     blind("visual")
     report = detector(clip)
     assert report.label in ("real", "audio")
-    assert report.class_probabilities is not None
-    assert report.class_probabilities["visual"] == report.class_probabilities["both"] == 0
-    assert sum(report.class_probabilities.values()) == pytest.approx(1)
+    assert report.probabilities is not None
+    assert report.probabilities["visual"] == report.probabilities["both"] == 0
+    assert sum(report.probabilities.values()) == pytest.approx(1)
     assert report.scores.visual is None
     assert report.scores.visual_error is None
     assert report.scores.audio is not None
@@ -226,7 +226,7 @@ def test_without_face_and_speech_there_is_no_answer(
 ) -> None:
     blind("visual", "audio")
     report = detector(clip, route=route)
-    assert (report.label, report.class_probabilities, report.intervals) == ("not_assessable", None, ())
+    assert (report.label, report.probabilities, report.intervals) == ("not_assessable", None, ())
     assert report.branches == ()
     assert report.scores.visual is report.scores.audio is None
     assert np.isnan(report.scores.joint).all()
@@ -263,7 +263,7 @@ def test_the_command_says_so_and_ends_with_4(
     assert answer.code == 4, answer.err
     assert answer.out.splitlines()[0] == f"cfr25.mp4: not assessable: {NO_FACE}, and {NO_SPEECH}"
     document = json.loads(Path("pipeline-out/cfr25.mp4.json").read_text())
-    assert (document["label"], document["class_probabilities"]) == ("not_assessable", None)
+    assert (document["label"], document["probabilities"]) == ("not_assessable", None)
     assert Path("pipeline-out/cfr25.mp4.html").is_file()
     folder = cli("run", "--input", clip.parent, "--weights", tiny_bundle, "--out", "all", "--no-html")
     assert folder.code == 4

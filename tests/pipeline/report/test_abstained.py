@@ -26,7 +26,7 @@ NO_SPEECH = "no speech was found in the sound"
 def with_label(label: str, **changes: Any) -> Report:
     """A report on the forged sound alone, the picture having no face."""
     found = finding("forged", **{"label": label, **changes})
-    return replace(faceless(), finding=found, class_probabilities=build(label).class_probabilities)
+    return replace(faceless(), finding=found, probabilities=build(label).probabilities)
 
 
 def test_no_answer_is_a_sentence_with_its_reasons() -> None:

@@ -42,7 +42,7 @@ def test_every_part_of_an_earlier_report_is_kept(version: int) -> None:
     # P(audio) against P(real): 0.7 / (0.7 + 0.1).
     assert back.finding == Finding("forged", "audio", pytest.approx(0.875), 0.5, 0.5, (segment,), segment)
     after = json.loads(dumps(back))
-    assert after["class_probabilities"] == before["probabilities"]
+    assert after["probabilities"] == before["probabilities"]
     for kept in (
         "label",
         "intervals",

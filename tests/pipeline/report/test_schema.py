@@ -149,7 +149,7 @@ DAMAGE = {
     "promise of half a clip": put(0.5, "promise", "alarms"),
     "promise without its clips": without("promise", "clips"),
     "strongest without a track": without("strongest", "modality"),
-    "no probabilities": put(None, "class_probabilities"),
+    "no probabilities": put(None, "probabilities"),
     "reason as number": put(
         {"assessable": False, "assessed_s": 0, "gaps": [], "reason": 7}, "assessment", "visual"
     ),
@@ -168,8 +168,8 @@ DAMAGE = {
     "curve too large": put(1e30, "scores", "visual", 3),
     "no fraction": put("a third", "scores", "grid", "step"),
     "huge fraction": put("1e999999999", "scores", "grid", "step"),
-    "probability missing": without("class_probabilities", "real"),
-    "probability of more": put(0.5, "class_probabilities", "maybe"),
+    "probability missing": without("probabilities", "real"),
+    "probability of more": put(0.5, "probabilities", "maybe"),
     "sha256 as number": put(5, "input", "sha256"),
     "complete as number": put(1, "complete"),
     "warning as number": put([1], "warnings"),
