@@ -56,7 +56,10 @@ def build_report(
         warnings=(*warnings, *caution(assessment, coverage, config)),
         complete=complete and all(track is None or track.reason is None for track in assessment.values()),
         scores=_step_scores(scores, config),
-        thresholds=Thresholds(config.onset, config.offset),
+        # Only of intervals that these made: a decision on segments chooses otherwise.
+        thresholds=Thresholds(config.onset, config.offset)
+        if config.decision is None or route != "auto"
+        else None,
         provenance=provenance,
         clock=clock,
         assessment=assessment,
