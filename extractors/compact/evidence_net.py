@@ -61,28 +61,39 @@ class EvidenceNet(nn.Module):
         return Steps(torch.cat([inner, outer], dim=-1) * shown, evidence * shown)
 
 
-class _Trunk(nn.Module):
-    """Measures (B, T, D) to their first states (B, 64, T) and their last ones (B, T, 64)."""
+class _Standardised(nn.Module):
+    """A network over inputs (..., D) that are told in deviations from the mean of the training material."""
 
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, measures: int) -> None:
+    def __init__(self, inputs: int) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.zeros(measures))
-        self.register_buffer("deviation", torch.ones(measures))
-        self.enter = nn.Linear(measures, WIDTH)
-        self.convs = nn.ModuleList(nn.Conv1d(WIDTH, WIDTH, 5, padding=2 * d, dilation=d) for d in DILATIONS)
-        self.norms = nn.ModuleList(nn.BatchNorm1d(WIDTH) for _ in DILATIONS)
-        self.drop = nn.Dropout(_DROPOUT)
+        self.register_buffer("mean", torch.zeros(inputs))
+        self.register_buffer("deviation", torch.ones(inputs))
 
     def fit(self, samples: Tensor) -> None:
         """Take mean and deviation from `samples` (N, D) of the training material."""
         self.mean.copy_(samples.mean(dim=0))
         self.deviation.copy_(samples.std(dim=0) + 1e-3)
 
+    def standardised(self, inputs: Tensor) -> Tensor:
+        """`inputs` (..., D) in deviations from the mean, none farther than `_FAR`."""
+        return ((inputs - self.mean) / self.deviation).clamp(-_FAR, _FAR)
+
+
+class _Trunk(_Standardised):
+    """Measures (B, T, D) to their first states (B, 64, T) and their last ones (B, T, 64)."""
+
+    def __init__(self, measures: int) -> None:
+        super().__init__(measures)
+        self.enter = nn.Linear(measures, WIDTH)
+        self.convs = nn.ModuleList(nn.Conv1d(WIDTH, WIDTH, 5, padding=2 * d, dilation=d) for d in DILATIONS)
+        self.norms = nn.ModuleList(nn.BatchNorm1d(WIDTH) for _ in DILATIONS)
+        self.drop = nn.Dropout(_DROPOUT)
+
     def forward(self, measures: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        seen = ((measures - self.mean) / self.deviation).clamp(-_FAR, _FAR)
+        seen = self.standardised(measures)
         if self.training:
             kept = torch.rand(len(seen), 1, seen.shape[2], device=seen.device) > HIDDEN
             seen = seen * kept / (1 - HIDDEN)
@@ -110,25 +121,15 @@ class LookHead(nn.Module):
         return seen - seen.median(dim=0).values, seen
 
 
-class _Perceptron(nn.Module):
-    """Standardised inputs (K, D), half of them hidden in training, through one hidden layer to log-odds (K,)."""
-
-    mean: Tensor
-    deviation: Tensor
+class _Perceptron(_Standardised):
+    """Inputs (K, D), half of them hidden in training, through one hidden layer to log-odds (K,)."""
 
     def __init__(self, inputs: int) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(inputs))
-        self.register_buffer("deviation", torch.ones(inputs))
+        super().__init__(inputs)
         self.enter, self.leave, self.drop = nn.Linear(inputs, WIDTH), nn.Linear(WIDTH, 1), nn.Dropout(0.3)
 
-    def fit(self, samples: Tensor) -> None:
-        """Take mean and deviation from `samples` (N, D) of the training material."""
-        self.mean.copy_(samples.mean(dim=0))
-        self.deviation.copy_(samples.std(dim=0) + 1e-3)
-
     def forward(self, inputs: Tensor) -> Tensor:
-        seen = ((inputs - self.mean) / self.deviation).clamp(-_FAR, _FAR)
+        seen = self.standardised(inputs)
         if self.training:
             seen = seen * (torch.rand_like(seen) > HIDDEN) / (1 - HIDDEN)
         leaving: Tensor = self.leave(self.drop(F.gelu(self.enter(seen))))

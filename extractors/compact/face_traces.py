@@ -128,7 +128,7 @@ class FaceMeasures:
         """Stretches of a clip on a clock of 25 frames a second; in a face, a look every `look_every_s` seconds."""
         every, done, due = max(1, round(look_every_s * FPS)), 0, 0
         for frames, before, valid in _stretches(pieces):
-            traces, seen, boxes = _traces(before, frames, valid)
+            traces, seen, boxes = _traces(before, frames, valid, self._finder)
             looks = []
             for step in np.flatnonzero(seen).tolist():
                 if done + step >= due:
@@ -142,7 +142,10 @@ class FaceMeasures:
     ) -> tuple[NDArray[np.float16], NDArray[np.bool_], NDArray[np.float64]]:
         """Traces (N, `MEASURES`) of `frames` (N, H, W, 3), which of them show a face (N,), and its box (N, 4)."""
         valid = np.ones(len(frames), np.bool_)
-        parts = [_traces(before, some, flags) for some, before, flags in _stretches([(frames, valid)])]
+        parts = [
+            _traces(before, some, flags, self._finder)
+            for some, before, flags in _stretches([(frames, valid)])
+        ]
         values, seen, boxes = (np.concatenate(part) for part in zip(*parts, strict=True))
         return values, seen, boxes
 
@@ -213,10 +216,13 @@ def _middle(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _traces(
-    before: NDArray[np.uint8] | None, frames: list[NDArray[np.uint8]], valid: NDArray[np.bool_]
+    before: NDArray[np.uint8] | None,
+    frames: list[NDArray[np.uint8]],
+    valid: NDArray[np.bool_],
+    finder: FaceFinder,
 ) -> tuple[NDArray[np.float16], NDArray[np.bool_], NDArray[np.float64]]:
     """Traces of the faces in all `frames` but the last, a neighbour like `before`; their validity; their boxes."""
-    boxes, seen = follow_faces(np.stack(frames[:-1]))
+    boxes, seen = follow_faces(np.stack(frames[:-1]), finder)
     traces = np.zeros((len(valid), MEASURES), np.float16)
     around = [before if before is not None else frames[0], *frames]
     for first, stop in runs(seen.tolist()):

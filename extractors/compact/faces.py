@@ -49,14 +49,16 @@ def track_face(frames: NDArray[np.uint8]) -> NDArray[np.float64] | None:
     return _between(track, np.arange(len(frames)))
 
 
-def follow_faces(frames: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def follow_faces(
+    frames: NDArray[np.uint8], finder: FaceFinder | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """One face a frame: boxes (N, 4) of x, y, width, height in px, and whether there is one (N,).
 
     Where several are seen the one is taken that covers most pixels in all, and after a cut another; boxes are as
     those of `track_face`. A frame farther than `REACH` from any detection of its face has none, and its box is zero.
     """
     boxes, seen = np.zeros((len(frames), 4)), np.zeros(len(frames), np.bool_)
-    for track in sorted(linked_tracks(_detections(frames)), key=_covered, reverse=True):
+    for track in sorted(linked_tracks(_detections(frames, finder)), key=_covered, reverse=True):
         if len(track) < min(MIN_SEEN, math.ceil(len(frames) / DETECT_EVERY)):
             continue
         at = np.array(sorted(track))
@@ -117,8 +119,11 @@ def smooth(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
     return (steady[:-2] + 2 * steady[1:-1] + steady[2:]) / 4
 
 
-def _detections(frames: NDArray[np.uint8]) -> dict[int, NDArray[np.float64]]:
-    finder = FaceFinder()
+def _detections(
+    frames: NDArray[np.uint8], finder: FaceFinder | None = None
+) -> dict[int, NDArray[np.float64]]:
+    # Who looks at stretch after stretch brings one along: to load it takes longer than to look at a frame.
+    finder = finder if finder is not None else FaceFinder()
     return {k: _detect(finder, frames[k]) for k in range(0, len(frames), DETECT_EVERY)}
 
 

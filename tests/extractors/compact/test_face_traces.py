@@ -82,7 +82,7 @@ def still_box(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         face_traces,
         "follow_faces",
-        lambda frames: (np.tile(BOX, (len(frames), 1)), np.ones(len(frames), np.bool_)),
+        lambda frames, _: (np.tile(BOX, (len(frames), 1)), np.ones(len(frames), np.bool_)),
     )
 
 
@@ -146,7 +146,7 @@ def test_of_a_very_long_picture_the_middle_is_held(
 ) -> None:
     held: list[NDArray[np.uint8]] = []
 
-    def nobody(frames: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    def nobody(frames: NDArray[np.uint8], _: FaceFinder) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         held.append(frames)
         return np.zeros((len(frames), 4)), np.zeros(len(frames), np.bool_)
 
@@ -163,7 +163,7 @@ def test_faces_that_go_and_come_back_are_measured_beside_the_frames_that_have_no
     monkeypatch: pytest.MonkeyPatch, measures: FaceMeasures
 ) -> None:
     seen = np.array([True, False, False, True, True])
-    monkeypatch.setattr(face_traces, "follow_faces", lambda frames: (np.tile(BOX, (5, 1)), seen))
+    monkeypatch.setattr(face_traces, "follow_faces", lambda frames, _: (np.tile(BOX, (5, 1)), seen))
     frames = long_head(5, SIDE)
     values, valid, _, _ = measured(measures, all_of(frames))
     assert valid.tolist() == seen.tolist()

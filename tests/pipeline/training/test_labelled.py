@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from extractor_factory import small_parts, write_tensors
-from forged_set import InLine, one_clip, write_forged_set, write_speaking_heads
+from extractor_factory import write_tensors
+from forged_set import one_clip, write_forged_set, write_speaking_heads
 from numpy.typing import NDArray
 
-from configs.loader import load_config
 from configs.schema import PipelineConfig
 from data.errors import InputError, WeightsError
 from data.hook import silent
@@ -42,29 +41,7 @@ from pipeline.training.labelled import (
 FRAMES, STEPS = 60, 61  # of 2.4 s, which AAC makes 2.432
 
 
-@pytest.fixture(scope="module", autouse=True)
-def in_line() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(labelled, "ProcessPoolExecutor", InLine)
-        yield
-
-
-@pytest.fixture(scope="module")
-def forged(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("set")
-    return write_forged_set(write_speaking_heads(root / "authentic"), root / "forged")
-
-
-@pytest.fixture(scope="module")
-def rows(forged: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads((forged / "forgeries.json").read_text())
-    return found
-
-
-@pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> PipelineConfig:
-    """Small pictures, and a small ear and eye."""
-    return load_config("compact", ["visual.short_side=96", *small_parts(tmp_path_factory.mktemp("parts"))])
+pytestmark = pytest.mark.usefixtures("in_line")
 
 
 Reader = Callable[[list[Path]], list[LabelledSteps]]

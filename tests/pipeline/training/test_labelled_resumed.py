@@ -3,45 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from extractor_factory import small_parts
-from forged_set import InLine, one_clip, write_forged_set, write_speaking_heads
+from forged_set import one_clip
 
-from configs.loader import load_config
 from configs.schema import PipelineConfig
 from data.hook import silent
 from pipeline.training import labelled
 from pipeline.training.labelled import LabelledSteps, labelled_faces, labelled_voices
 
-
-@pytest.fixture(scope="module", autouse=True)
-def in_line() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(labelled, "ProcessPoolExecutor", InLine)
-        yield
-
-
-@pytest.fixture(scope="module")
-def forged(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("set")
-    return write_forged_set(write_speaking_heads(root / "authentic"), root / "forged")
-
-
-@pytest.fixture(scope="module")
-def rows(forged: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads((forged / "forgeries.json").read_text())
-    return found
-
-
-@pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> PipelineConfig:
-    """Small pictures, and a small ear and eye."""
-    return load_config("compact", ["visual.short_side=96", *small_parts(tmp_path_factory.mktemp("parts"))])
+pytestmark = pytest.mark.usefixtures("in_line")
 
 
 def never(*_: Any) -> None:
