@@ -86,7 +86,7 @@ def prediction_of(sample: Sample, scores: ClipScores | None, config: LocalizeCon
     probabilities = decision.probabilities if decision is not None else scores.video_probabilities or NEUTRAL
     steps = {
         branch: np.where(scores.valid[branch], curve, np.float32(np.nan))
-        for branch, curve in step_curves(scores, config).items()
+        for branch, curve in step_curves(scores, config)._asdict().items()
         if curve is not None
     }
     rows = proposal_rows(scores, config)

@@ -18,6 +18,7 @@ from data.labels import ABSTAINED, CLASSES, EVIDENCE, MODALITIES, REAL, Modality
 from data.timeline import Interval
 from pipeline.localization.localize import best_of_same, localize, proposals
 from pipeline.localization.scores import (
+    BranchCurves,
     ClipScores,
     Curve,
     Evidence,
@@ -84,7 +85,17 @@ def decide(scores: ClipScores, config: LocalizeConfig) -> Finding:
         "forged" if probability >= line else "undecided" if probability >= floor else "not_found"
     )
     if verdict != "forged":
-        return Finding(verdict, CLASSES[REAL], probability, line, floor, (), _best(found), promise)
+        return Finding(
+            verdict,
+            CLASSES[REAL],
+            probability,
+            line,
+            floor,
+            (),
+            _best(found),
+            promise,
+            _by_class(decision.probabilities),
+        )
     # The strongest segment is named even where the other evidence of its track decides.
     named = [
         one for k, one in enumerate(found) if one.interval.score >= line and (one.log_odds >= 0 or k == 0)
@@ -92,7 +103,17 @@ def decide(scores: ClipScores, config: LocalizeConfig) -> Finding:
     intervals = _joined(_apart([one.interval for one in named or found[:1]]), scores)
     shown = {interval.modality for interval in intervals}
     label = "both" if len(shown) > 1 else next(iter(shown), CLASSES[_likeliest(decision.probabilities)])
-    return Finding(verdict, label, probability, line, floor, intervals, _best(found), promise)
+    return Finding(
+        verdict,
+        label,
+        probability,
+        line,
+        floor,
+        intervals,
+        _best(found),
+        promise,
+        _by_class(decision.probabilities),
+    )
 
 
 def judge(scores: ClipScores, config: DecisionConfig) -> Decision | None:
@@ -106,22 +127,17 @@ def judge(scores: ClipScores, config: DecisionConfig) -> Decision | None:
     return Decision(tracks, class_probabilities(tracks, config)) if tracks else None
 
 
-def step_curves(scores: ClipScores, config: LocalizeConfig) -> dict[str, Curve | None]:
-    """How likely each step is forged, (T,) by branch, as it bears on the verdict.
+def step_curves(scores: ClipScores, config: LocalizeConfig) -> BranchCurves:
+    """How likely each step is forged, as it bears on the verdict.
 
     With a decision on segments: by the evidence of a track that the step lies inside a forged span, or the clip is
-    generated from end to end; and the likelier of the tracks as joint. Without one: the curves of the model. None for
-    a track that was not judged.
+    generated from end to end; and the likelier of the tracks as joint. Without one: the curves of the model.
     """
-    tracks: dict[str, Curve | None] = {
-        name: _step_curve(evidence, scores.valid[name]) for name, evidence in scores.evidence.items()
-    }
+    tracks = {name: _step_curve(evidence, scores.valid[name]) for name, evidence in scores.evidence.items()}
     if config.decision is None or not tracks:
-        return {"visual": scores.visual, "audio": scores.audio, "joint": scores.joint}
-    joint = np.maximum.reduce(
-        [curve * scores.valid[name] for name, curve in tracks.items() if curve is not None]
-    )
-    return {"visual": None, "audio": None, **tracks, "joint": joint}
+        return BranchCurves(scores.visual, scores.audio, scores.joint)
+    joint = np.maximum.reduce([curve * scores.valid[name] for name, curve in tracks.items()])
+    return BranchCurves(tracks.get("visual"), tracks.get("audio"), joint)
 
 
 def _step_curve(evidence: Evidence, valid: NDArray[np.bool_]) -> Curve:
@@ -202,6 +218,10 @@ def class_probabilities(tracks: Mapping[str, JudgedTrack], config: DecisionConfi
     for k, share in shares.items():
         found[k] = forged * share / sum(shares.values())
     return tuple(found)
+
+
+def _by_class(probabilities: tuple[float, ...]) -> dict[str, float]:
+    return dict(zip(CLASSES, probabilities, strict=True))
 
 
 def _sigmoid(value: float) -> float:
@@ -338,10 +358,20 @@ def _routed(scores: ClipScores, config: LocalizeConfig) -> Finding:
     probability = forged / (forged + window.probabilities[REAL])
     ranked = proposals(scores, config)
     strongest = ranked[0] if ranked else None
-    if window.predicted == CLASSES[REAL]:
-        return Finding("not_found", CLASSES[REAL], probability, _EVEN, _EVEN, (), strongest)
-    found = localize(scores, config)
-    return Finding("forged", window.predicted, probability, _EVEN, _EVEN, found, strongest)
+    forged_class = window.predicted != CLASSES[REAL]
+    verdict: Verdict = "forged" if forged_class else "not_found"
+    found = localize(scores, config) if forged_class else ()
+    return Finding(
+        verdict,
+        window.predicted,
+        probability,
+        _EVEN,
+        _EVEN,
+        found,
+        strongest,
+        None,
+        _by_class(window.probabilities),
+    )
 
 
 def _of_branch(scores: ClipScores, config: LocalizeConfig, name: Modality, curve: Curve) -> Finding:
@@ -353,7 +383,8 @@ def _of_branch(scores: ClipScores, config: LocalizeConfig, name: Modality, curve
         lenient = config.model_copy(update={"onset": _EVEN, "offset": _EVEN, "min_duration_s": 0.0})
         found = localize(scores, lenient, name)
     strongest = max(found, key=lambda one: one.score, default=None)
+    shares = dict.fromkeys(CLASSES, 0.0) | {CLASSES[REAL]: 1 - probability, name: probability}
     if probability >= _SURE:
-        return Finding("forged", name, probability, _SURE, _EVEN, found, strongest)
+        return Finding("forged", name, probability, _SURE, _EVEN, found, strongest, None, shares)
     verdict: Verdict = "undecided" if probability >= _EVEN else "not_found"
-    return Finding(verdict, CLASSES[REAL], probability, _SURE, _EVEN, (), strongest)
+    return Finding(verdict, CLASSES[REAL], probability, _SURE, _EVEN, (), strongest, None, shares)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,15 @@ Curve = NDArray[np.float32]
 
 Evidence = NDArray[np.float32]
 """Log-odds by step (T, 4), in the order of `data.labels.EVIDENCE`."""
+
+
+class BranchCurves(NamedTuple):
+    """How likely each step is forged, (T,) by branch; None for a track that was not judged."""
+
+    visual: Curve | None
+    audio: Curve | None
+    joint: Curve
+
 
 EvidenceReader = Callable[[NDArray[np.floating]], Evidence | None]
 """What reads the evidence (N, 4) of a track out of its vectors (N, C)."""
@@ -137,7 +146,8 @@ class Finding:
     `label` is "real" unless the verdict is "forged", then the class that the intervals show; `ABSTAINED` where nothing
     could be judged. `probability` is P(forged) for a clip as likely forged as not; None where nothing could be judged.
     From `line` on a clip is called forged, from `floor` on undecided. `strongest` is the segment that decides, also
-    where it does not reach the line. `promise` is None where no false-alarm rate was certified.
+    where it does not reach the line. `promise` is None where no false-alarm rate was certified. `probabilities` are
+    those of CLASSES that the finding rests on, None where nothing could be judged.
     """
 
     verdict: Verdict
@@ -148,3 +158,4 @@ class Finding:
     intervals: tuple[ForgedInterval, ...]
     strongest: ForgedInterval | None = None
     promise: Promise | None = None
+    probabilities: Mapping[str, float] | None = None

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.schema import LocalizeConfig
-from data.labels import CLASSES, MODALITIES, REAL
+from data.labels import MODALITIES
 from data.media import Assessment, MediaInfo, StreamCoverage
 from pipeline.localization.assess import caution
-from pipeline.localization.decide import judge, step_curves
+from pipeline.localization.decide import step_curves
 from pipeline.localization.scores import MODALITY, ClipScores, Finding, Route
 from pipeline.report.model import (
     InputFacts,
@@ -50,8 +50,7 @@ def build_report(
         input=InputFacts.of(info),
         finding=finding,
         route=route,
-        branches=_branches(scores, route),
-        probabilities=_probabilities(scores, finding, config),
+        branches=_branches(scores, route, config),
         coverage=coverage,
         warnings=(*warnings, *caution(assessment, coverage, config)),
         complete=complete and all(track is None or track.reason is None for track in assessment.values()),
@@ -66,29 +65,13 @@ def build_report(
     )
 
 
-def _probabilities(scores: ClipScores, finding: Finding, config: LocalizeConfig) -> dict[str, float] | None:
-    """The probabilities of CLASSES that the finding rests on."""
-    if finding.probability is None:
-        return None
-    decision = judge(scores, config.decision) if config.decision is not None else None
-    if decision is not None:
-        return dict(zip(CLASSES, decision.probabilities, strict=True))
-    judged = [name for name in MODALITIES if scores.valid[name].any()]
-    if len(judged) == 1:
-        # Its own branch decided (`decide`).
-        return dict.fromkeys(CLASSES, 0.0) | {
-            CLASSES[REAL]: 1 - finding.probability,
-            judged[0]: finding.probability,
-        }
-    shares = scores.video_probabilities
-    return dict(zip(CLASSES, shares, strict=True)) if shares is not None else None
-
-
-def _branches(scores: ClipScores, route: Route) -> tuple[str, ...]:
-    """The branches that the intervals come from."""
+def _branches(scores: ClipScores, route: Route, config: LocalizeConfig) -> tuple[str, ...]:
+    """The branches that intervals could come from."""
     if not scores.windows:
         return ()
     if route == "auto":
+        if config.decision is not None and scores.evidence:
+            return tuple(name for name in MODALITIES if name in scores.evidence)
         predicted = {window.predicted for window in scores.windows}
         return tuple(branch for branch, label in MODALITY.items() if label in predicted)
     return tuple(MODALITY) if route == "all" else (route,)
@@ -106,9 +89,9 @@ def _step_scores(scores: ClipScores, config: LocalizeConfig) -> StepScores:
 
     return StepScores(
         grid=scores.grid,
-        visual=optional(curves["visual"], "visual"),
-        audio=optional(curves["audio"], "audio"),
-        joint=judged(curves["joint"] if curves["joint"] is not None else scores.joint, "joint"),
+        visual=optional(curves.visual, "visual"),
+        audio=optional(curves.audio, "audio"),
+        joint=judged(curves.joint, "joint"),
         visual_error=optional(scores.visual_error, "visual"),
         audio_error=optional(scores.audio_error, "audio"),
     )

@@ -152,10 +152,11 @@ class ReportDocument(Part):
         judged = {"visual": self.assessment.visual, "audio": self.assessment.audio}
         return Report(
             input=self.input.facts(),
-            finding=self.of(Finding, intervals=intervals, strongest=strongest, promise=promise),
+            finding=self.of(
+                Finding, intervals=intervals, strongest=strongest, promise=promise, probabilities=shares
+            ),
             route=self.route,
             branches=tuple(self.branches),
-            probabilities=shares,
             coverage={k: track.coverage() if track is not None else None for k, track in coverage.items()},
             warnings=tuple(self.warnings),
             complete=self.complete,

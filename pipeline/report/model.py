@@ -136,8 +136,7 @@ class Report:
     """All results for one clip.
 
     `finding` is what is concluded. `route` is the one asked for and `branches` are those that intervals could come
-    from. `probabilities` are those of the classes (real, visual, audio, both) that belong to it, None where nothing
-    could be judged. `coverage` maps "visual" and "audio" to what was decoded of that track, None when there is none;
+    from. `coverage` maps "visual" and "audio" to what was decoded of that track, None when there is none;
     `complete` says that the tracks present were decoded as far as the settings demand, and could be judged.
     `assessment` maps them to what could be judged, None for a track that is absent, or where it was not recorded.
     `thresholds` is None in a report that was written before they were part of it.
@@ -147,7 +146,6 @@ class Report:
     finding: Finding
     route: str
     branches: tuple[str, ...]
-    probabilities: Mapping[str, float] | None
     coverage: Mapping[str, StreamCoverage | None]
     warnings: tuple[str, ...]
     complete: bool
@@ -158,6 +156,11 @@ class Report:
     assessment: Mapping[str, Assessment | None] = field(
         default_factory=lambda: {"visual": None, "audio": None}
     )
+
+    @property
+    def probabilities(self) -> Mapping[str, float] | None:
+        """Those of the classes (real, visual, audio, both) that the finding rests on; None where nothing was judged."""
+        return self.finding.probabilities
 
     @property
     def verdict(self) -> Verdict:

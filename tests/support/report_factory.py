@@ -99,8 +99,14 @@ def finding(
         intervals=found,
         strongest=max(found, key=lambda each: each.score, default=None) if verdict == "forged" else strongest,
         promise=PROMISE if verdict != "not_assessable" else None,
+        probabilities=shares_of(labels.get(verdict) or "real") if verdict != "not_assessable" else None,
     )
     return replace(whole, **changes)
+
+
+def shares_of(label: str) -> dict[str, float]:
+    """Probabilities of the classes where `label` is by far the likeliest."""
+    return dict.fromkeys(("real", "visual", "audio", "both"), 0.05) | {label: 0.85}
 
 
 def concluded(report: Report, **changes: Any) -> Report:
@@ -127,15 +133,13 @@ def build(
     seen = [(each.start_s, each.end_s) for each in intervals if each.modality in ("visual", "both")]
     heard = [(each.start_s, each.end_s) for each in intervals if each.modality in ("audio", "both")]
     both = [(each.start_s, each.end_s) for each in intervals if each.modality == "both"]
-    shares = dict.fromkeys(("real", "visual", "audio", "both"), 0.05) | {label: 0.85}
     branches = {"visual": ("visual",), "audio": ("audio",), "both": ("joint",), "real": ()}
     verdict = "not_found" if label == "real" else "forged"
     whole = Report(
         input=facts(name, duration_s, video, audio),
-        finding=finding(verdict, intervals, label=label),
+        finding=finding(verdict, intervals, label=label, probabilities=shares_of(label)),
         route="auto",
         branches=branches[label],
-        probabilities=shares,
         coverage={
             "visual": StreamCoverage(duration_s, duration_s) if video else None,
             "audio": StreamCoverage(duration_s, duration_s) if audio else None,
@@ -252,7 +256,6 @@ def abstained(name: str = "abstained.mp4") -> Report:
     return replace(
         whole,
         finding=finding("not_assessable"),
-        probabilities=None,
         warnings=tuple(f"not assessable: {reason}" for reason in reasons.values()),
         assessment={name: Assessment(0.0, (Interval(0.0, 6.0),), reason) for name, reason in reasons.items()},
         scores=replace(whole.scores, audio=None, audio_error=None, joint=nothing),

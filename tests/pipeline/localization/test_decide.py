@@ -381,7 +381,7 @@ def test_the_curves_shown_join_spans_and_whole_clips_by_hand() -> None:
         evidence={"audio": said},
     )
     shown = step_curves(scores, CONFIG)
-    assert shown["visual"] is None
-    assert shown["audio"] == pytest.approx([0.875, 0.975])
-    assert shown["joint"] == pytest.approx([0.875, 0.975])
-    assert step_curves(scores, LocalizeConfig())["audio"] is curve
+    assert shown.visual is None
+    assert shown.audio == pytest.approx([0.875, 0.975])
+    assert shown.joint == pytest.approx([0.875, 0.975])
+    assert step_curves(scores, LocalizeConfig()).audio is curve

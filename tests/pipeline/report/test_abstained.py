@@ -25,8 +25,10 @@ NO_SPEECH = "no speech was found in the sound"
 
 def with_label(label: str, **changes: Any) -> Report:
     """A report on the forged sound alone, the picture having no face."""
-    found = finding("forged", **{"label": label, **changes})
-    return replace(faceless(), finding=found, probabilities=build(label).probabilities)
+    shares = build(label).probabilities
+    return replace(
+        faceless(), finding=finding("forged", **{"label": label, "probabilities": shares, **changes})
+    )
 
 
 def test_no_answer_is_a_sentence_with_its_reasons() -> None:

@@ -40,7 +40,9 @@ def test_every_part_of_an_earlier_report_is_kept(version: int) -> None:
     back, before = loads(document(version)), json.loads(document(version))
     segment = ForgedInterval(3723.042, 3724.0, "audio", 0.8765)
     # P(audio) against P(real): 0.7 / (0.7 + 0.1).
-    assert back.finding == Finding("forged", "audio", pytest.approx(0.875), 0.5, 0.5, (segment,), segment)
+    assert back.finding == Finding(
+        "forged", "audio", pytest.approx(0.875), 0.5, 0.5, (segment,), segment, None, before["probabilities"]
+    )
     after = json.loads(dumps(back))
     assert after["probabilities"] == before["probabilities"]
     for kept in (

@@ -95,7 +95,7 @@ def test_intervals_that_were_asked_for_do_not_call_a_clip_forged() -> None:
 
 def test_the_classes_of_the_model_stand_with_the_provenance_in_plain_words() -> None:
     shares = {"real": 0.125, "visual": 0.5, "audio": 0.25, "both": 0.125}
-    page = shown(replace(factory.forged(), probabilities=shares))
+    page = shown(factory.concluded(factory.forged(), probabilities=shares))
     text = page.one(id="provenance").words
     assert "Class probabilities" in text
     assert "no forgery0.1250picture forged0.5000sound forged0.2500picture and sound forged0.1250" in text

@@ -47,12 +47,12 @@ def curve(*values: float) -> np.ndarray[Any, np.dtype[np.float32]]:
 
 def report(**changes: Any) -> Report:
     """Four steps of 1/25 s with one forged interval; numbers with more digits than are written."""
+    shares = {"real": 0.1000049, "visual": 0.2, "audio": 0.69999, "both": 0.0}
     whole = Report(
         input=FACTS,
-        finding=Finding("forged", "audio", 0.9312345, 0.62004, 0.4, (FOUND,), FOUND),
+        finding=Finding("forged", "audio", 0.9312345, 0.62004, 0.4, (FOUND,), FOUND, probabilities=shares),
         route="auto",
         branches=("audio",),
-        probabilities={"real": 0.1000049, "visual": 0.2, "audio": 0.69999, "both": 0.0},
         coverage={
             "visual": StreamCoverage(2.0, 1.9995, (Interval(1.0, 1.0005),), errors=2),
             "audio": None,
@@ -86,9 +86,11 @@ def test_what_is_read_back_writes_the_same_bytes() -> None:
 def test_reading_gives_back_every_part() -> None:
     back = loads(dumps(report()))
     # 0.69999 rounds to 0.7, 3723.0415999 to 3723.042, 0.87654321 to 0.8765.
-    assert back.probabilities == {"real": 0.1, "visual": 0.2, "audio": 0.7, "both": 0.0}
     segment = ForgedInterval(3723.042, 3724.0, "audio", 0.8765)
-    assert back.finding == Finding("forged", "audio", 0.9312, 0.62, 0.4, (segment,), segment)
+    shares = {"real": 0.1, "visual": 0.2, "audio": 0.7, "both": 0.0}
+    assert back.finding == Finding(
+        "forged", "audio", 0.9312, 0.62, 0.4, (segment,), segment, probabilities=shares
+    )
     assert (back.verdict, back.label, back.intervals) == ("forged", "audio", (segment,))
     assert back.input == replace(FACTS, duration_s=2.0)
     assert back.coverage == {"visual": StreamCoverage(2.0, 2.0, (Interval(1.0, 1.0),), 2), "audio": None}
