@@ -56,10 +56,11 @@ def test_a_forged_picture_stays_suspicious_without_its_sound(
 ) -> None:
     muted = tmp_path / "muted.mp4"
     media_factory.ffmpeg("-i", EXAMPLES / "forged_visual.mp4", "-an", "-c", "copy", muted)
-    finding = shipped(muted, store=store).finding
+    report = shipped(muted, store=store)
+    finding = report.finding
     assert finding.verdict in ("forged", "undecided")
     assert finding.strongest is not None
-    assert finding.strongest.modality == "visual"
+    assert (finding.strongest.modality, report.branches) == ("visual", ("visual",))
 
 
 @pytest.mark.parametrize("which", ["shipped", "decisive"])

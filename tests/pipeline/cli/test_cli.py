@@ -21,6 +21,7 @@ import pipeline.progress
 from data.errors import MemoryLimitError
 from data.manifest import Sample, write_lavdf
 from data.timeline import Interval
+from pipeline.cli import main
 from pipeline.cli.options import OneLine
 from pipeline.progress import ProgressBar
 from pipeline.report.json import loads
@@ -357,6 +358,18 @@ def test_no_name_of_a_file_reaches_the_terminal_as_a_command(
     assert "\u202e" not in answer.err
     assert len([line for line in answer.err.splitlines() if line.startswith("error:")]) == 1
     assert "\\x1b[31m\\nerror: none" in answer.err
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_that_wait_leave_the_processor_to_others_unless_asked_otherwise(
+    before: str | None, after: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", before or "")
+    if before is None:
+        monkeypatch.delenv("OMP_WAIT_POLICY")
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert os.environ["OMP_WAIT_POLICY"] == after
 
 
 def test_warnings_are_one_line_each_whatever_they_name() -> None:
