@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 
 from configs.schema import ModelConfig
 from data.errors import WeightsError
-from models.cola import CoLA
-from models.mdp import MDP
+from models.baselines.cola import CoLA
+from models.baselines.mdp import MDP
 from models.method import Method
 from models.rt_deeploc import RTDeepLoc
 

@@ -20,7 +20,7 @@ from saved_weights import save_weights
 from torch.nn import functional as F
 
 from configs.schema import HeadsConfig, MDPConfig
-from models.mdp import MDP, Outputs, TemporalAttention, largest_jumps
+from models.baselines.mdp import MDP, Outputs, TemporalAttention, largest_jumps
 from models.weights import build, load_weights
 
 

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from configs.schema import ModelConfig
 from data.labels import REAL
-from models import cas as family
 from models import losses
+from models.baselines import cas as family
 from models.batch import Batch
 from models.embedding import Embedding, blank
 from models.heads import topk_mean
@@ -91,7 +91,7 @@ class MDP(Method[Outputs]):
         return {"cls": cls, "difference": difference, "total": cls + settings.difference * difference}
 
     def score(self, batch: Batch, seed: int = 0) -> Scores:
-        """See `models.cas.scores`; nothing is drawn, so `seed` does not matter."""
+        """See `models.baselines.cas.scores`; nothing is drawn, so `seed` does not matter."""
         with evaluating(self):
             return family.scores(self(batch).cas, batch, self.config.mdp.topk_divisor)
 

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from configs.schema import ColaConfig, ModelConfig
 from data.labels import REAL
-from models import cas as family
 from models import losses
+from models.baselines import cas as family
 from models.batch import Batch
 from models.embedding import blank
 from models.heads import topk_mean
@@ -65,7 +65,7 @@ class CoLA(Method[Outputs]):
         return {"cls": cls, "snico": snico, "total": cls + self.config.cola.snico * snico}
 
     def score(self, batch: Batch, seed: int = 0) -> Scores:
-        """See `models.cas.scores`; nothing is drawn, so `seed` does not matter."""
+        """See `models.baselines.cas.scores`; nothing is drawn, so `seed` does not matter."""
         with evaluating(self):
             return family.scores(self._activate(batch)[1], batch, self.config.cola.topk_divisor)
 

@@ -20,8 +20,8 @@ from saved_weights import save_weights
 from torch.nn import functional as F
 
 from configs.schema import ColaConfig
-from models import cas as family
-from models.cola import CoLA, Outputs, dilate, erode, info_nce, snippet_contrast, snippets
+from models.baselines import cas as family
+from models.baselines.cola import CoLA, Outputs, dilate, erode, info_nce, snippet_contrast, snippets
 from models.weights import build, load_weights
 
 
