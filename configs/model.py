@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from configs.base import Positive, Settings, Share
+from configs.detectors import DetectorConfig, TriDetConfig, UMMAFormerConfig
 
 
 class FusionConfig(Settings):
@@ -110,8 +111,10 @@ class MDPConfig(Settings):
 class ModelConfig(Settings):
     """RT-DeepLoc (paper Figure 2), or one of the methods of Table 1 on the same features."""
 
-    method: Literal["rt_deeploc", "cola", "mdp"] = Field(
-        "rt_deeploc", description="Method that is trained: RT-DeepLoc, CoLA or MDP."
+    method: Literal["rt_deeploc", "cola", "mdp", "actionformer", "tridet", "ummaformer", "mfms"] = Field(
+        "rt_deeploc",
+        description="Method that is trained: with video-level labels rt_deeploc, cola or mdp; with the forged segments "
+        "actionformer, tridet, ummaformer or mfms.",
     )
     visual_dim: Positive = Field(
         2048, description="Channels of the picture features; follows from the extractor."
@@ -125,3 +128,10 @@ class ModelConfig(Settings):
     loss: LossConfig = Field(LossConfig(), description="Loss weights.")
     cola: ColaConfig = Field(ColaConfig(), description="The compared method CoLA.")
     mdp: MDPConfig = Field(MDPConfig(), description="The compared method MDP.")
+    detector: DetectorConfig = Field(
+        DetectorConfig(), description="The compared methods ActionFormer, UMMAFormer and MFMS-style."
+    )
+    tridet: TriDetConfig = Field(TriDetConfig(), description="The compared method TriDet.")
+    ummaformer: UMMAFormerConfig = Field(
+        UMMAFormerConfig(), description="Parts of UMMAFormer beside the detector."
+    )

@@ -15,7 +15,7 @@ from models.embedding import Embedding
 from models.fdn import FDN, Reconstruction, random_mask
 from models.fusion import Fusion
 from models.heads import HEADS, ORIGINAL_HEADS, Heads, topk_mean
-from models.method import FORGED, Method, Scores, evaluating
+from models.method import FORGED, Scores, WeakMethod, evaluating
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Outputs:
         return self.pooled["fused"]
 
 
-class RTDeepLoc(Method[Outputs]):
+class RTDeepLoc(WeakMethod[Outputs]):
     """The whole model: embeddings, fusion, a Forgery Discovery Network per modality, seven heads.
 
     Table 3 takes parts away. Without FDN nothing is reconstructed, so that AICL and MTLR go too. Without MTLR

@@ -10,21 +10,35 @@ from safetensors.torch import load_file
 
 from configs.schema import ModelConfig
 from data.errors import WeightsError
+from models.baselines.actionformer import ActionFormer
 from models.baselines.cola import CoLA
 from models.baselines.mdp import MDP
-from models.method import Method
+from models.baselines.mfms import MFMSStyle
+from models.baselines.tridet import TriDet
+from models.baselines.ummaformer import UMMAFormer
+from models.method import Method, SupervisedMethod, WeakMethod
 from models.rt_deeploc import RTDeepLoc
 
+METHODS: dict[str, type[WeakMethod[Any] | SupervisedMethod[Any]]] = {
+    "rt_deeploc": RTDeepLoc,
+    "cola": CoLA,
+    "mdp": MDP,
+    "actionformer": ActionFormer,
+    "tridet": TriDet,
+    "ummaformer": UMMAFormer,
+    "mfms": MFMSStyle,
+}
+"""Classes by the names that `model.method` takes."""
 
-def build(config: ModelConfig) -> Method[Any]:
+
+def supervised(config: ModelConfig) -> bool:
+    """Whether the method that `config.method` names learns from forged segments."""
+    return issubclass(METHODS[config.method], SupervisedMethod)
+
+
+def build(config: ModelConfig) -> WeakMethod[Any] | SupervisedMethod[Any]:
     """The method that `config.method` names, freshly initialised."""
-    match config.method:
-        case "rt_deeploc":
-            return RTDeepLoc(config)
-        case "cola":
-            return CoLA(config)
-        case "mdp":
-            return MDP(config)
+    return METHODS[config.method](config)
 
 
 def load_weights(config: ModelConfig, path: Path) -> Method[Any]:

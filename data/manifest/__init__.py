@@ -1,6 +1,7 @@
 """What a data set holds: files, video-level labels and forged intervals, read from its own metadata.
 
-Training gets `WeakSample`, a type without intervals, so that weak supervision is a matter of types.
+Training gets `WeakSample`, a type without intervals, so that weak supervision is a matter of types; only the fully
+supervised methods that the paper compares with get `LocatedSample`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from data.errors import InputError, UsageError
+from data.labels import REAL
 from data.manifest.avdeepfake1m import read_avdeepfake1m
 from data.manifest.disk import compare, media_below, refuse_half_unpacked
 from data.manifest.lavdf import read_lavdf, write_lavdf
@@ -23,6 +25,7 @@ from data.manifest.samples import (
     MEDIA_SUFFIXES,
     RECIPE,
     SIDECAR,
+    LocatedSample,
     Sample,
     WeakSample,
 )
@@ -33,6 +36,7 @@ __all__ = [
     "RECIPE",
     "SIDECAR",
     "DatasetName",
+    "LocatedSample",
     "Manifest",
     "Sample",
     "WeakSample",
@@ -71,6 +75,19 @@ class Manifest:
                     raise UsageError("has no video-level label", self.root / sample.file, fix)
                 weak.append(WeakSample(sample.file, sample.label))
         return tuple(weak)
+
+    def located(self, split: str) -> tuple[LocatedSample, ...]:
+        """Clips of `split` with their label and forged intervals, in the order of `weak`.
+
+        Raises UsageError when one has no label, or is forged and has no interval.
+        """
+        periods = {sample.file: sample.fake_periods for sample in self.samples if sample.split == split}
+        located = tuple(LocatedSample(weak, periods[weak.file]) for weak in self.weak(split))
+        for sample in located:
+            if sample.weak.label != REAL and not sample.periods:
+                fix = "give a data set with the forged intervals, or train a method with video-level labels"
+                raise UsageError("is forged, and has no forged interval", self.root / sample.weak.file, fix)
+        return located
 
     @classmethod
     def load(cls, dataset: DatasetName, root: Path) -> Manifest:

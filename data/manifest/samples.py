@@ -44,6 +44,14 @@ class WeakSample:
 
 
 @dataclass(frozen=True, slots=True)
+class LocatedSample:
+    """What training of the fully supervised methods may know of a clip: beside a `WeakSample`, its forged intervals."""
+
+    weak: WeakSample
+    periods: tuple[Interval, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One clip of a data set.
 

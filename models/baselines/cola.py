@@ -15,7 +15,7 @@ from models.baselines import cas as family
 from models.batch import Batch
 from models.embedding import blank
 from models.heads import topk_mean
-from models.method import Method, Scores, evaluating
+from models.method import Scores, WeakMethod, evaluating
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Outputs:
     kept: Tensor
 
 
-class CoLA(Method[Outputs]):
+class CoLA(WeakMethod[Outputs]):
     """One convolution on the concatenated features; its embedding is as wide as RT-DeepLoc's fused features.
 
     At the paper's size that is 2048, as in CoLA. Its classes were actions; here they are authentic and forged,

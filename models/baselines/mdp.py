@@ -16,7 +16,7 @@ from models.baselines import cas as family
 from models.batch import Batch
 from models.embedding import Embedding, blank
 from models.heads import topk_mean
-from models.method import FORGED, Method, Scores, evaluating
+from models.method import FORGED, Scores, WeakMethod, evaluating
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class TemporalAttention(nn.Module):
         return blank(self.norm(answer), other_mask & asking_mask.any(dim=1, keepdim=True))
 
 
-class MDP(Method[Outputs]):
+class MDP(WeakMethod[Outputs]):
     """Embeddings, attention in both directions, the four streams concatenated, one CAS of authentic and forged."""
 
     def __init__(self, config: ModelConfig) -> None:

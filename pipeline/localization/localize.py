@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.schema import LocalizeConfig
-from data.labels import CLASSES
+from data.labels import CLASSES, REAL
 from data.timeline import Interval, TimeGrid, runs
 from pipeline.localization.assess import SLIVER_S
 from pipeline.localization.scores import MODALITY, ForgedInterval, Route
 from pipeline.localization.segments import SAME
 
 if TYPE_CHECKING:
-    from pipeline.localization.scores import ClipScores
+    from pipeline.localization.scores import ClipScores, Window
 
 
 def localize(scores: ClipScores, config: LocalizeConfig, route: Route = "auto") -> tuple[ForgedInterval, ...]:
@@ -41,9 +41,27 @@ def _found(scores: ClipScores, config: LocalizeConfig, route: Route) -> tuple[Fo
         if route not in ("auto", "all", branch):
             continue
         curve = scores.routed[branch] if route == "auto" else getattr(scores, branch)
-        if curve is not None:
+        if branch == "joint" and scores.spans is not None:
+            found += _sure(scores, scores.spans, config, route)
+        elif curve is not None:
             found += intervals(curve, scores.valid[branch], scores.grid, config, modality)
     return tuple(sorted(found))
+
+
+def _sure(
+    scores: ClipScores, spans: tuple[ForgedInterval, ...], config: LocalizeConfig, route: Route
+) -> Iterator[ForgedInterval]:
+    """Segments that the method itself has found, from a score of `onset` on; by route, where the window says forged."""
+    for span in best_of_same(spans):
+        window = _nearest(scores, span)
+        if span.score >= config.onset and (route != "auto" or window.predicted != CLASSES[REAL]):
+            yield span
+
+
+def _nearest(scores: ClipScores, found: ForgedInterval) -> Window:
+    """The window whose middle is nearest to that of an interval."""
+    middle = (found.start_s + found.end_s) / 2
+    return min(scores.windows, key=lambda w: abs(scores.grid.interval(w.first, w.stop).mid_s - middle))
 
 
 def _examined(found: ForgedInterval, scores: ClipScores, config: LocalizeConfig) -> Iterator[ForgedInterval]:
@@ -75,15 +93,13 @@ def proposals(scores: ClipScores, config: LocalizeConfig) -> tuple[ForgedInterva
     ranks better: that of the class which routes to the branch, and for the joint branch, whose curve tells any forgery,
     that of not being real. Where it is zero there is no proposal: the class needs an absent track, or the method cannot
     tell the tracks apart and its one curve is the joint one. Of two that overlap by more than `SAME` the better one
-    stays: branches see the same segment.
+    stays: branches see the same segment. Segments that the method itself has found, and ranked, stay as they are.
     """
+    if scores.spans is not None:
+        return scores.spans
     ranked = []
     for found in _found(scores, config, route="all"):
-        span = Interval(found.start_s, found.end_s)
-        window = min(
-            scores.windows, key=lambda w: abs(scores.grid.interval(w.first, w.stop).mid_s - span.mid_s)
-        )
-        likely = dict(zip(CLASSES, window.uncalibrated, strict=True))
+        likely = dict(zip(CLASSES, _nearest(scores, found).uncalibrated, strict=True))
         gate = 1 - likely["real"] if found.modality == "both" else likely[found.modality]
         if gate > 0:
             ranked.append(replace(found, score=found.score * gate))

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from configs.schema import LocalizeConfig
 from data.errors import InputError
 from data.labels import CLASSES, EVIDENCE
+from data.timeline import TimeGrid
 from models.batch import Batch
 from models.method import Method
 from pipeline.localization.assess import assessable
 from pipeline.localization.calibrate import calibrated
-from pipeline.localization.scores import BRANCHES, ClipScores, Curve, Evidence, EvidenceReader, Window
+from pipeline.localization.scores import (
+    BRANCHES,
+    ClipScores,
+    Curve,
+    Evidence,
+    EvidenceReader,
+    ForgedInterval,
+    Window,
+)
 
 if TYPE_CHECKING:
     from data.store.store import FeatureReader
@@ -72,6 +82,7 @@ def score_clip(
     evidence: dict[str, Evidence] = {}
     windows = []
     unknown: set[str] = set()
+    found: list[ForgedInterval] | None = None
 
     for done, (first, stop) in enumerate(cuts):
         batch = _read(model, visual, audio, first, stop)
@@ -80,6 +91,9 @@ def score_clip(
         raw = tuple(scores.video_probabilities[0].tolist())
         window = Window(first, stop, calibrated(raw, config.calibration), raw)
         windows.append(window)
+        if scores.spans is not None:
+            own = _own(cuts, done)
+            found = (found or []) + list(_placed(scores.spans[0].float().cpu().numpy(), first, own, grid))
         share = taper(stop - first) / weight[first:stop]  # exactly 1 where one window alone covers a step
         for name, curve in curves.items():
             values = getattr(scores, name)
@@ -117,7 +131,26 @@ def score_clip(
         windows=tuple(windows),
         usable_s=usable_s,
         evidence=evidence,
+        spans=tuple(sorted(found, key=lambda one: -one.score)) if found is not None else None,
     )
+
+
+def _own(cuts: list[tuple[int, int]], index: int) -> tuple[float, float]:
+    """The steps of which no window's middle is nearer than that of window `index`; they tile the clip."""
+    middles = [(first + stop) / 2 for first, stop in cuts]
+    low = (middles[index - 1] + middles[index]) / 2 if index else -np.inf
+    high = (middles[index] + middles[index + 1]) / 2 if index + 1 < len(cuts) else np.inf
+    return low, high
+
+
+def _placed(
+    rows: NDArray[np.float32], first: int, own: tuple[float, float], grid: TimeGrid
+) -> Iterator[ForgedInterval]:
+    """Segments (P, 3) of a window that begins at step `first`, those whose middle is its own, on the clip's clock."""
+    start, step = float(grid.start), float(grid.step)
+    for score, low, high in rows.tolist():
+        if own[0] <= first + (low + high) / 2 < own[1]:
+            yield ForgedInterval(start + (first + low) * step, start + (first + high) * step, "both", score)
 
 
 def _judged(

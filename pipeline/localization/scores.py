@@ -77,6 +77,7 @@ class ClipScores:
     `evidence` (T, 4) by judged track is what its extractor says of each step, if anything; 0 at invalid ones.
     `routed` holds, by branch, the curve where only the windows count whose predicted class routes to it: the
     answer of the paper's routing, carried over to any length. Without any `windows` nothing could be judged.
+    `spans`, best first, are what a method that finds segments itself has found; None from any other.
     """
 
     grid: TimeGrid
@@ -90,6 +91,7 @@ class ClipScores:
     windows: tuple[Window, ...]
     usable_s: Mapping[str, float] = field(default_factory=dict)
     evidence: Mapping[str, Evidence] = field(default_factory=dict)
+    spans: tuple[ForgedInterval, ...] | None = None
 
     @property
     def deciding(self) -> Window | None:

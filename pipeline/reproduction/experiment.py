@@ -23,7 +23,7 @@ from data.hook import Hook, silent
 from data.manifest import Manifest
 from data.store.ledger import Ledger, known_sha256
 from data.store.store import FeatureStore
-from models.weights import load_weights
+from models.weights import load_weights, supervised
 from pipeline.bundle import CONFIG_FILE, Extraction, bundle_config, model_file
 from pipeline.detector import Pipeline
 from pipeline.evaluation.evaluate import REPLICATES, evaluate
@@ -63,6 +63,12 @@ class Bench:
         """What the clips that train and watch training hold, and their labels; no intervals."""
         splits = ("train", "dev")
         return {split: fingerprint(self.manifest, split, self.store, intervals=False) for split in splits}
+
+    @cached_property
+    def located_data(self) -> dict[str, str]:
+        """The same for the fully supervised methods, with the intervals of the clips that train."""
+        train = fingerprint(self.manifest, "train", self.store, intervals=True)
+        return self.training_data | {"train": train}
 
     @cached_property
     def target_data(self) -> str:
@@ -202,7 +208,7 @@ class Run:
         return {
             "settings": settings,
             "extractors": digests,
-            "training data": bench.training_data,
+            "training data": bench.located_data if supervised(self.config.model) else bench.training_data,
             "tuned": bench.tuned,
         }
 

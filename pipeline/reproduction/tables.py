@@ -7,7 +7,7 @@ import io
 import json
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -83,10 +83,11 @@ def lines(
     rows: Sequence[tuple[str, Sequence[Mapping[str, Any]]]],
     published: Sequence[Published],
     columns: Sequence[str],
+    fully: Collection[str] = (),
 ) -> tuple[Line, ...]:
     """Ours joined to the paper's rows by name, in the paper's order where it has rows that we have not.
 
-    What only we have then stands before the paper's last row, its own method.
+    What only we have then stands before the paper's last row, its own method; those in `fully` are fully supervised.
     """
     ours = {name: measured(documents, columns) for name, documents in rows}
     printed = {row.method: row for row in published}
@@ -98,7 +99,7 @@ def lines(
     return tuple(
         Line(
             name,
-            printed[name].supervision if name in printed else "weakly",
+            printed[name].supervision if name in printed else "fully" if name in fully else "weakly",
             printed[name].values if name in printed else {},
             ours.get(name, {}),
         )

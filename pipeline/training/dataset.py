@@ -18,6 +18,10 @@ from torch.utils.data import Dataset
 
 from data.errors import UsageError
 from data.store.store import FeatureReader, FeatureStore, StoreKey
+from data.timeline import Interval, TimeGrid
+
+_KEPT = 0.5
+"""Share of a segment that a crop must hold for it to count (UMMAFormer's `trunc_thresh`)."""
 
 
 class Entry(NamedTuple):
@@ -26,6 +30,13 @@ class Entry(NamedTuple):
     visual: StoreKey
     audio: StoreKey
     label: int
+
+
+class LocatedEntry(NamedTuple):
+    """One clip for the training of a fully supervised method: an entry, and its forged intervals in seconds."""
+
+    entry: Entry
+    periods: tuple[Interval, ...]
 
 
 class Draw(NamedTuple):
@@ -81,7 +92,12 @@ class FeatureDataset(Dataset[dict[str, Tensor]]):
             "visual_mask": visual_mask,
             "audio_mask": audio_mask,
             "label": torch.tensor(entry.label),
+            **self._targets(position, visual.grid, first, stop),
         }
+
+    def _targets(self, position: int, grid: TimeGrid, first: int, stop: int) -> dict[str, Tensor]:
+        """What else training may know of a crop: nothing."""
+        return {}
 
     def _reader(self, key: StoreKey, modality: str, dim: int) -> FeatureReader:
         reader = self._store.reader(key)
@@ -98,17 +114,48 @@ class FeatureDataset(Dataset[dict[str, Tensor]]):
         return first, first + length
 
 
+class LocatedDataset(FeatureDataset):
+    """The same crops with `segments` (N, 2): forged intervals in steps of the crop, those of which half is in it."""
+
+    def __init__(
+        self,
+        store: FeatureStore,
+        entries: Sequence[LocatedEntry],
+        visual_dim: int,
+        audio_dim: int,
+        max_length: int,
+        seed: int,
+    ) -> None:
+        super().__init__(store, [one.entry for one in entries], visual_dim, audio_dim, max_length, seed)
+        self._periods = [one.periods for one in entries]
+
+    def _targets(self, position: int, grid: TimeGrid, first: int, stop: int) -> dict[str, Tensor]:
+        whole = torch.tensor(
+            [[one.start_s, one.end_s] for one in self._periods[position]], dtype=torch.float32
+        ).reshape(-1, 2)
+        steps = (whole - float(grid.start)) * float(grid.rate) - first
+        cut = steps.clamp(0, stop - first)
+        kept, length = cut[:, 1] - cut[:, 0], steps[:, 1] - steps[:, 0]
+        return {"segments": cut[(kept > 0) & (kept >= _KEPT * length)]}
+
+
 def collate(items: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     """One batch: sequences padded at the end with zeros, masks with False, to the longest of `items`.
 
-    Shapes: `visual` (B, T, Cv), `audio` (B, T, Ca), masks (B, T), `label` (B,).
+    Shapes: `visual` (B, T, Cv), `audio` (B, T, Ca), masks (B, T), `label` (B,). Segments are left out.
     """
     return {
         name: torch.stack([item[name] for item in items])
         if name == "label"
         else pad_sequence([item[name] for item in items], batch_first=True)
         for name in items[0]
+        if name != "segments"
     }
+
+
+def collate_located(items: Sequence[dict[str, Tensor]]) -> tuple[dict[str, Tensor], list[Tensor]]:
+    """One batch as `collate` makes it, and the segments (N, 2) of every clip; no list where the items have none."""
+    return collate(items), [item["segments"] for item in items if "segments" in item]
 
 
 class BatchPlan:

@@ -1,4 +1,7 @@
-"""Training of RT-DeepLoc and its peers on stored features, with video-level labels only (paper 4.1)."""
+"""Training of RT-DeepLoc and its peers on stored features, with video-level labels only (paper 4.1).
+
+The fully supervised methods of Table 1 train here too, with the forged intervals and an optimiser of their own.
+"""
 
 from __future__ import annotations
 
@@ -10,40 +13,46 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from configs.schema import PipelineConfig, TrainConfig
 from data.errors import ForensicError, UsageError
 from data.hook import Hook, silent
 from data.labels import REAL
-from data.manifest import Manifest, WeakSample
-from data.store.ledger import Ledger, known_sha256
-from data.store.store import FeatureStore, StoreKey
+from data.manifest import Manifest
+from data.store.store import FeatureStore
 from models.batch import Batch
-from models.method import Method
-from models.weights import build
+from models.method import SupervisedMethod, WeakMethod
+from models.weights import build, supervised
 from pipeline.evaluation.metrics import auc
 from pipeline.runtime import choose_device
-from pipeline.training.dataset import BatchPlan, Entry, FeatureDataset, collate
+from pipeline.training.dataset import (
+    BatchPlan,
+    Entry,
+    FeatureDataset,
+    LocatedDataset,
+    LocatedEntry,
+    collate,
+    collate_located,
+)
+from pipeline.training.entries import Keys, located_entries, weak_entries
+from pipeline.training.optimiser import Optimisation, optimisation
 from pipeline.training.run_folder import Metrics, RunFolder
 
 _LOG = logging.getLogger(__name__)
 
 DEV_CLIPS = 1024
 """Most dev clips that are scored beside a checkpoint; a fixed draw of them where there are more."""
-
-Keys = Callable[[str], Mapping[str, StoreKey]]
-"""SHA-256 of a media file -> store keys of its "visual" and "audio" features."""
 
 
 class TrainingError(ForensicError):
@@ -65,11 +74,11 @@ def train(
 ) -> Path:
     """Train on the `train` split and return the folder of the final weights, ``out/weights``.
 
-    Of `manifest` only files and video-level labels are read, never intervals. The last step's weights are kept:
-    nothing is selected. Beside each checkpoint, video-level accuracy and AUC on the `dev` split are written. `bundle`
-    holds the extractors' weights, which are copied beside the result. With `resume`, a run that was interrupted
-    goes on to the same weights; without a checkpoint it starts. Under `accelerate launch` or `torchrun` every
-    process takes an equal part of the batch.
+    Of `manifest` only files and video-level labels are read, never intervals, unless the method is fully supervised.
+    The last step's weights are kept: nothing is selected. Beside each checkpoint, video-level accuracy and AUC on the
+    `dev` split are written. `bundle` holds the extractors' weights, which are copied beside the result. With
+    `resume`, a run that was interrupted goes on to the same weights; without a checkpoint it starts. Under
+    `accelerate launch` or `torchrun` every process takes an equal part of the batch.
 
     Raises UsageError for settings, data or folders that do not fit, StoreError for damaged features,
     TrainingError when the loss diverges, KeyboardInterrupt after SIGINT or SIGTERM, when a checkpoint has been saved.
@@ -79,9 +88,14 @@ def train(
     if folder.checkpoint.exists() and not resume:
         raise UsageError("holds a training run", out, "resume it (--resume) or choose another folder")
     with accelerator.main_process_first():
-        entries = _entries(manifest, manifest.weak("train"), store, keys)
-        dev = _entries(manifest, manifest.weak("dev"), store, keys)
-    _check(config, store, entries)
+        entries: Sequence[Entry] | Sequence[LocatedEntry]
+        if supervised(config.model):
+            entries = located_entries(manifest, manifest.located("train"), store, keys)
+            _check(config, store, [one.entry for one in entries])
+        else:
+            entries = weak_entries(manifest, manifest.weak("train"), store, keys)
+            _check(config, store, entries)
+        dev = weak_entries(manifest, manifest.weak("dev"), store, keys)
     with _deterministic():
         run = _Run(config, folder, accelerator, store, entries, dev)
         run.go(resume, workers, hook if accelerator.is_main_process else silent)
@@ -94,17 +108,22 @@ def train(
 class _Step(nn.Module):
     """Losses of one batch in one module, so that data parallelism and mixed precision wrap them together."""
 
-    def __init__(self, model: Method[Any]) -> None:
+    def __init__(self, model: WeakMethod[Any] | SupervisedMethod[Any]) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+    def forward(
+        self, batch: Batch, generator: torch.Generator, segments: Sequence[Tensor]
+    ) -> dict[str, Tensor]:
         """Every term of the objective, and the share of videos whose class is right.
 
         A method of two classes is right when it tells authentic from forged.
         """
         outputs = self.model(batch, generator)
-        terms = self.model.losses(outputs, batch)
+        if isinstance(self.model, SupervisedMethod):
+            terms = self.model.losses(outputs, batch, segments)
+        else:
+            terms = self.model.losses(outputs, batch)
         right = outputs.video.argmax(dim=-1) == batch.label.clamp(max=outputs.video.shape[-1] - 1)
         return terms | {"video_accuracy": right.float().mean()}
 
@@ -118,37 +137,41 @@ class _Run:
         folder: RunFolder,
         accelerator: Accelerator,
         store: FeatureStore,
-        entries: Sequence[Entry],
+        entries: Sequence[Entry] | Sequence[LocatedEntry],
         dev: Sequence[Entry],
     ) -> None:
         self.config, self.folder, self.accelerator = config, folder, accelerator
-        self._entries = entries
         model, settings = config.model, config.train
         limits = (model.visual_dim, model.audio_dim, settings.max_length, settings.seed)
-        self._train_set, self._dev_set = (FeatureDataset(store, part, *limits) for part in (entries, dev))
-        torch.manual_seed(_seed(settings.seed, 0))
-        self.model = build(model)
-        optimizer = torch.optim.Adam(
-            self.model.parameters(),
-            lr=settings.learning_rate,
-            betas=settings.betas,
-            weight_decay=settings.weight_decay,
-            fused=True,  # a fifth of the time on a processor
+        located = [one for one in entries if isinstance(one, LocatedEntry)]
+        weak = [one for one in entries if isinstance(one, Entry)]
+        self._labels = [one.label for one in (*weak, *(one.entry for one in located))]
+        self._train_set = (
+            LocatedDataset(store, located, *limits) if located else FeatureDataset(store, weak, *limits)
         )
-        self._module, self._optimizer = accelerator.prepare(_Step(self.model), optimizer)
+        self._dev_set = FeatureDataset(store, dev, *limits)
+        torch.manual_seed(_seed(settings.seed, 0))
+        self._trained = build(model)
+        self._how: Optimisation = optimisation(self._trained, settings)
+        self._module, self._optimizer = accelerator.prepare(_Step(self._trained), self._how.optimizer)
         self._identity = {
             "model (settings)": config.model.digest(),
-            "training (settings)": _lasting(settings),
+            "training (settings)": settings.digest() if located else _lasting(settings),
             "data set or features": _fingerprint(entries),
             "number of processes": str(accelerator.num_processes),
         }
+
+    @property
+    def model(self) -> WeakMethod[Any] | SupervisedMethod[Any]:
+        """The result: what is trained, or the moving average of its weights."""
+        return self._how.result
 
     def go(self, resume: bool, workers: int, hook: Hook) -> None:
         """Train from step 0, or from the checkpoint, to the last step."""
         settings, accelerator = self.config.train, self.accelerator
         start = 0
         if resume and self.folder.checkpoint.exists():
-            start = self.folder.load_checkpoint(self.model, self._optimizer.optimizer, self._identity)
+            start = self.folder.load_checkpoint(self._how.state, self._optimizer.optimizer, self._identity)
             _LOG.info("resuming after step %d of %d", start, settings.steps)
         steps = range(start, settings.steps)
         main = accelerator.is_main_process
@@ -158,15 +181,15 @@ class _Run:
             total: dict[str, Tensor] = {}
             since, began_s = start, time.perf_counter()
             hook("train", start, settings.steps)
-            for step, tensors in zip(steps, self._loader(steps, workers), strict=True):
-                terms = self._advance(step, Batch(**tensors).to(accelerator.device))
+            for step, (tensors, segments) in zip(steps, self._loader(steps, workers), strict=True):
+                terms = self._advance(step, Batch(**tensors).to(accelerator.device), segments)
                 total = {name: total.get(name, 0.0) + term.detach() for name, term in terms.items()}
                 done = step + 1
                 stop, last = self._agree(bool(interrupted)), done == settings.steps
                 saving = stop or last or done % settings.checkpoint_every == 0
                 if saving or done % settings.log_every == 0:
                     row = self._mean(total, done - since)
-                    row["learning_rate"] = _learning_rate(settings, step)
+                    row["learning_rate"] = self._how.rate(step)
                     row["steps_per_s"] = (done - since) / max(time.perf_counter() - began_s, 1e-9)
                     if not math.isfinite(row["total"]):
                         fix = "lower train.learning_rate or set train.clip_norm; the last checkpoint is kept"
@@ -184,27 +207,28 @@ class _Run:
                     _LOG.warning("%s: %s", self.folder.root, what)
                     raise KeyboardInterrupt(what)
 
-    def _advance(self, step: int, batch: Batch) -> dict[str, Tensor]:
+    def _advance(self, step: int, batch: Batch, segments: Sequence[Tensor]) -> dict[str, Tensor]:
         """One update of the weights; all that is random in it follows from seed, step and process."""
         settings, accelerator = self.config.train, self.accelerator
         rank = accelerator.process_index
         torch.manual_seed(_seed(settings.seed, 1, step, rank))  # dropout
         masks = torch.Generator().manual_seed(_seed(settings.seed, 2, step, rank))
         for group in self._optimizer.param_groups:
-            group["lr"] = _learning_rate(settings, step)
+            group["lr"] = self._how.rate(step)
         self._module.train()
-        terms: dict[str, Tensor] = self._module(batch, masks)
+        terms: dict[str, Tensor] = self._module(batch, masks, segments)
         accelerator.backward(terms["total"])
-        if settings.clip_norm is not None:
-            accelerator.clip_grad_norm_(self._module.parameters(), settings.clip_norm)
+        if self._how.clip_norm is not None:
+            accelerator.clip_grad_norm_(self._module.parameters(), self._how.clip_norm)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
+        self._how.follow()
         return terms
 
-    def _loader(self, steps: range, workers: int) -> DataLoader[dict[str, Tensor]]:
+    def _loader(self, steps: range, workers: int) -> DataLoader[tuple[dict[str, Tensor], list[Tensor]]]:
         settings, accelerator = self.config.train, self.accelerator
         plan = BatchPlan(
-            [entry.label for entry in self._entries],
+            self._labels,
             settings.batch_size,
             steps,
             settings.seed,
@@ -213,9 +237,9 @@ class _Run:
             accelerator.num_processes,
         )
         return DataLoader(
-            self._train_set,
+            cast("Dataset[Any]", self._train_set),  # batches are what collate_located makes of the items
             batch_sampler=plan,
-            collate_fn=collate,
+            collate_fn=collate_located,
             num_workers=workers,
             worker_init_fn=_leave_signals_alone,
         )
@@ -235,7 +259,7 @@ class _Run:
 
     def _save(self, done: int, metrics: Metrics | None, judge: bool) -> None:
         if self.accelerator.is_main_process:
-            self.folder.save_checkpoint(done, self.model, self._optimizer.optimizer, self._identity)
+            self.folder.save_checkpoint(done, self._how.state, self._optimizer.optimizer, self._identity)
         if metrics is not None and judge and len(self._dev_set):
             metrics.write(done, "dev", self._judge())
         self.accelerator.wait_for_everyone()
@@ -266,27 +290,6 @@ def video_scores(probabilities: NDArray[np.floating], labels: NDArray[np.integer
     return row
 
 
-def _entries(
-    manifest: Manifest, samples: Sequence[WeakSample], store: FeatureStore, keys: Keys
-) -> tuple[Entry, ...]:
-    """Training entries of those samples whose features of both modalities are stored."""
-    with Ledger(store) as ledger:
-        hashes = known_sha256(manifest.root, [sample.file for sample in samples], ledger)
-    entries = []
-    for sample in samples:
-        key = keys(hashes[sample.file])
-        if store.contains(key["visual"]) and store.contains(key["audio"]):
-            entries.append(Entry(key["visual"], key["audio"], sample.label))
-    if len(entries) < len(samples):
-        _LOG.warning(
-            "%s: %d of %d clips are left out, because the features of a track are not in the store",
-            manifest.root,
-            len(samples) - len(entries),
-            len(samples),
-        )
-    return tuple(entries)
-
-
 def _check(config: PipelineConfig, store: FeatureStore, entries: Sequence[Entry]) -> None:
     """Refuse early what the first batch would refuse."""
     if not entries:
@@ -306,11 +309,6 @@ def _accelerator(settings: TrainConfig, device: str) -> Accelerator:
         raise UsageError(f"{what} ({error})", None, "use a new process") from error
 
 
-def _learning_rate(settings: TrainConfig, step: int) -> float:
-    """Linear warm-up, then constant."""
-    return settings.learning_rate * min(1.0, (step + 1) / max(1, settings.warmup_steps))
-
-
 def _seed(*path: int) -> int:
     """An independent 63-bit seed for every path of numbers."""
     return int(np.random.SeedSequence([n % 2**32 for n in path]).generate_state(1, np.uint64)[0] >> 1)
@@ -322,7 +320,7 @@ def _lasting(settings: TrainConfig) -> str:
     return settings.model_copy(update=free).digest()
 
 
-def _fingerprint(entries: Sequence[Entry]) -> str:
+def _fingerprint(entries: Sequence[Entry] | Sequence[LocatedEntry]) -> str:
     return hashlib.sha256(repr([tuple(entry) for entry in entries]).encode()).hexdigest()
 
 
