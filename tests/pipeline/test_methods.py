@@ -12,21 +12,23 @@ import torch
 from method_checks import known
 from model_factory import one_thread, random_batch, tiny_config
 from saved_weights import save_weights
+from torch import nn
 
 from configs.loader import dump, load_config
 from configs.schema import LocalizeConfig
 from data.errors import WeightsError
 from data.features import Features
 from data.timeline import TimeGrid
-from models.method import Method
+from models.batch import Batch
+from models.method import Method, Scores
 from models.weights import build, load_weights
 from pipeline import Pipeline
-from pipeline.localization.localize import proposals
+from pipeline.localization.localize import localize, proposals
 from pipeline.localization.score import score_clip
 from pipeline.report.json import dumps, loads
 from pipeline.report.page import page_html
 
-COMPARED = ("cola", "mdp")
+COMPARED = ("cola", "mdp", "actionformer", "tridet", "ummaformer", "mfms")
 ABLATED = {"no FDN": ["model.fdn.enabled=false"], "no MTLR": ["model.heads.mtlr=false"]}
 
 
@@ -59,7 +61,15 @@ def bundle_of(overrides: list[str], source: Path, target: Path) -> Path:
 
 def test_the_setting_decides_on_the_method() -> None:
     found = {method: type(build(tiny_config(method=method))).__name__ for method in ("rt_deeploc", *COMPARED)}
-    assert found == {"rt_deeploc": "RTDeepLoc", "cola": "CoLA", "mdp": "MDP"}
+    assert found == {
+        "rt_deeploc": "RTDeepLoc", "cola": "CoLA", "mdp": "MDP",
+
+            "actionformer": "ActionFormer",
+            "tridet": "TriDet",
+            "ummaformer": "UMMAFormer",
+            "mfms": "MFMSStyle"
+        ,
+    }
     assert all(isinstance(build(tiny_config(method=method)), Method) for method in COMPARED)
 
 
@@ -100,6 +110,37 @@ def test_each_span_is_proposed_once(method: str) -> None:
     found = proposals(clip, loose)
     assert found
     assert {proposal.modality for proposal in found} == {"both"}
+
+
+class Fixed(nn.Module):
+    """A method that finds the same two segments in every window of 20 steps."""
+
+    config = tiny_config()
+
+    def score(self, batch: Batch, seed: int = 0) -> Scores:
+        steps = torch.zeros(1, batch.visual.shape[1])
+        spans = torch.tensor([[0.9, 2.0, 6.0], [0.6, 12.0, 15.0]])
+        return Scores(torch.tensor([[0.1, 0, 0, 0.9]]), steps, steps, steps, None, None, (spans,))
+
+
+def test_found_segments_keep_their_score_and_count_where_their_window_is_nearest() -> None:
+    batch = random_batch([0], 30)
+    clip = score_clip(
+        Fixed(),  # type: ignore[arg-type]
+        Track(batch.visual[0]),  # type: ignore[arg-type]
+        Track(batch.audio[0]),  # type: ignore[arg-type]
+        LocalizeConfig(window=20, overlap=10),
+    )
+    assert clip.spans is not None
+    # Windows 0 to 20 and 10 to 30 meet at step 15: of the first both segments count (middles 4 and 13.5), of the
+    # second only the later one (25 - 1.5 + 0 = 23.5; the other's middle is 14).
+    found = [(round(25 * one.start_s), round(25 * one.end_s), round(one.score, 2)) for one in clip.spans]
+    assert found == [(2, 6, 0.9), (12, 15, 0.6), (22, 25, 0.6)]
+    assert proposals(clip, LocalizeConfig()) == clip.spans
+    shown = localize(clip, LocalizeConfig(onset=0.7, offset=0.7, overlap=10, window=20))
+    assert [round(25 * one.start_s) for one in shown] == [2]
+    assert shown[0].modality == "both"
+    assert len(localize(clip, LocalizeConfig(), route="all")) == 3
 
 
 @pytest.mark.parametrize("name", [*COMPARED, *ABLATED])

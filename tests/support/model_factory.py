@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from configs.detectors import DetectorConfig, PointLossConfig, TriDetConfig, UMMAFormerConfig
 from configs.schema import FDNConfig, FusionConfig, HeadsConfig, LossConfig, ModelConfig
 from models.batch import Batch
 from models.rt_deeploc import RTDeepLoc
@@ -35,6 +36,20 @@ def tiny_config(**overrides: Any) -> ModelConfig:
         "fdn": FDNConfig(encoder_dim=12, decoder_dim=8, heads=2, encoder_layers=1, decoder_layers=1),
         "heads": HeadsConfig(hidden=16, dropout=0.0),
         "loss": LossConfig(aicl_topk=3),
+        "detector": DetectorConfig(length=None, dim=16, head_dim=16, heads=2, levels=4, drop_path=0.0),
+        "tridet": TriDetConfig(
+            length=None,
+            dim=16,
+            head_dim=16,
+            hidden=32,
+            levels=4,
+            drop_path=0.0,
+            window=3,
+            bins=6,
+            noise=0.0,
+            loss=PointLossConfig(regression=1.0),
+        ),
+        "ummaformer": UMMAFormerConfig(bottleneck=(8, 16, 8), dropout=0.0),
     }
     return ModelConfig(**{**parts, **overrides})
 

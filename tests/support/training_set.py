@@ -28,6 +28,17 @@ SETTINGS: dict[str, Any] = {
         "fusion": {"dim": 8, "heads": 2, "dropout": 0.1},
         "fdn": {"encoder_dim": 8, "decoder_dim": 8, "heads": 2, "encoder_layers": 1, "decoder_layers": 1},
         "heads": {"hidden": 8, "dropout": 0.3},
+        "detector": {"length": None, "dim": 16, "head_dim": 16, "heads": 2, "levels": 3},
+        "tridet": {
+            "length": None,
+            "dim": 16,
+            "head_dim": 16,
+            "hidden": 32,
+            "levels": 3,
+            "window": 3,
+            "bins": 4,
+        },
+        "ummaformer": {"bottleneck": [8, 8]},
     },
     "train": {
         "batch_size": 8,

@@ -27,6 +27,8 @@ from pipeline.training.train import TrainingError
 
 LAVDF = ("lavdf", "lavdf")
 
+METHODS = ("actionformer", "cola", "mdp", "mfms", "rt_deeploc", "tridet", "ummaformer")
+
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch, training_thread: None) -> None:
@@ -88,7 +90,7 @@ def test_a_table_and_all_that_stands_behind_it(world: World) -> None:
     assert outcome.files[0].read_text() == outcome.text
     runs = world.root / "out" / "runs"
     assert sorted(path.name for path in runs.iterdir()) == [
-        f"{method}-seed{seed}" for method in ("cola", "mdp", "rt_deeploc") for seed in (1, 2)
+        f"{method}-seed{seed}" for method in METHODS for seed in (1, 2)
     ]
     for folder in runs.iterdir():
         results = folder / "own-test"
@@ -113,7 +115,10 @@ def test_a_table_and_all_that_stands_behind_it(world: World) -> None:
     assert facts["seeds"] == [1, 2]
     assert facts["trained on"].startswith("own, train: 8 clips")
     assert facts["evaluated on"] == "own, test: 4 clips"
-    assert set(facts["seconds of training, in all"]) == {"CoLA", "MDP", "RT-DeepLoc"}
+    assert set(facts["seconds of training, in all"]) == {
+        *("ActionFormer", "TriDet", "UMMAFormer", "MFMS-style"),
+        *("CoLA", "MDP", "RT-DeepLoc"),
+    }
     assert "own" in facts["seconds of extraction, in all"]
     assert facts["machine"]
     assert "torch" in facts["versions"]
@@ -135,7 +140,7 @@ def test_a_new_seed_adds_to_what_is_there(finished: World) -> None:
     work = study(finished, seeds=(1, 2))
     work.reproduce()
     after = evaluations(finished.root / "out")
-    assert len(after) == 6
+    assert len(after) == 2 * len(METHODS)
     assert before.items() <= after.items()
     assert line(work, "CoLA").seeds == 2
 
@@ -145,7 +150,7 @@ def test_a_failure_at_any_stage_loses_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
     monkeypatch.setattr(
-        pipeline.reproduction.reproduce, "METHODS", pipeline.reproduction.reproduce.METHODS[1:2]
+        pipeline.reproduction.reproduce, "METHODS", pipeline.reproduction.reproduce.METHODS[5:6]
     )
     study(world, out=world.root / "whole", tuned=True).reproduce()
     with monkeypatch.context() as patch:
@@ -257,7 +262,7 @@ def test_intervals_reach_no_weight(finished: World) -> None:
     moved = relabelled(moved, "dev", fake_periods=())
     study(finished, manifest=moved).reproduce()  # the very same runs, as far as training can know
     study(finished, manifest=moved, out=finished.root / "moved").reproduce()
-    for name in ("cola", "mdp", "rt_deeploc"):
+    for name in METHODS:
         path = f"runs/{name}-seed1/weights/{name}.safetensors"
         assert equal(load_file(finished.root / "out" / path), load_file(finished.root / "moved" / path))
 
