@@ -113,8 +113,7 @@ class ModelConfig(Settings):
 
     method: Literal["rt_deeploc", "cola", "mdp", "actionformer", "tridet", "ummaformer", "mfms"] = Field(
         "rt_deeploc",
-        description="Method that is trained: with video-level labels rt_deeploc, cola or mdp; with the forged segments "
-        "actionformer, tridet, ummaformer or mfms.",
+        description="Method that is trained; the last four learn from forged segments, the others from labels.",
     )
     visual_dim: Positive = Field(
         2048, description="Channels of the picture features; follows from the extractor."

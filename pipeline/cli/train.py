@@ -42,7 +42,9 @@ def train(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Train RT-DeepLoc with video-level labels; missing features are extracted first.
+    """Train RT-DeepLoc with video-level labels, or a method it is compared with (--set model.method=NAME).
+
+    The fully supervised ones also read the forged intervals. Missing features are extracted first.
 
     Under `accelerate launch` or `torchrun` nothing is extracted: run `pipeline extract` first.
 

@@ -20,7 +20,7 @@ from models.method import SupervisedMethod, WeakMethod
 class Optimisation:
     """`rate(step)` is the learning rate of a step; `follow()` comes after each.
 
-    `result` is the model that training ends with, `state` holds all weights that a checkpoint needs.
+    `knob` names the settings to lower when the loss diverges. `result` is the model that training ends with, `state` holds all weights that a checkpoint needs.
     """
 
     optimizer: torch.optim.Optimizer
@@ -29,6 +29,7 @@ class Optimisation:
     result: WeakMethod[Any] | SupervisedMethod[Any]
     state: nn.Module
     follow: Callable[[], None]
+    knob: str
 
 
 def optimisation(model: WeakMethod[Any] | SupervisedMethod[Any], settings: TrainConfig) -> Optimisation:
@@ -46,7 +47,15 @@ def optimisation(model: WeakMethod[Any] | SupervisedMethod[Any], settings: Train
             """Linear warm-up, then constant."""
             return settings.learning_rate * min(1.0, (step + 1) / max(1, settings.warmup_steps))
 
-        return Optimisation(adam, constant, settings.clip_norm, model, model, lambda: None)
+        return Optimisation(
+            adam,
+            constant,
+            settings.clip_norm,
+            model,
+            model,
+            lambda: None,
+            "train.learning_rate or set train.clip_norm",
+        )
     own = model.optimiser
     adamw = torch.optim.AdamW(_groups(model, own.weight_decay), lr=own.learning_rate, fused=True)
 
@@ -64,6 +73,7 @@ def optimisation(model: WeakMethod[Any] | SupervisedMethod[Any], settings: Train
         cast("SupervisedMethod[Any]", average.module),
         state,
         lambda: average.update_parameters(model),
+        "optimiser.learning_rate in the settings of the detector",
     )
 
 

@@ -192,7 +192,7 @@ class _Run:
                     row["learning_rate"] = self._how.rate(step)
                     row["steps_per_s"] = (done - since) / max(time.perf_counter() - began_s, 1e-9)
                     if not math.isfinite(row["total"]):
-                        fix = "lower train.learning_rate or set train.clip_norm; the last checkpoint is kept"
+                        fix = f"lower {self._how.knob}; the last checkpoint is kept"
                         raise TrainingError(
                             f"the loss is {row['total']} at step {done}", self.folder.root, fix
                         )

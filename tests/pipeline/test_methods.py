@@ -62,13 +62,13 @@ def bundle_of(overrides: list[str], source: Path, target: Path) -> Path:
 def test_the_setting_decides_on_the_method() -> None:
     found = {method: type(build(tiny_config(method=method))).__name__ for method in ("rt_deeploc", *COMPARED)}
     assert found == {
-        "rt_deeploc": "RTDeepLoc", "cola": "CoLA", "mdp": "MDP",
-
-            "actionformer": "ActionFormer",
-            "tridet": "TriDet",
-            "ummaformer": "UMMAFormer",
-            "mfms": "MFMSStyle"
-        ,
+        "rt_deeploc": "RTDeepLoc",
+        "cola": "CoLA",
+        "mdp": "MDP",
+        "actionformer": "ActionFormer",
+        "tridet": "TriDet",
+        "ummaformer": "UMMAFormer",
+        "mfms": "MFMSStyle",
     }
     assert all(isinstance(build(tiny_config(method=method)), Method) for method in COMPARED)
 

@@ -145,6 +145,14 @@ def test_ours_join_the_papers_rows() -> None:
     assert [line.seeds for line in found] == [0, 3, 1, 0]
     assert [line.supervision for line in found] == ["fully", "weakly", "weakly", "weakly"]
     assert found[1].difference("mAP") == pytest.approx(14 - 15.21)
+    rows = [("CoLA", COLA), ("MFMS-style", COLA), ("RT-DeepLoc", [])]
+    with_own = lines(rows, PRINTED, ("mAP", "mAR"), {"MFMS-style"})
+    assert [(line.method, line.supervision, line.seeds) for line in with_own] == [
+        ("MFMS", "fully", 0),
+        ("CoLA", "weakly", 3),
+        ("MFMS-style", "fully", 3),
+        ("RT-DeepLoc", "weakly", 0),
+    ]
     assert found[1].difference("AP@0.5") is None
     assert found[2].difference("mAP") is None  # not in the paper
     assert found[3].difference("mAP") is None  # not run

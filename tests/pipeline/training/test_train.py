@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -221,10 +222,13 @@ def test_damaged_features_are_named(clips: Set, tmp_path: Path, request: pytest.
 def test_divergence_stops_the_run_and_keeps_the_last_good_checkpoint(
     clips: Set, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = pipeline.training.train._learning_rate
-    monkeypatch.setattr(
-        pipeline.training.train, "_learning_rate", lambda s, step: real(s, step) if step < 4 else float("inf")
-    )
+    real = pipeline.training.train.optimisation
+
+    def diverging(model: Any, settings: Any) -> Any:
+        how = real(model, settings)
+        return dataclasses.replace(how, rate=lambda step: how.rate(step) if step < 4 else float("inf"))
+
+    monkeypatch.setattr(pipeline.training.train, "optimisation", diverging)
     with pytest.raises(TrainingError, match=r"the loss is nan at step 6; .*lower train.learning_rate"):
         run(clips, tmp_path)
     state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
