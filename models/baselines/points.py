@@ -40,7 +40,9 @@ def assign(
     )
     length = (end - start).expand_as(left).masked_fill(~fits, torch.inf)
     shortest, which = length.min(dim=1)
-    offsets = torch.stack([left, right], dim=-1)[torch.arange(len(points)), which] / strides.unsqueeze(1)
+    offsets = torch.stack([left, right], dim=-1)[
+        torch.arange(len(points), device=points.device), which
+    ] / strides.unsqueeze(1)
     return shortest.isfinite(), offsets
 
 

@@ -20,7 +20,8 @@ from models.method import SupervisedMethod, WeakMethod
 class Optimisation:
     """`rate(step)` is the learning rate of a step; `follow()` comes after each.
 
-    `knob` names the settings to lower when the loss diverges. `result` is the model that training ends with, `state` holds all weights that a checkpoint needs.
+    `result` is the model that training ends with, `state` holds all weights that a checkpoint needs. `knob` names the
+    settings to lower when the loss diverges.
     """
 
     optimizer: torch.optim.Optimizer

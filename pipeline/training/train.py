@@ -154,6 +154,7 @@ class _Run:
         self._trained = build(model)
         self._how: Optimisation = optimisation(self._trained, settings)
         self._module, self._optimizer = accelerator.prepare(_Step(self._trained), self._how.optimizer)
+        self._how.state.to(accelerator.device)  # the average of the weights too
         self._identity = {
             "model (settings)": config.model.digest(),
             "training (settings)": settings.digest() if located else _lasting(settings),
