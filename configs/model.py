@@ -121,6 +121,10 @@ class ModelConfig(Settings):
     audio_dim: Positive = Field(
         1024, description="Channels of the sound features; follows from the extractor."
     )
+    unseen_columns: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="Last columns of the features hidden from RT-DeepLoc; 4 are the evidence of compact.",
+    )
     fusion: FusionConfig = Field(FusionConfig(), description="Embeddings and cross-modal attention.")
     fdn: FDNConfig = Field(FDNConfig(), description="Forgery Discovery Network.")
     heads: HeadsConfig = Field(HeadsConfig(), description="Classifiers and pooling.")

@@ -52,8 +52,8 @@ class RTDeepLoc(WeakMethod[Outputs]):
         super().__init__()
         self.config = config
         dim = config.fusion.dim
-        self.embed_visual = Embedding(config.visual_dim, dim)
-        self.embed_audio = Embedding(config.audio_dim, dim)
+        self.embed_visual = Embedding(config.visual_dim - config.unseen_columns, dim)
+        self.embed_audio = Embedding(config.audio_dim - config.unseen_columns, dim)
         self.fusion = Fusion(config.fusion)
         self.fdn_visual = FDN(dim, config.fdn) if config.fdn.enabled else None
         self.fdn_audio = FDN(dim, config.fdn) if config.fdn.enabled else None
@@ -168,9 +168,10 @@ class RTDeepLoc(WeakMethod[Outputs]):
 
     def _embed(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """F_v and F_a, (B, T, dim) each."""
-        return self.embed_visual(batch.visual, batch.visual_mask), self.embed_audio(
-            batch.audio, batch.audio_mask
+        visual, audio = (
+            x[..., : x.shape[-1] - self.config.unseen_columns] for x in (batch.visual, batch.audio)
         )
+        return self.embed_visual(visual, batch.visual_mask), self.embed_audio(audio, batch.audio_mask)
 
     def _classify(
         self,

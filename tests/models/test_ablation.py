@@ -214,3 +214,16 @@ def test_absent_tracks_train_without_nan_in_every_variant() -> None:
         terms["total"].backward()
         assert all(value.isfinite() for value in terms.values())
         assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_columns_that_are_not_to_be_seen_change_nothing() -> None:
+    model, batch = tiny_model(unseen_columns=2), random_batch([0, 1, 2], 12)
+    other = dataclasses.replace(batch, visual=batch.visual.clone(), audio=batch.audio.clone())
+    other.visual[..., -2:] += 5.0
+    other.audio[..., -2:] += 5.0
+    before, after = model.score(batch), model.score(other)
+    for name, value in vars(before).items():
+        if value is not None:
+            torch.testing.assert_close(value, getattr(after, name), rtol=0, atol=0)
+    other.visual[..., -3] += 5.0
+    assert not torch.equal(model.score(other).visual, before.visual)
