@@ -21,6 +21,7 @@ from pipeline.cli import (
     report,
     reproduce,
     run,
+    serve,
     store,
     synthesize,
     train,
@@ -74,6 +75,7 @@ def root(
 
 for _command in (
     run.run,
+    serve.serve,
     report.report,
     extract.extract,
     train.train,

@@ -1,0 +1,216 @@
+"""One process that analyses one upload after the other: it can be killed at any time, and nothing else is lost."""
+
+from __future__ import annotations
+
+import json
+import logging
+import queue
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from data.errors import ForensicError
+from pipeline.media.process import Child, answer_pipe, take_lines
+from pipeline.server.jobs import Job, Jobs
+
+REPORT = "report"
+"""Name of the report's files without their endings."""
+
+_PATIENCE_S = 1.0  # between two looks for a job that another thread did not announce
+_SHOWN_EVERY_S = 0.25
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What the process loads: as the options of `pipeline run`."""
+
+    weights: str
+    preset: str | None = None
+    device: str = "auto"
+    overrides: tuple[str, ...] = ()
+    max_alarms: float | None = None
+
+
+class Analyst:
+    """Works through `jobs` whose uploads lie in `folder`/ID, in a thread that watches the process.
+
+    A process that dies costs the job that it was at, which fails with a word about it; the next job gets a new one.
+    `module` holds the `main` of the process.
+    """
+
+    def __init__(
+        self, jobs: Jobs, folder: Path, setup: Setup, module: str = "pipeline.server.analyst"
+    ) -> None:
+        self._jobs, self._folder, self._setup, self._module = jobs, folder, setup, module
+        self._child: Child | None = None
+        self._current: str | None = None
+        self._lock = threading.Lock()
+        self._news, self._leaving = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._work, name="analyst", daemon=True)
+
+    def start(self) -> None:
+        """Begin with what waits."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Take note that there is a new job."""
+        self._news.set()
+
+    def cancel(self, job_id: str) -> bool:
+        """End a job that waits or runs; whether there was one."""
+        with self._lock:
+            ended = self._jobs.change(
+                job_id, state="failed", ended=time.time(), error="cancelled", fix="upload it again"
+            )
+            if ended and self._current == job_id and self._child is not None:
+                self._child.kill()
+        return ended
+
+    def stop(self) -> None:
+        """End the process; a job that was running is left as it is, and a restart begins it anew."""
+        self._leaving.set()
+        self._news.set()
+        with self._lock:
+            if self._child is not None:
+                self._child.kill()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _work(self) -> None:
+        while not self._leaving.is_set():
+            try:
+                job = self._jobs.claim()
+                if job is None:
+                    self._news.wait(_PATIENCE_S)
+                    self._news.clear()
+                else:
+                    self._analyse(job)
+            except Exception:  # the thread must outlive whatever happens to one job
+                _LOG.exception("an analysis went wrong")
+                self._leaving.wait(_PATIENCE_S)
+        if self._child is not None:
+            self._child.end()
+            self._child.release()
+
+    def _analyse(self, job: Job) -> None:
+        media = next((path for path in (self._folder / job.id).glob("media*") if path.is_file()), None)
+        if media is None:
+            self._end(job, state="failed", error="the upload is gone", fix="upload it again")
+            return
+        heard = False
+        while True:
+            with self._lock:
+                used = self._child is not None
+                if self._child is None:
+                    self._child = Child(self._module)
+                    self._child.tell(asdict(self._setup))
+                child, self._current = self._child, job.id
+            child.tell({"media": str(media), "name": job.name})
+            for line in child.answers:
+                message, heard = json.loads(line), True
+                if "ended" in message:
+                    with self._lock:
+                        self._current = None
+                    self._end(job, **message["ended"])
+                    return
+                self._jobs.change(job.id, **message)
+            child.end()
+            reason = child.exit_reason()
+            child.release()
+            with self._lock:
+                self._child = self._current = None
+            if heard or not used or self._leaving.is_set():
+                break
+            # It was killed for the job before, which had just ended: this one has not begun.
+        if not self._leaving.is_set():
+            # Has no effect on a job that was cancelled.
+            fix = "try again; if it happens again, analyse it with `pipeline run --debug`"
+            self._end(job, state="failed", error=f"the analysis ended early ({reason})", fix=fix)
+
+    def _end(self, job: Job, **values: object) -> None:
+        self._jobs.change(job.id, ended=time.time(), step="", completed=None, total=None, **values)
+
+
+def main() -> None:
+    """The process: a line with the `Setup`, then a line for each upload; answers are lines of columns of `Job`."""
+    pipe = answer_pipe()
+    lines = queue.SimpleQueue[bytes]()
+    take_lines(lines.put)
+    analyse: _Analysis | ForensicError | None = None
+    setup = json.loads(lines.get())
+    while True:
+        order = json.loads(lines.get())
+        hook = _Reporter(pipe)
+        if not isinstance(analyse, _Analysis):
+            hook("load the weights")
+            try:
+                analyse = _Analysis(setup)
+            except ForensicError as error:
+                _say(pipe, ended=_failed(error))
+                continue
+        try:
+            ended = analyse(Path(order["media"]), order["name"], hook)
+        except ForensicError as error:
+            ended = _failed(error, order["name"])
+        except MemoryError:
+            sys.exit("out of memory")
+        except Exception as error:
+            logging.getLogger(__name__).exception("unexpected")
+            ended = {"state": "failed", "error": f"unexpected {type(error).__name__}", "fix": "report it"}
+        _say(pipe, ended=ended)
+
+
+class _Analysis:
+    """The loaded detector, which writes all forms of a report beside the media."""
+
+    def __init__(self, setup: Mapping[str, Any]) -> None:
+        from pipeline.detector import Pipeline
+
+        self._max_alarms = setup["max_alarms"]
+        self._detector = Pipeline.from_pretrained(
+            setup["weights"], preset=setup["preset"], device=setup["device"], overrides=setup["overrides"]
+        )
+        self._detector.promising(self._max_alarms)
+
+    def __call__(self, media: Path, name: str, hook: _Reporter) -> dict[str, Any]:
+        from typing import get_args
+
+        from pipeline.report.exports import Form
+        from pipeline.report.outputs import Outputs
+        from pipeline.report.pictures import gather
+        from pipeline.report.rows import verdict
+
+        report = self._detector(media, hook=hook, max_alarms=self._max_alarms)
+        named = replace(report, input=replace(report.input, name=name))
+        with Outputs(media.parent, html=True, exports=get_args(Form)) as outputs:
+            pictures = partial(gather, media, named, self._detector.config.decode, False, hook)
+            outputs.add(Path(REPORT), named, media, pictures)
+        return {"state": "done", "verdict": report.verdict, "outcome": verdict(report)}
+
+
+class _Reporter:
+    """A hook that tells the parent, a few times a second at most."""
+
+    def __init__(self, pipe: BinaryIO) -> None:
+        self._pipe, self._step, self._next = pipe, "", 0.0
+
+    def __call__(self, step: str, completed: int | None = None, total: int | None = None) -> None:
+        now = time.monotonic()
+        if step != self._step or now >= self._next:
+            self._step, self._next = step, now + _SHOWN_EVERY_S
+            _say(self._pipe, step=step, completed=completed, total=total)
+
+
+def _failed(error: ForensicError, name: str = "") -> dict[str, Any]:
+    # The path is one of ours and means nothing to the client.
+    return {"state": "failed", "error": f"{name}: {error.what}" if name else error.what, "fix": error.fix}
+
+
+def _say(pipe: BinaryIO, **values: object) -> None:
+    pipe.write(json.dumps(values).encode("ascii") + b"\n")

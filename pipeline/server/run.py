@@ -1,0 +1,76 @@
+"""Starting the server: its folder, its socket, and the loop that answers."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from contextlib import suppress
+from pathlib import Path
+
+import uvicorn
+from filelock import FileLock, Timeout
+
+from data.errors import UsageError
+from data.files import check_folder
+from pipeline.server.analyst import Analyst, Setup
+from pipeline.server.app import Limits, make_app, tidy
+from pipeline.server.jobs import Jobs
+
+LOOPBACK = ["127.0.0.1", "localhost", "::1"]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only programs of this machine can reach `host`."""
+    with suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens there; port 0 takes a free one. Raises UsageError where that is not possible."""
+    try:
+        kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(kind, socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(128)
+    except OSError as error:
+        what = f"cannot listen at {host}, port {port} ({error.strerror or error})"
+        raise UsageError(what, fix="choose another --port, or end the program that uses it") from None
+    return listening
+
+
+def serve(
+    folder: Path,
+    setup: Setup,
+    limits: Limits,
+    listening: socket.socket,
+    names: list[str],
+    token: str | None,
+    module: str = "pipeline.server.analyst",
+) -> None:
+    """Answer until the process is told to end; `names` are hosts by which clients may call it.
+
+    `module` holds the `main` of the process that analyses.
+
+    Raises UsageError when `folder` cannot be used, or another server uses it.
+    """
+    check_folder(folder, "--data")
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / "server.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UsageError(
+            "another server uses this folder", folder, "end it, or give --data another one"
+        ) from None
+    with lock:
+        jobs = Jobs(folder / "jobs.sqlite")
+        jobs.requeue()
+        tidy(folder, jobs)
+        analyst = Analyst(jobs, folder, setup, module)
+        app = make_app(folder, jobs, analyst, limits, names, token)
+        config = uvicorn.Config(
+            app, log_level="warning", server_header=False, date_header=True, timeout_graceful_shutdown=5
+        )
+        uvicorn.Server(config).run(sockets=[listening])
