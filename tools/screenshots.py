@@ -72,7 +72,7 @@ def main(reports: Path | None, out: Path) -> int:
                 executable_path=chromium,
                 args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
             )
-            for path in shoot(browser, reports, out):
+            for path in (*shoot(browser, reports, out), shoot_server(browser, out)):
                 print(path)
             browser.close()
     return 0
@@ -106,6 +106,33 @@ def shoot(browser: Any, reports: Path, out: Path) -> Iterator[Path]:
         path = out / f"{name}.png"
         path.write_bytes(small(shot))
         yield path
+
+
+def shoot_server(browser: Any, out: Path) -> Path:
+    """Save the page of `pipeline serve` with the samples and a file that is none, and give the file."""
+    pipeline = Path(sys.executable).with_name("pipeline")
+    with tempfile.TemporaryDirectory() as folder:
+        command = [pipeline, "serve", "--port", "0", "--data", folder]
+        server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert server.stdout is not None
+        try:
+            context = browser.new_context(viewport={"width": 1000, "height": 720})
+            page = context.new_page()
+            page.goto(server.stdout.readline().removeprefix("open ").strip())
+            page.set_input_files("#choose", [ROOT / "LICENSE", *sorted((ROOT / "examples").glob("*.mp4"))])
+            page.wait_for_function(
+                "() => list.children.length > 3 &&"
+                " !document.querySelector('[data-state=queued], [data-state=running]')",
+                timeout=300_000,
+            )
+            shot = page.screenshot(full_page=True)
+            context.close()
+        finally:
+            server.terminate()
+            server.wait()
+    path = out / "server.png"
+    path.write_bytes(small(shot))
+    return path
 
 
 def small(png: bytes) -> bytes:

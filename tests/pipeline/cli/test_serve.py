@@ -1,0 +1,109 @@
+"""`pipeline serve` as people start it: what it refuses, and one upload from end to end with the shipped weights."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import media_factory
+import pytest
+from fake_analyst import form
+
+PATIENCE_S = 120.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--host", "0.0.0.0"], "--token"),
+        (["--token", "short"], "16"),
+        (["--set", "visual.nothing=1"], "nothing"),
+    ],
+)
+def test_what_would_be_unsafe_or_wrong_is_refused(
+    cli: Callable[..., Any], tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    answer = cli("serve", "--data", tmp_path, *arguments)
+    assert answer.code == 2
+    assert said in answer.err
+
+
+def test_a_port_in_use_is_named(cli: Callable[..., Any], tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        answer = cli("serve", "--data", tmp_path, "--port", port)
+    assert answer.code == 2
+    assert f"port {port}" in answer.err
+    assert "choose another --port" in answer.err
+
+
+def test_without_its_packages_it_says_what_to_install(
+    cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.startswith("pipeline.server")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+    answer = cli("serve", "--data", tmp_path)
+    assert answer.code == 2
+    assert "rt-deeploc[server]" in answer.err
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[int]:
+    """The port of a server with the shipped weights."""
+    command = [sys.executable, "-m", "pipeline", "serve", "--port", "0", "--data", tmp_path / "data"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    found = re.match(r"open http://127\.0\.0\.1:(\d+)/", process.stdout.readline())
+    assert found is not None, process.stderr.read()
+    yield int(found[1])
+    process.send_signal(signal.SIGINT)
+    process.wait(timeout=PATIENCE_S)
+    assert "Traceback" not in process.stderr.read()
+    process.stdout.close()
+    process.stderr.close()
+
+
+def ask(port: int, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
+    line = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
+    line.request(method, path, body, {key.replace("_", "-"): value for key, value in headers.items()})
+    answer = line.getresponse()
+    text = answer.read()
+    line.close()
+    return answer.status, text
+
+
+def test_a_clip_and_what_is_none_go_through_the_real_thing(served: int, tmp_path: Path) -> None:
+    clip = media_factory.write(tmp_path / "clip.mp4", n=25, audio_seconds=1.0).path
+    ids = []
+    for name, content in (("clip.mp4", clip.read_bytes()), ("notes.mp4", b"no video at all")):
+        body, headers = form(content, name)
+        status, text = ask(served, "POST", "/analyses", body, **headers)
+        assert status == 202
+        ids.append(json.loads(text)["id"])
+    end, found = time.monotonic() + PATIENCE_S, list[Any]()
+    while not found or any(each["state"] in ("queued", "running") for each in found):
+        assert time.monotonic() < end
+        time.sleep(0.2)
+        found = [json.loads(ask(served, "GET", f"/analyses/{each}")[1]) for each in ids]
+    assert [each["state"] for each in found] == ["done", "failed"]
+    report = json.loads(ask(served, "GET", f"/analyses/{ids[0]}/report")[1])
+    assert report["input"]["name"] == "clip.mp4"
+    assert report["verdict"] == found[0]["verdict"]
+    page = ask(served, "GET", f"/analyses/{ids[0]}/files/report.html")[1].decode()
+    assert "clip.mp4" in page
+    assert 'src="media.mp4"' in page
+    assert found[1]["error"].startswith("notes.mp4: ")
+    assert str(tmp_path) not in found[1]["error"]
