@@ -35,7 +35,7 @@ DRAW = 5  # a draw of the manipulations' parameters that is neither their mildes
 def recording(seed: int) -> Samples:
     """Six seconds of a machine voice in a room whose noise falls by 2 dB per kilohertz."""
     rng = np.random.default_rng(seed)
-    voice = synthetic_speech(rng, 6 * RATE)
+    voice = synthetic_speech(rng, 6 * RATE).samples
     if len(voice) == 0:
         raise SystemExit("no voice to show: install espeak-ng or flite")
     room = 2e-3 * 10 ** (-0.2 * np.linspace(0, 8, FFT // 2 + 1))
