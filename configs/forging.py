@@ -76,6 +76,10 @@ class SynthesizeConfig(Settings):
     lyra: str | None = Field(
         None, description="Folder of Lyra's three models, for the manipulation recode_neural."
     )
+    voices: str | None = Field(
+        None,
+        description="Folder of neural voices (tools/machine_voices.py), further engines of speak_text.",
+    )
     put_back: bool = Field(
         False, description="Whether shams of the picture also put a span back after a codec, as splices do."
     )
@@ -90,7 +94,8 @@ class SynthesizeConfig(Settings):
         0.0, description="Share of the clips that get harmless edits, whatever their class."
     )
     families: dict[Split, dict[str, dict[str, tuple[str, ...]]]] = Field(
-        {}, description="Generators by split, kind and family; a family is in one split only."
+        {},
+        description="Generators by split, kind and family, engines of speak_text too; a family is in one split only.",
     )
     people: dict[Split, tuple[str, ...]] = Field(
         {}, description="Identities, or patterns of them, whose split is fixed."

@@ -2,12 +2,14 @@
 
 Above the authentic recording, below the forged one, the span between the lines. The recording is a machine voice in an
 invented room, so nobody's speech is shown; it needs espeak-ng or flite, and matplotlib.
-With --clip it is the sound of a clip, such as a rendered one of examples/.
+With --clip it is the sound of a clip, such as a rendered one of examples/. With --voices, speak_text is also shown for
+each neural voice of that folder.
 """
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib as mpl
@@ -18,10 +20,11 @@ from configs.schema import DecodeConfig
 from data.audio import FFT, FRAME_SAMPLES, HOP, Samples, speech_activity, stft
 from data.labels import RATE
 from pipeline.forging.lyra import neural_codec
-from pipeline.forging.manipulations import AUDIO, AudioForgery, Voices
+from pipeline.forging.manipulations import AUDIO, AudioForgery, Voices, speak_text
 from pipeline.forging.manipulations.audio import SHAMS
 from pipeline.forging.manipulations.placement import place_spans
 from pipeline.forging.manipulations.signal import noise_like
+from pipeline.forging.neural_voices import neural_voices
 from pipeline.forging.vocoders.speak import copy_speech
 from pipeline.forging.voices import recode, synthetic_speech
 from pipeline.media.whole import read_sound
@@ -35,7 +38,7 @@ DRAW = 5  # a draw of the manipulations' parameters that is neither their mildes
 def recording(seed: int) -> Samples:
     """Six seconds of a machine voice in a room whose noise falls by 2 dB per kilohertz."""
     rng = np.random.default_rng(seed)
-    voice = synthetic_speech(rng, 6 * RATE)
+    voice = synthetic_speech(rng, 6 * RATE).samples
     if len(voice) == 0:
         raise SystemExit("no voice to show: install espeak-ng or flite")
     room = 2e-3 * 10 ** (-0.2 * np.linspace(0, 8, FFT // 2 + 1))
@@ -63,6 +66,7 @@ def main() -> None:
     parser.add_argument("--clip", type=Path, help="show it on the sound of this clip")
     parser.add_argument("--only", nargs="*", default=[], help="names of the manipulations to show")
     parser.add_argument("--lyra", help="folder of Lyra's models, for recode_neural")
+    parser.add_argument("--voices", help="folder of neural voices, for speak_text")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     mpl.use("Agg")
@@ -76,32 +80,34 @@ def main() -> None:
         speech = other = sound
     else:
         speech, other = recording(seed), recording(seed + 1)
-    voices = Voices(
-        other,
-        synthetic_speech(np.random.default_rng(seed + 2), 6 * RATE),
-        recode,
-        neural_codec(arguments.lyra),
-        copy_speech,
-    )
+    spoken = synthetic_speech(np.random.default_rng(seed + 2), 6 * RATE)
+    voices = Voices(other, spoken.samples, recode, neural_codec(arguments.lyra), copy_speech)
     shown = int(SHOWN_S * RATE)
     activity = speech_activity(speech)[: shown // FRAME_SAMPLES]
     ((first, stop),) = place_spans(activity, [SPAN_FRAMES], np.random.default_rng(seed), margin=15)
-    manipulations: tuple[AudioForgery, ...] = (*AUDIO, *SHAMS)
-    for forgery in manipulations:
-        if arguments.only and forgery.__name__ not in arguments.only:
+    shown_of: list[tuple[str, AudioForgery, Voices]] = [
+        (forgery.__name__, forgery, voices) for forgery in (*AUDIO, *SHAMS)
+    ]
+    for voice in neural_voices(arguments.voices):
+        said = synthetic_speech(np.random.default_rng(seed + 2), 6 * RATE, [voice])
+        shown_of.append(
+            (f"speak_text_{voice.folder.name}", speak_text, replace(voices, synthetic=said.samples))
+        )
+    for name, forgery, voices in shown_of:
+        if arguments.only and name not in arguments.only:
             continue
         span = first * FRAME_SAMPLES, stop * FRAME_SAMPLES
         try:
             forged = forgery(speech, span, np.random.default_rng(DRAW), voices)
         except ValueError as error:
-            print(f"{forgery.__name__} is not shown: {error}")
+            print(f"{name} is not shown: {error}")
             continue
         figure, (above, below) = pyplot.subplots(2, 1, figsize=(8, 4.4), sharex=True, layout="constrained")
         borders_s = span[0] / RATE, span[1] / RATE
         draw(above, speech[:shown], "authentic", borders_s)
-        draw(below, forged[:shown], forgery.__name__, borders_s)
+        draw(below, forged[:shown], name, borders_s)
         below.set_xlabel("seconds")
-        figure.savefig(arguments.out / f"{forgery.__name__}.jpg", dpi=90, pil_kwargs={"quality": 82})
+        figure.savefig(arguments.out / f"{name}.jpg", dpi=90, pil_kwargs={"quality": 82})
         pyplot.close(figure)
 
 

@@ -15,12 +15,21 @@ from data.timeline import Interval
 
 @dataclass(frozen=True)
 class EditedSegment:
-    """One edited span of a clip in seconds, the track, and what was done to it: a manipulation or a sham edit."""
+    """One edited span of a clip in seconds, the track, and what was done to it: a manipulation or a sham edit.
+
+    `generator` is what made the content, where the manipulation has a choice: the engine of machine speech.
+    """
 
     start_s: float
     end_s: float
     modality: Modality
     manipulation: str
+    generator: str | None = None
+
+    @property
+    def made_by(self) -> str:
+        """The generator, or the manipulation that is one itself."""
+        return self.generator or self.manipulation
 
 
 @dataclass(frozen=True)

@@ -368,24 +368,29 @@ def _edits(
 
     The metadata rounds times to microseconds.
     """
-    names = []
+    edits = []
     for sample in samples:
-        edits = sidecar[sample.file.as_posix()].segments if sample.file.as_posix() in sidecar else ()
-        names.append(
+        listed = sidecar[sample.file.as_posix()].segments if sample.file.as_posix() in sidecar else ()
+        edits.append(
             [
-                frozenset(
-                    edit.manipulation
-                    for edit in edits
+                [
+                    edit
+                    for edit in listed
                     if abs(edit.start_s - period.start_s) < 1e-3 and abs(edit.end_s - period.end_s) < 1e-3
-                )
+                ]
                 for period in sample.fake_periods
             ]
         )
-    found: Edits = {"manipulation": names}
+    found: Edits = {
+        "manipulation": [[frozenset(edit.manipulation for edit in one) for one in clip] for clip in edits]
+    }
     if known:
         for how in Origin._fields:
             found[how] = [
-                [frozenset(getattr(known[name], how) for name in one if name in known) for one in clip]
-                for clip in names
+                [
+                    frozenset(getattr(known[edit.made_by], how) for edit in one if edit.made_by in known)
+                    for one in clip
+                ]
+                for clip in edits
             ]
     return found

@@ -18,6 +18,7 @@ from data.files import replacing, write_json
 from data.labels import SPLITS
 from data.manifest import RECIPE, SIDECAR, write_lavdf
 from data.manifest.sidecar import SynthesizedClip, _clip_of, sample_of
+from pipeline.forging.neural_voices import neural_voices
 from pipeline.forging.plan import ROWS, Plan
 from pipeline.forging.voices import installed_engines
 
@@ -106,7 +107,11 @@ def keep_recipe(plan: Plan, out: Path) -> None:
         ],
         "voices": [[below(plan, voice.path), voice.identity, voice.split] for voice in plan.material.voices],
         # Without one of these, others take its place.
-        "engines": [*installed_engines(), *(["pyworld"] if find_spec("pyworld") is not None else [])],
+        "engines": [
+            *installed_engines(),
+            *(f"{voice.name}, {voice.digest}" for voice in neural_voices(plan.config.voices)),
+            *(["pyworld"] if find_spec("pyworld") is not None else []),
+        ],
     }
     same_recipe(out, recipe, "other settings, clips or voices")
 

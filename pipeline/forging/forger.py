@@ -39,7 +39,7 @@ from pipeline.forging.manipulations.audio import SHAMS
 from pipeline.forging.manipulations.placement import place_spans
 from pipeline.forging.manipulations.splice import FrameSplice, PutBack, SoundSplice
 from pipeline.forging.presentation import recode_frames
-from pipeline.forging.voices import recode, synthetic_speech
+from pipeline.forging.voices import SILENCE, MachineSpeech, recode, synthetic_speech
 
 DONORS = 3
 """People whose face is tried before another manipulation is."""
@@ -70,10 +70,14 @@ class Piece:
 
 @dataclass(frozen=True)
 class Donors:
-    """Source of material of other people in the same split; each call draws again, None without other people."""
+    """Source of material of other people in the same split; each call draws again, None without other people.
+
+    `machine` gives at least so many samples of machine speech by an engine that the split may use.
+    """
 
     face: Callable[[np.random.Generator], FaceClip | None]
     voice: Callable[[np.random.Generator], Samples | None]
+    machine: Callable[[np.random.Generator, int], MachineSpeech] = synthetic_speech
 
 
 @dataclass(frozen=True)
@@ -229,13 +233,15 @@ class _Edit:
             len(self._samples) // FRAME_SAMPLES if self._samples is not None else 0,
         )
 
-    def _segment(self, span: Span, modality: Modality, manipulation: str) -> EditedSegment:
+    def _segment(
+        self, span: Span, modality: Modality, manipulation: str, generator: str | None = None
+    ) -> EditedSegment:
         end_s = span[1] / FPS
         if self._through:
             # A track may end within a frame.
             heard_s = len(self._samples) / RATE if self._samples is not None else 0.0
             end_s = max(len(self._frames) / FPS if self._frames is not None else 0.0, heard_s)
-        return EditedSegment(span[0] / FPS, end_s, modality, manipulation)
+        return EditedSegment(span[0] / FPS, end_s, modality, manipulation, generator)
 
     def _order(self, forgeries: Sequence[Callable[..., Any]]) -> NDArray[np.int64]:
         """In which order manipulations are tried."""
@@ -301,22 +307,23 @@ class _Edit:
                 self._samples = forgeries[k](self._samples, bounds, self._rng, voices)
             except ValueError:
                 continue
-            self._segments.append(self._segment(span, "audio", forgeries[k].__name__))
+            self._segments.append(self._segment(span, "audio", forgeries[k].__name__, voices.engine or None))
             return
         raise InputError(f"no audio manipulation fits samples {bounds}")
 
     def _voices(self, forgery: AudioForgery, length: int, donors: Donors) -> Voices:
         nothing = np.zeros(0, np.float32)
         other = donors.voice(self._rng) if forgery in FROM_OTHERS else None
-        synthetic = (
-            synthetic_speech(self._rng, max(2 * length, 4 * RATE)) if forgery is speak_text else nothing
-        )
+        # From end to end two seconds to choose among must do: the networks take half a second for one.
+        enough = length + 2 * RATE if self._through else max(2 * length, 4 * RATE)
+        spoken = donors.machine(self._rng, enough) if forgery is speak_text else SILENCE
         return Voices(
             other if other is not None else nothing,
-            synthetic,
+            spoken.samples,
             recode,
             neural_codec(self._config.lyra),
             _vocode,
+            spoken.engine,
         )
 
     def whole(self) -> EditedClip:

@@ -40,6 +40,7 @@ from pipeline.forging.pairing import GeneratorOutputs, make_variant, read_output
 from pipeline.forging.plan import Plan, estimate
 from pipeline.forging.presentation import draw_chain, present
 from pipeline.forging.sources import Source, Voice
+from pipeline.forging.voices import speech_engines, synthetic_speech
 from pipeline.forging.workers import in_workers
 from pipeline.media.encode import H264, write_clip
 from pipeline.media.whole import read_pieces, read_sound
@@ -252,13 +253,19 @@ def _edited(
 
 
 def _donors(plan: Plan, source: Source) -> Donors:
-    """Other people of the same split: a face or a voice of an evaluation split never occurs in training."""
+    """Other people and machines of the same split: what lends to an evaluation split never occurs in training."""
     faces = [clip.path for clip in plan.material.clips if clip.pixels and _lends(clip, source)]
     voices = [voice.path for voice in plan.material.voices if _lends(voice, source)]
+    engines = [
+        engine
+        for engine in speech_engines(plan.config.voices)
+        if plan.config.split_of_generator(engine.name) in (None, source.split)
+    ]
     return Donors(
         face=lambda rng: _drawn(faces, rng, _face_clip),
         # Voices of their own come first; without them the sound of other clips.
         voice=lambda rng: _drawn(voices if voices else faces, rng, _sound),
+        machine=lambda rng, samples: synthetic_speech(rng, samples, engines),
     )
 
 

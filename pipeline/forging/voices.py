@@ -1,4 +1,4 @@
-"""Voices and codecs of this machine for forgeries of sound: text-to-speech programs, and FFmpeg's low-rate codecs."""
+"""Voices and codecs of this machine for forgeries of sound: text to speech, and FFmpeg's low-rate codecs."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import shutil
 import subprocess
 import tempfile
 import wave
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
+from typing import Protocol
 
 import av
 import numpy as np
@@ -19,7 +21,8 @@ from numpy.typing import NDArray
 
 from data.audio import Samples
 from data.labels import RATE
-from pipeline.forging.manipulations.signal import read_at
+from pipeline.forging.manipulations.signal import to_our_rate
+from pipeline.forging.neural_voices import neural_voices
 
 ENGINES = ("espeak-ng", "flite")
 """Text-to-speech programs, in order of preference."""
@@ -61,33 +64,72 @@ _FLITE = {"kal": 105, "kal16": 105, "awb": 120, "rms": 105, "slt": 180}  # voice
 _LOG = logging.getLogger(__name__)
 
 
+class Engine(Protocol):
+    """Speaks text: `speaker` draws a voice, which takes text and gives mono sound at 16 kHz."""
+
+    @property
+    def name(self) -> str: ...
+
+    def speaker(self, rng: np.random.Generator) -> Callable[[str], NDArray[np.floating]]: ...
+
+
+@dataclass(frozen=True)
+class Program:
+    """An engine that is a program of this machine, by its name."""
+
+    name: str
+
+    def speaker(self, rng: np.random.Generator) -> Callable[[str], NDArray[np.floating]]:
+        """A drawn voice of the program; see `Engine`. Raises OSError or SubprocessError when the program fails."""
+        options = _espeak_voice(rng) if self.name == "espeak-ng" else _flite_voice(rng)
+        return lambda text: _speak(self.name, options, text)
+
+
+@dataclass(frozen=True)
+class MachineSpeech:
+    """Mono 16 kHz float32 samples (L,), and the name of the engine that spoke; both empty without one."""
+
+    samples: Samples
+    engine: str
+
+
+SILENCE = MachineSpeech(np.zeros(0, np.float32), "")
+
+
 def installed_engines() -> tuple[str, ...]:
     """Names of the text-to-speech programs that are installed."""
     return tuple(name for name in ENGINES if shutil.which(name) is not None)
 
 
-def synthetic_speech(rng: np.random.Generator, min_samples: int) -> Samples:
-    """At least `min_samples` of machine speech, mono 16 kHz float32, in one voice drawn from `rng`.
+def speech_engines(folder: str | None = None) -> tuple[Engine, ...]:
+    """The programs that are installed, then the neural voices in `folder`. Raises UsageError as `neural_voices`."""
+    return *(Program(name) for name in installed_engines()), *neural_voices(folder)
 
-    Empty when no program is installed, or when the one drawn fails, which is logged. The same state of `rng` gives
-    the same samples on one machine.
+
+def synthetic_speech(
+    rng: np.random.Generator, min_samples: int, engines: Sequence[Engine] | None = None
+) -> MachineSpeech:
+    """At least `min_samples` of machine speech in one voice of one of `engines`, drawn from `rng`.
+
+    By default, of an installed program. Empty without an engine, or when the one drawn fails, which is logged. The same
+    state of `rng` gives the same samples on one machine.
     """
-    engines = installed_engines()
+    engines = speech_engines() if engines is None else engines
     if not engines:
-        return np.zeros(0, np.float32)
+        return SILENCE
     engine = engines[int(rng.integers(len(engines)))]
-    options = _espeak_voice(rng) if engine == "espeak-ng" else _flite_voice(rng)
     parts: list[NDArray[np.floating]] = []
-    while sum(map(len, parts)) < max(min_samples, 1):
-        text = SENTENCES[int(rng.integers(len(SENTENCES)))]
-        try:
-            spoken = _speak(engine, options, text)
-        except (OSError, subprocess.SubprocessError, ValueError, EOFError, wave.Error) as error:
-            _LOG.warning("text-to-speech with %s failed: %s", engine, error)
-            return np.zeros(0, np.float32)
-        parts += [spoken, np.zeros(int(rng.integers(RATE // 10, RATE // 4)))]
+    try:
+        speak = engine.speaker(rng)
+        while sum(map(len, parts)) < max(min_samples, 1):
+            spoken = speak(SENTENCES[int(rng.integers(len(SENTENCES)))])
+            parts += [spoken, np.zeros(int(rng.integers(RATE // 10, RATE // 4)))]
+    except (OSError, subprocess.SubprocessError, ValueError, EOFError, wave.Error) as error:
+        _LOG.warning("text-to-speech with %s failed: %s", engine.name, error)
+        return SILENCE
     speech = np.concatenate(parts)
-    return (speech * (0.5 / max(float(np.abs(speech).max()), 1e-9))).astype(np.float32)
+    loudest = max(float(np.abs(speech).max()), 1e-9)
+    return MachineSpeech((speech * (0.5 / loudest)).astype(np.float32), engine.name)
 
 
 def _espeak_voice(rng: np.random.Generator) -> tuple[str, ...]:
@@ -119,8 +161,7 @@ def _speak(engine: str, options: tuple[str, ...], text: str) -> NDArray[np.float
             samples = np.frombuffer(sound.readframes(sound.getnframes()), "<i2") / 32768
     if len(samples) == 0:
         raise ValueError("it wrote no sound")
-    ratio = rate / RATE
-    return read_at(samples, np.arange(int(len(samples) / ratio)) * ratio, min(1.0, 0.97 / ratio))
+    return to_our_rate(samples, rate)
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,7 @@ WHOLE: Mapping[Callable[..., Any], float] = {
     resynthesize_lower_face: 1,
     resynthesize_speech: 1,
     resynthesize_world: 1,
+    speak_text: 1,
     vocode_transposed: 1,
     vocode_istft: 1,
     vocode_subband: 1,

@@ -36,13 +36,17 @@ CONTEXT = RATE // 4
 
 @dataclass(frozen=True)
 class Voices:
-    """Material of a forger: speech of another person, machine speech, codecs, vocoders; empty or None where missing."""
+    """Material of a forger: speech of another person, machine speech, codecs, vocoders; empty or None where missing.
+
+    `engine` names what spoke the machine speech.
+    """
 
     other: Samples
     synthetic: Samples
     recode: Recode | None
     neural: Recode | None = None
     vocode: Callable[[Samples, str], Samples] | None = None
+    engine: str = ""
 
 
 class AudioForgery(Protocol):
@@ -97,8 +101,8 @@ def splice_speaker(samples: Samples, span: Span, rng: np.random.Generator, voice
 def speak_text(samples: Samples, span: Span, rng: np.random.Generator, voices: Voices) -> Samples:
     """Words of a text-to-speech voice in place of these.
 
-    Imitates inserted machine speech. Raises ValueError when no synthetic speech of that length is available, and on
-    silence.
+    Imitates inserted machine speech, or, from end to end, a machine that reads another text. Raises ValueError when no
+    synthetic speech of that length is available, and on silence.
     """
     return _say_instead(samples, voices.synthetic, "the machine voice", span, rng)
 
@@ -213,9 +217,14 @@ def say_again(samples: Samples, words: NDArray[np.floating], span: Span, rng: np
 def _say_instead(
     samples: Samples, donor: Samples, owner: str, span: Span, rng: np.random.Generator
 ) -> Samples:
-    """Join a donor's words: equalized and levelled like the recording, in its room instead of the donor's."""
+    """Join a donor's words: equalized and levelled like the recording, in its room instead of the donor's.
+
+    Words in place of the whole recording have nothing around that they must be like, so they are levelled alone.
+    """
     level = _level(samples, span)
     words = _choose(donor, span[1] - span[0], owner, samples[slice(*span)], rng)
+    if span == (0, len(samples)):
+        return join(samples, words * (level / max(speech_level(words), 1e-9)), span, rng)
     gain = tilt_gain(donor, samples) * channel_gain(donor, samples)
     fitted, noise = apply_gain(words, gain), background(donor) * gain**2
     room = background(samples)

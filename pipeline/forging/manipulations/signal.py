@@ -119,6 +119,12 @@ def read_at(samples: NDArray[np.floating], positions: NDArray[np.floating], cuto
     return (values * kernel).sum(axis=1) / kernel.sum(axis=1)
 
 
+def to_our_rate(samples: NDArray[np.floating], rate: int) -> Array:
+    """`samples` (L,) of `rate` Hz at 16 kHz, without what 16 kHz cannot carry."""
+    ratio = rate / RATE
+    return read_at(samples, np.arange(int(len(samples) / ratio)) * ratio, min(1.0, 0.97 / ratio))
+
+
 def stretch(samples: NDArray[np.floating], positions: Array) -> Array:
     """Speech played along `positions` (M,), the sample of `samples` (L,) heard at each moment, at its own pitch.
 

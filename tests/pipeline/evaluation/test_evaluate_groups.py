@@ -48,6 +48,22 @@ def test_generators_are_grouped_by_family_and_kind_where_the_recipe_names_them(t
     assert result.value("video level", "AUC", "replace_lower_face vs real") == pytest.approx(6 / 8)
 
 
+def test_an_engine_counts_for_its_family_and_not_its_manipulation(tmp_path: Path) -> None:
+    clips = samples()
+    write_sidecar(tmp_path, clips, ["anna"] * 4)
+    path = tmp_path / "forgeries.json"
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    for row in rows:
+        for segment in row["segments"]:
+            if segment["manipulation"] == "shift_voice":
+                segment["generator"] = "Robot 2"
+    path.write_text(json.dumps(rows), encoding="utf-8")
+    write_recipe(tmp_path, {"test": {"speech": {"robots": ["Robot 2"]}}})
+    result = evaluate(predictions(clips), manifest(tmp_path, clips), "dev", replicates=0)
+    assert result.value("recall by family", "segments", "robots") == 1
+    assert result.value("recall by manipulation", "segments", "shift_voice") == 1
+
+
 def test_without_names_of_families_there_are_no_such_groups(tmp_path: Path) -> None:
     clips = samples()
     write_sidecar(tmp_path, clips, ["anna"] * 4)

@@ -12,10 +12,13 @@ from speech_factory import voice
 
 from configs.schema import SynthesizeConfig
 from data.audio import FRAME_SAMPLES
+from data.errors import InputError
 from data.labels import FPS, RATE
 from data.manifest.sidecar import EditedSegment
 from pipeline.forging.forger import Donors, EditedClip, Forger, Piece
 from pipeline.forging.manipulations.placement import place_spans
+from pipeline.forging.manipulations.signal import speech_level
+from pipeline.forging.voices import SILENCE, MachineSpeech
 
 BOX = np.array([19.0, 15.0, 31.0, 31.0])
 NOBODY = Donors(lambda rng: None, lambda rng: None)
@@ -181,3 +184,36 @@ def test_the_draw_of_one_of_some_leaves_the_generator_as_the_draw_of_a_number_di
         assert now.choice(spans_there, 1, replace=False).tolist() == [before.integers(spans_there)]
     assert now.choice(spans_there, 0, replace=False).tolist() == []
     assert now.bit_generator.state == before.bit_generator.state
+
+
+def machine(rng: np.random.Generator, samples: int) -> MachineSpeech:
+    """A low voice by an engine called Robot."""
+    return MachineSpeech(voice(samples / RATE, 3), "Robot")
+
+
+@pytest.mark.parametrize(("whole_share", "covered"), [(0.0, False), (1.0, True)])
+def test_the_engine_that_spoke_is_named(whole_share: float, covered: bool) -> None:
+    config = CONFIG.model_copy(update={"manipulations": ("speak_text",), "whole_share": whole_share})
+    donors = Donors(lambda rng: None, lambda rng: None, machine)
+    clip = Forger(config).edit(SPEAKER, 2, donors, np.random.default_rng(0))
+    (segment,) = clip.segments
+    assert (segment.manipulation, segment.generator, segment.made_by) == ("speak_text", "Robot", "Robot")
+    assert ((segment.start_s, segment.end_s) == (0.0, 200 / FPS)) == covered
+    assert clip.samples is not None
+    assert SPEAKER.samples is not None
+    if covered:
+        assert speech_level(clip.samples) == pytest.approx(speech_level(SPEAKER.samples), rel=0.25)
+
+
+def test_other_manipulations_name_no_engine() -> None:
+    assert [(s.generator, s.made_by) for s in edit(3, SPEAKER).segments] == [
+        (None, "freeze_frames"),
+        (None, "shift_voice"),
+    ]
+
+
+def test_without_an_engine_no_machine_speaks() -> None:
+    config = CONFIG.model_copy(update={"manipulations": ("speak_text",)})
+    donors = Donors(lambda rng: None, lambda rng: None, lambda rng, samples: SILENCE)
+    with pytest.raises(InputError, match="no audio manipulation fits"):
+        Forger(config).edit(SPEAKER, 2, donors, np.random.default_rng(0))

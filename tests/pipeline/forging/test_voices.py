@@ -18,6 +18,7 @@ from pipeline.forging.voices import (
     CODECS,
     ENGINES,
     RATE,
+    SILENCE,
     Codec,
     installed_engines,
     recode,
@@ -107,19 +108,21 @@ def test_each_engine_speaks_and_repeats_itself(
     if engine not in installed_engines():
         pytest.skip(f"no {engine} here")
     monkeypatch.setattr(voices, "ENGINES", (engine,))
-    spoken = synthetic_speech(np.random.default_rng(1), 3 * RATE)
+    said = synthetic_speech(np.random.default_rng(1), 3 * RATE)
+    assert said.engine == engine
+    spoken = said.samples
     assert len(spoken) >= 3 * RATE
     assert spoken.dtype == np.float32
     assert np.abs(spoken).max() == pytest.approx(0.5)
     assert speech_activity(spoken).mean() > 0.6
-    assert np.array_equal(spoken, synthetic_speech(np.random.default_rng(1), 3 * RATE))
-    assert not np.array_equal(spoken, synthetic_speech(np.random.default_rng(2), 3 * RATE))
+    assert np.array_equal(spoken, synthetic_speech(np.random.default_rng(1), 3 * RATE).samples)
+    assert not np.array_equal(spoken, synthetic_speech(np.random.default_rng(2), 3 * RATE).samples)
 
 
 @needs_engine
 def test_machine_speech_can_be_spliced_in() -> None:
     recording = voice(4, noise=0.001)
-    spoken = synthetic_speech(np.random.default_rng(0), 3 * RATE)
+    spoken = synthetic_speech(np.random.default_rng(0), 3 * RATE).samples
     at_hand = Voices(np.zeros(0, np.float32), spoken, None)
     forged = speak_text(recording, (12_800, 38_400), np.random.default_rng(0), at_hand)
     assert (forged != recording)[13_500:37_500].mean() > 0.99
@@ -128,7 +131,7 @@ def test_machine_speech_can_be_spliced_in() -> None:
 def test_without_a_program_there_is_no_speech(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     installed(monkeypatch, tmp_path)
     assert installed_engines() == ()
-    assert synthetic_speech(np.random.default_rng(0), RATE).shape == (0,)
+    assert synthetic_speech(np.random.default_rng(0), RATE) is SILENCE
 
 
 def test_programs_are_named_in_a_fixed_order(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -149,7 +152,7 @@ def test_a_program_that_fails_is_reported_and_gives_nothing(
 ) -> None:
     installed(monkeypatch, tmp_path, flite=script)
     with caplog.at_level(logging.WARNING):
-        assert synthetic_speech(np.random.default_rng(0), RATE).shape == (0,)
+        assert synthetic_speech(np.random.default_rng(0), RATE) is SILENCE
     assert "text-to-speech with flite failed" in caplog.text
 
 
@@ -160,7 +163,7 @@ def test_a_program_that_hangs_is_ended(
     installed(monkeypatch, tmp_path, espeak_ng=f"exec {wait} 30")
     monkeypatch.setattr(voices, "TIMEOUT_S", 0.2)
     with caplog.at_level(logging.WARNING):
-        assert synthetic_speech(np.random.default_rng(0), RATE).shape == (0,)
+        assert synthetic_speech(np.random.default_rng(0), RATE) is SILENCE
     assert "timed out" in caplog.text
 
 
@@ -174,7 +177,7 @@ def test_sound_of_another_rate_is_brought_to_ours(monkeypatch: pytest.MonkeyPatc
         sound.writeframes((tone * 32767).astype("<i2").tobytes())
     copy = f'for last; do :; done; exec {shutil.which("cp")} {tmp_path}/said.wav "$last"'
     installed(monkeypatch, tmp_path, flite=copy)
-    spoken = synthetic_speech(np.random.default_rng(0), 100)
+    spoken = synthetic_speech(np.random.default_rng(0), 100).samples
     assert RATE + RATE // 10 <= len(spoken) <= RATE + RATE // 4  # a second, and the pause after a sentence
     spectrum = np.abs(np.fft.rfft(spoken[:RATE]))  # bins of 1 Hz
     assert spectrum.argmax() == pytest.approx(1000, abs=1)
