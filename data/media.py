@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from data.declared import Tag
 from data.timeline import Interval
 
 
@@ -85,7 +86,7 @@ class MediaInfo:
 
     `origin_s` is the container time that the project calls 0; all other times are counted from it. `others` are the
     tracks that are not analysed, `notes` what is to be said of the file as a whole; `whole` is False where some of
-    its content is in no track that can be read.
+    its content is in no track that can be read. `tags` are what it notes about how it was made.
     """
 
     path: Path
@@ -99,6 +100,7 @@ class MediaInfo:
     others: tuple[OtherTrack, ...] = ()
     notes: tuple[str, ...] = ()
     whole: bool = True
+    tags: tuple[Tag, ...] = ()
 
 
 @dataclass(frozen=True)

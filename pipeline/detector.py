@@ -12,9 +12,10 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from configs.schema import LocalizeConfig, PipelineConfig
+from data.declared import Declared
 from data.errors import ForensicError, UsageError
 from data.hook import Hook, silent
-from data.media import TrackChoice
+from data.media import MediaInfo, TrackChoice
 from data.store.store import FeatureStore
 from pipeline.bundle import load_bundle
 from pipeline.extraction.extract import extract_clip
@@ -23,6 +24,8 @@ from pipeline.localization.assess import assess
 from pipeline.localization.decide import decide, line_of
 from pipeline.localization.localize import localize
 from pipeline.localization.scores import Route
+from pipeline.media.credentials import read_credentials
+from pipeline.media.tags import mismatches
 from pipeline.report.build import build_report
 from pipeline.report.model import Provenance, Report, RunClock
 from pipeline.runtime import versions
@@ -71,12 +74,15 @@ class Pipeline:
         hook: Hook = silent,
         tracks: TrackChoice = ANY,
         max_alarms: float | None = None,
+        trust: Path | None = None,
     ) -> Report:
         """Analyse one file: extract, score, assess, decide, report.
 
         `tracks` are the tracks to analyse, where not those of the rule (see `pipeline.media.choose`). `max_alarms` is
         the share of authentic clips that may be called forged, one of those that the weights carry a line for; without
         it that of the settings. A `route` other than "auto" shows the intervals of a branch whatever the verdict.
+
+        `trust` names certificates (PEM) whose signers of Content Credentials count as trusted.
 
         Features are kept in `store`, or in a temporary folder for the length of the call. Raises InputError,
         MemoryLimitError, StoreError or UsageError, each naming the file.
@@ -94,6 +100,7 @@ class Pipeline:
         finding = decide(scores, settings)
         if route != "auto":
             finding = replace(finding, intervals=localize(scores, settings, route))
+        declared = self._declared(path, clip.info, trust)
         return build_report(
             clip.info,
             clip.coverage,
@@ -106,6 +113,7 @@ class Pipeline:
             settings,
             self._provenance(),
             RunClock.since(started_at, time.perf_counter() - started_s, clip.info.duration_s),
+            declared,
         )
 
     def promising(self, max_alarms: float | None) -> LocalizeConfig:
@@ -137,13 +145,22 @@ class Pipeline:
         route: Route = "auto",
         store: FeatureStore | None = None,
         max_alarms: float | None = None,
+        trust: Path | None = None,
     ) -> Iterator[tuple[Path, Report | ForensicError]]:
         """Analyse files one after the other; a file that fails yields its error, and the next ones follow."""
         for path in paths:
             try:
-                yield Path(path), self(path, route=route, store=store, max_alarms=max_alarms)
+                yield Path(path), self(path, route=route, store=store, max_alarms=max_alarms, trust=trust)
             except ForensicError as error:
                 yield Path(path), error
+
+    def _declared(self, path: Path, info: MediaInfo, trust: Path | None) -> Declared:
+        """What the file says of its origin; the finding is made without it."""
+        decode = self.config.decode
+        credentials = read_credentials(
+            path, info.container, decode.memory_limit_mb, decode.stall_timeout_s, trust
+        )
+        return Declared(credentials, info.tags, mismatches(info))
 
     def _provenance(self) -> Provenance:
         dtype = str(self.extractors.visual.dtype).removeprefix("torch.")

@@ -63,6 +63,13 @@ def run(
     audio_track: Annotated[
         int | None, typer.Option(min=0, help="Sound track to analyse, as numbered in the report.")
     ] = None,
+    trust: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PEM",
+            help="Certificates whose signers of Content Credentials count as trusted [default: none].",
+        ),
+    ] = None,
     json: Annotated[
         str | None,
         typer.Option(metavar="PATH|-", help="Write the reports as one JSON document; - is standard output."),
@@ -136,7 +143,13 @@ def run(
                 with bar:
                     bar.begin(label)
                     report = detector(
-                        path, route=route, store=feature_store, hook=bar, tracks=tracks, max_alarms=max_alarms
+                        path,
+                        route=route,
+                        store=feature_store,
+                        hook=bar,
+                        tracks=tracks,
+                        max_alarms=max_alarms,
+                        trust=trust,
                     )
             except ForensicError as error:
                 outputs.add_error(name, error)

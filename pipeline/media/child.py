@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import queue
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ from data.media import AudioBlock, MediaInfo, StreamCoverage, TrackChoice
 from data.processes import resident_mb
 from pipeline.media.base import Shown
 from pipeline.media.messages import Writer, info_from_json
-from pipeline.media.process import answer_pipe, take_lines
+from pipeline.media.process import answer_pipe, limit_memory, take_lines
 
 T = TypeVar("T", Shown, AudioBlock)
 
@@ -33,7 +32,7 @@ def main() -> None:
     writer = Writer(pipe)
     while True:
         task = json.loads(tasks.get())
-        _limit_memory(task["memory_mb"])
+        limit_memory(task["memory_mb"])
         try:
             _TASKS[task["do"]](task, writer)
         except MemoryError:
@@ -139,13 +138,3 @@ def _watched(items: Iterator[T], limit_s: float, writer: Writer, meter: Callable
         meter(item)
         writer.pulse()
         yield item
-
-
-def _limit_memory(megabytes: int) -> None:
-    with contextlib.suppress(
-        ImportError, ValueError, OSError
-    ):  # not every system has, or lets us set, these limits
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_AS, (megabytes * 2**20, megabytes * 2**20))

@@ -15,6 +15,7 @@ from data.text import timecode
 from pipeline.media.base import CONTAINERS
 from pipeline.media.choose import ANY, REENCODE, Chosen, candidates, choose, is_silent, pixel_aspect
 from pipeline.media.survey import Timeline, TrackSurvey, survey, timeline
+from pipeline.media.tags import tags_of
 from pipeline.media.tail import Tail, announces_length, is_fragmented, tail_of
 from pipeline.media.transport import Announced, programs
 
@@ -80,6 +81,7 @@ def inspect(
         facts = _facts(container, chosen, surveys, tail_of(path, name, last_byte), path)
         if announced:
             facts = replace(facts, others=(*facts.others, *_unseen(container, announced)))
+    facts = replace(facts, tags=tags_of(path, facts))
     longest_s = max(t.duration_s or 0.0 for t in (facts.video, facts.audio) if t is not None)
     longest_s = max(longest_s, facts.duration_s or 0.0)
     if longest_s > max_duration_s:

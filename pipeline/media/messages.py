@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from data.declared import Tag
 from data.errors import ForensicError, InputError, MemoryLimitError, UsageError
 from data.media import AudioStream, MediaInfo, OtherTrack, Splice, StreamCoverage, VideoStream
 from data.timeline import Interval
@@ -66,6 +67,7 @@ def info_from_json(values: dict[str, Any]) -> MediaInfo:
             "audio": AudioStream(**_track(audio)) if audio is not None else None,
             "others": tuple(OtherTrack(**other) for other in values["others"]),
             "notes": tuple(values["notes"]),
+            "tags": tuple(Tag(**tag) for tag in values["tags"]),
         }
     )
 

@@ -114,3 +114,12 @@ def take_lines(take: Callable[[bytes], object]) -> None:
         os._exit(1)
 
     threading.Thread(target=read, daemon=True).start()
+
+
+def limit_memory(megabytes: int) -> None:
+    """Bound this process's address space, and write no core dumps, where the system can do that."""
+    with contextlib.suppress(ImportError, ValueError, OSError):  # not every system has, or lets us set, them
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_AS, (megabytes * 2**20, megabytes * 2**20))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.schema import LocalizeConfig
+from data.declared import Declared
 from data.labels import MODALITIES
 from data.media import Assessment, MediaInfo, StreamCoverage
 from pipeline.localization.assess import caution
@@ -37,6 +38,7 @@ def build_report(
     config: LocalizeConfig,
     provenance: Provenance,
     clock: RunClock,
+    declared: Declared | None = None,
 ) -> Report:
     """The report on one clip.
 
@@ -62,6 +64,7 @@ def build_report(
         provenance=provenance,
         clock=clock,
         assessment=assessment,
+        declared=declared,
     )
 
 

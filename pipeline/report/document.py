@@ -10,6 +10,7 @@ from pydantic.config import JsonDict
 
 from data.labels import ABSTAINED, CLASSES
 from pipeline.localization.scores import Finding, Promise
+from pipeline.report.declared import DeclaredPart
 from pipeline.report.model import Provenance, Report, RunClock, Thresholds, class_of
 from pipeline.report.parts import (
     AssessmentOfTracks,
@@ -104,6 +105,7 @@ class ReportDocument(Part):
     thresholds: ThresholdsPart | None = Field(
         None, description="Null or absent where they were not recorded."
     )
+    declared: DeclaredPart | None = Field(None, description="Null or absent where it was not recorded.")
     provenance: ProvenancePart
     clock: ClockPart
 
@@ -162,6 +164,7 @@ class ReportDocument(Part):
             complete=self.complete,
             scores=self.scores.scores(),
             thresholds=self.thresholds.of(Thresholds) if self.thresholds is not None else None,
+            declared=self.declared.declared() if self.declared is not None else None,
             provenance=self.provenance.of(Provenance),
             clock=self.clock.of(RunClock),
             assessment={k: track.assessment() if track is not None else None for k, track in judged.items()},

@@ -71,6 +71,7 @@ def dumps(report: Report) -> str:
                 **{name: _curve(values) for name, values in report.scores.curves().items()},
             },
             "thresholds": asdict(report.thresholds) if report.thresholds is not None else None,
+            "declared": asdict(report.declared) if report.declared is not None else None,
             "provenance": asdict(report.provenance),
             "clock": _rounded(asdict(report.clock)),
         }

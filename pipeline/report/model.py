@@ -10,6 +10,7 @@ from pathlib import PurePath
 import numpy as np
 from numpy.typing import NDArray
 
+from data.declared import Declared
 from data.labels import NAMES
 from data.media import Assessment, AudioStream, MediaInfo, OtherTrack, StreamCoverage, VideoStream
 from data.timeline import TimeGrid
@@ -139,7 +140,8 @@ class Report:
     from. `coverage` maps "visual" and "audio" to what was decoded of that track, None when there is none;
     `complete` says that the tracks present were decoded as far as the settings demand, and could be judged.
     `assessment` maps them to what could be judged, None for a track that is absent, or where it was not recorded.
-    `thresholds` is None in a report that was written before they were part of it.
+    `thresholds` and `declared`, what the file says of its origin, are None in a report that was written before they
+    were part of it.
     """
 
     input: InputFacts
@@ -156,6 +158,7 @@ class Report:
     assessment: Mapping[str, Assessment | None] = field(
         default_factory=lambda: {"visual": None, "audio": None}
     )
+    declared: Declared | None = None
 
     @property
     def probabilities(self) -> Mapping[str, float] | None:

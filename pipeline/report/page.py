@@ -16,6 +16,7 @@ from pipeline.localization.scores import ForgedInterval
 from pipeline.report import curves
 from pipeline.report.html import asset, page
 from pipeline.report.model import NOTE, Report
+from pipeline.report.origin import DECLARED_NOTE, STATUS_WORDS, manifest_rows
 from pipeline.report.pictures import Pictures, Still
 from pipeline.report.provenance import provenance
 from pipeline.report.rows import WORDS, Row, promise, reach, reason, rows, statement, tone, written
@@ -99,6 +100,12 @@ def page_html(report: Report, pictures: Pictures | None, media: str | None, inde
         pictures=shown,
         strip=[still for still in shown.stills if still.interval is None],
         groups=_groups(found, shown.stills),
+        declared=report.declared,
+        declared_note=DECLARED_NOTE,
+        status_words=STATUS_WORDS,
+        manifests=[manifest_rows(each) for each in report.declared.credentials.manifests]
+        if report.declared is not None
+        else [],
         provenance=provenance(report),
         data=_data(report, found, span_s),
     )

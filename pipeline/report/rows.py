@@ -9,6 +9,7 @@ from data.labels import ABSTAINED, NAMES
 from data.text import percent, printable, timecode
 from pipeline.localization.scores import Finding, ForgedInterval
 from pipeline.report.model import NOTE, Report
+from pipeline.report.origin import credential_line
 
 WORDS = {**NAMES, "both": " and ".join(NAMES.values())}
 """Names of the modalities in text for users."""
@@ -226,6 +227,8 @@ def summary(report: Report, name: str) -> list[str]:
             f"  times count from the start of the clip, {report.input.origin_s:.3f} s on its own clock"
         )
     lines += [f"  warning: {warning}" for warning in report.warnings]
+    if said := credential_line(report.declared):
+        lines.append(f"  {said}")
     factor = report.clock.real_time_factor
     speed = f", {factor:.2f} s per second of media" if factor is not None else ""
     lines.append(f"  took {report.clock.elapsed_s:.1f} s on {report.provenance.device}{speed}")
