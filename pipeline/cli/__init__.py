@@ -32,8 +32,8 @@ from pipeline.cli.options import EXIT_INTERRUPTED, OneLine, complain, trace
 
 EXIT_CODES = """
 Exit codes: 0 analysed; 1 unexpected; 2 usage or settings; 3 input unreadable; 4 finished with failures, or with too
-little decoded or assessable, or with a track that was not analysed; 5 weights missing or wrong; 6 out of memory; 130
-interrupted.
+little decoded or assessable, or with a track that was not analysed; 5 weights missing or wrong; 6 out of memory; 10 a
+clip was called forged, with --fail-on-forgery; 130 interrupted.
 """
 
 _NO_MEMORY = (

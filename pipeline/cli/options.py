@@ -46,6 +46,7 @@ Name = Literal["honest", "lavdf", "avdeepfake1m", "activitynet", "paper", "lab"]
 
 
 EXIT_PARTIAL = 4
+EXIT_FORGED = 10
 EXIT_INTERRUPTED = 130
 
 Input = Annotated[

@@ -11,10 +11,10 @@ import typer
 from data.errors import ForensicError, UsageError
 from data.text import printable
 from pipeline.cli.options import (
+    EXIT_FORGED,
     EXIT_PARTIAL,
     Debug,
     Device,
-    Input,
     Overrides,
     Preset,
     Quiet,
@@ -27,15 +27,33 @@ from pipeline.cli.options import (
 from pipeline.cli.report import EmbedVideo, Exports, _written
 
 if TYPE_CHECKING:
-    from configs.schema import DecodeConfig
-    from data.hook import Hook
+    from collections.abc import Iterator
+    from typing import TextIO
+
     from pipeline.report.exports import Form
+    from pipeline.report.folder import Outcome
     from pipeline.report.model import Report
-    from pipeline.report.pictures import Pictures
+    from pipeline.report.outputs import Outputs
 
 
 def run(
-    input: Input,
+    input: Annotated[
+        Path | None,
+        typer.Option("--input", "-i", help="A media file, or a folder searched for media files."),
+    ] = None,
+    watch: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Instead of --input: a folder that fills up. Analyses each file once it has stopped changing, until "
+            "stopped; started again, it goes on with what has no report in --out.",
+        ),
+    ] = None,
+    settle: Annotated[
+        float,
+        typer.Option(min=0, help="With --watch: seconds without a change after which a file is whole."),
+    ] = 5.0,
+    jobs: Annotated[int, typer.Option(min=1, help="Files analysed at a time, each by its own process.")] = 1,
     out: Annotated[
         Path | None, typer.Option(help="Folder for reports [default: pipeline-out, none with --json].")
     ] = None,
@@ -83,6 +101,9 @@ def run(
             help="Write an HTML page for each clip; --no-html saves decoding the clip again.",
         ),
     ] = True,
+    fail_on_forgery: Annotated[
+        bool, typer.Option("--fail-on-forgery", help="End with exit code 10 when a clip is called forged.")
+    ] = False,
     overrides: Overrides = None,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -95,15 +116,14 @@ def run(
       pipeline run --input clip.mp4 --export vtt --export otio --embed-video
       pipeline run --input clip.mp4 --json - | jq .intervals
       pipeline run --input clip.mp4 --max-alarms 0.01
-      pipeline run --input folder/ --out reports/ --store features/
+      pipeline run --input folder/ --out reports/ --store features/ --jobs 4
+      pipeline run --watch incoming/ --out reports/
     """
-    from functools import partial
-
     from data.media import TrackChoice
-    from pipeline.extraction.extract import find_clips, passed_over
+    from pipeline.extraction.extract import passed_over
     from pipeline.report.outputs import Outputs
 
-    files, base = find_clips(input)
+    source, files = _sources(input, watch, json, fail_on_forgery)
     target = out if out is not None or json is not None else Path("pipeline-out")
     # With --json - standard output belongs to the JSON alone.
     people = sys.stderr if json == "-" else sys.stdout
@@ -117,64 +137,121 @@ def run(
         target,
         json_path=Path(json) if json is not None and json != "-" else None,
         stream=sys.stdout if json == "-" else None,
-        many=input.is_dir(),
+        many=source.is_dir(),
         html=html,
         exports=cast("list[Form]", export or []),
     )
-    feature_store = open_store(store) if store is not None else None
-    from pipeline.detector import Pipeline
+    if store is not None:
+        open_store(store)  # refused before anything is loaded
+    from pipeline.jobs import Analyst, Orders, in_parallel
     from pipeline.progress import ProgressBar
     from pipeline.report.folder import table
     from pipeline.report.rows import summary
 
+    orders = Orders(
+        source if source.is_dir() else source.parent,
+        weights_source(weights, preset),
+        preset,
+        device,
+        tuple(overrides or ()),
+        store,
+        route,
+        TrackChoice(video_track, audio_track),
+        max_alarms,
+        trust,
+        target,
+        html,
+        embed_video,
+        tuple(cast("list[Form]", export or [])),
+        source.is_dir(),
+    )
     bar = ProgressBar(quiet=quiet)
     with bar:
         bar.begin("weights")
-        detector = Pipeline.from_pretrained(
-            weights_source(weights, preset), preset=preset, device=device, overrides=overrides or (), hook=bar
-        )
-    detector.promising(max_alarms)  # refused before anything is decoded
-    codes, tracks = list[int](), TrackChoice(video_track, audio_track)
+        analyst = Analyst(orders, bar)
+    codes = list[int]()
+
+    def tell(name: Path, result: Report | ForensicError) -> None:
+        if isinstance(result, ForensicError):
+            complain(result, debug)
+            codes.append(result.exit_code)
+            return
+        print("\n".join(summary(result, str(name))), file=people)
+        forged = fail_on_forgery and result.verdict == "forged"
+        codes.append(EXIT_FORGED if forged else 0 if result.complete else EXIT_PARTIAL)
+
+    def one(name: Path, label: str) -> None:
+        try:
+            with bar:
+                bar.begin(label)
+                report = analyst.detector(orders.base / name, hook=bar, **analyst.options)
+        except ForensicError as error:
+            outputs.add_error(name, error)
+            tell(name, error)
+        else:
+            with bar:
+                bar.begin(label)
+                analyst.write(outputs, name, report, bar)
+            tell(name, report)
+
     with outputs:
-        for number, name in enumerate(files, 1):
-            path = base / name
-            label = printable(str(name)) + (f" ({number} of {len(files)})" if len(files) > 1 else "")
-            try:
-                with bar:
-                    bar.begin(label)
-                    report = detector(
-                        path,
-                        route=route,
-                        store=feature_store,
-                        hook=bar,
-                        tracks=tracks,
-                        max_alarms=max_alarms,
-                        trust=trust,
-                    )
-            except ForensicError as error:
-                outputs.add_error(name, error)
-                complain(error, debug)
-                codes.append(error.exit_code)
-            else:
-                with bar:
-                    bar.begin(label)
-                    decode = detector.config.decode
-                    outputs.add(
-                        name, report, path, partial(_pictures, path, report, decode, embed_video, bar)
-                    )
-                print("\n".join(summary(report, str(name))), file=people)
-                codes.append(0 if report.complete else EXIT_PARTIAL)
-    if input.is_dir():
-        for line in passed_over(input):
+        names: Iterator[Path | None] = iter(files)
+        if watch is not None:
+            names = _watched(watch, settle, outputs, people)
+        if jobs > 1 and (watch is not None or len(files) > 1):
+            for done in in_parallel(orders, jobs, names):
+                if done is not None:
+                    outputs.merge(done.name, done.result, done.outcomes, done.written)
+                    tell(done.name, done.result)
+        else:
+            for number, name in enumerate(names, 1):
+                if name is not None:
+                    place = f" ({number} of {len(files)})" if len(files) > 1 else ""
+                    one(name, printable(str(name)) + place)
+    if source.is_dir():
+        for line in passed_over(source):
             print(line, file=people)
         print("\n".join(table(outputs.outcomes)), file=people)
     if outputs.written:
         print(_written(outputs.written, target), file=people)
-    raise typer.Exit(combine(codes))
+    raise typer.Exit(EXIT_FORGED if EXIT_FORGED in codes else combine(codes))
 
 
-def _pictures(path: Path, report: Report, decode: DecodeConfig, embed_video: bool, hook: Hook) -> Pictures:
-    """Called when the JSON is on disk, for a page alone: what makes pictures is not loaded for anything else."""
-    from pipeline.report.pictures import gather
+def _sources(
+    input: Path | None, watch: Path | None, json: str | None, fail_on_forgery: bool
+) -> tuple[Path, list[Path]]:
+    """What is analysed, and the files in it that are known from the start."""
+    from pipeline.extraction.extract import find_clips
 
-    return gather(path, report, decode, embed_video, hook)
+    if (input is None) == (watch is None):
+        raise UsageError("one of --input and --watch is needed", fix="name a file or a folder with --input")
+    if input is not None:
+        return input, find_clips(input)[0]
+    assert watch is not None
+    if not watch.is_dir():
+        raise UsageError("is not a folder", watch, "give --watch a folder that files come into")
+    if json is not None or fail_on_forgery:
+        what = "--json" if json is not None else "--fail-on-forgery"
+        raise UsageError(
+            f"{what} needs an end, and --watch has none", fix="use --input, or read the folder of --out"
+        )
+    return watch, []
+
+
+def _watched(folder: Path, settle_s: float, outputs: Outputs, people: TextIO) -> Iterator[Path | None]:
+    """Files of `folder` as they come; the index is written whenever there is a pause."""
+    import signal
+
+    from pipeline.watch import arrivals
+
+    # A service is stopped by SIGTERM: what was done gets its index then, too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    print(f"waiting for files in {printable(str(folder))}; stop with Ctrl-C", file=people)
+    listed: list[Outcome] = []
+    for name in arrivals(folder, settle_s, lambda name: outputs.recall(name, folder / name)):
+        if name is not None:
+            outputs.forget(name)
+        elif outputs.outcomes != listed:
+            listed = list(outputs.outcomes)
+            outputs.write_index()
+        yield name

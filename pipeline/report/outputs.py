@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +13,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO, get_args
 from urllib.parse import quote
 
-from data.errors import ForensicError, UsageError
+from data.errors import ForensicError, InputError, UsageError
 from data.files import check_folder, replacing, write_text
 from data.text import printable
 from pipeline.report.exports import Form, export_text, suffix
 from pipeline.report.folder import Outcome, index_csv, index_html, ranked
-from pipeline.report.json import ErrorEntry, dumps, error_text, loads
+from pipeline.report.json import ErrorEntry, dumps, error_text, load, loads
 from pipeline.report.model import Report
 
 if TYPE_CHECKING:
@@ -163,6 +163,49 @@ class Outputs:
         """Give a file a row with its reason and nothing else."""
         self.outcomes.append(Outcome.failed(name, reason))
 
+    def merge(
+        self, name: Path, result: Report | ForensicError, outcomes: Iterable[Outcome], written: Iterable[Path]
+    ) -> None:
+        """Take over what another process has written below the same `out` about the file `name`."""
+        if self._stream is not None:
+            failed = isinstance(result, ForensicError)
+            self._stream_out(error_text(name.name, result) if failed else dumps(result))  # type: ignore[arg-type]
+        self.outcomes += outcomes
+        self.written += written
+
+    def recall(self, name: Path, media: Path) -> bool:
+        """Whether `out` holds all that an earlier run writes about the file `media` as it is now; it gets its row then.
+
+        It has changed when its size has, or when it is newer than the report.
+        """
+        if self._out is None:
+            return False
+        stem = self._out / short(name)
+        text, page = _with(stem, ".json"), _with(stem, ".html")
+        try:
+            if text.stat().st_mtime_ns < media.stat().st_mtime_ns:
+                return False
+            found = load(text)
+        except (OSError, InputError):
+            return False
+        if isinstance(found, ErrorEntry):
+            self.add_failure(beside(name, found.name), found.what)
+            return True
+        if found.input.size_bytes != media.stat().st_size or (self._html and not page.is_file()):
+            return False
+        url = relative_url(page, self._out) if self._html else None
+        self.outcomes.append(Outcome.of(beside(name, found.input.name), found, url))
+        return True
+
+    def forget(self, name: Path) -> None:
+        """Take the row of the file `name` out of the index, because it is analysed again."""
+        self.outcomes = [each for each in self.outcomes if each.file != printable(str(name))]
+
+    def write_index(self) -> None:
+        """Write the index of what was done so far."""
+        if self._out is not None and self._many:
+            self._write_index(self._out)
+
     def _write_page(
         self, path: Path, report: Report, url: str | None, gather: Callable[[], Pictures] | None
     ) -> None:
@@ -209,9 +252,13 @@ class Outputs:
         if self._out is not None:
             self._write(_with(self._out / short(name), ".json"), text, durable=True)
         if self._stream is not None:
-            self._stream.write((self._separator if self._many else "") + text)
-            self._stream.flush()
-            self._separator = ",\n"
+            self._stream_out(text)
+
+    def _stream_out(self, text: str) -> None:
+        assert self._stream is not None
+        self._stream.write((self._separator if self._many else "") + text)
+        self._stream.flush()
+        self._separator = ",\n"
 
     def _write(self, path: Path, content: str | bytes, durable: bool = False) -> None:
         # All but the JSON can be made again from it.
