@@ -193,13 +193,41 @@ def _hub(name: str, root: Path, offline: bool, hook: Hook) -> Path:
             f"hub:{name} does not name a pinned model",
             fix="use hub:ORG/NAME@COMMIT with the 40 hex digits of a commit, so that the weights cannot change",
         )
-    folder = root / "hub" / f"{repository.replace('/', '--')}@{revision}"
-    endpoint = os.environ.get("HF_ENDPOINT", HUB_URL).rstrip("/")
-    mend = f"download {endpoint}/{repository} elsewhere and use --set audio.weights=/path/to/folder"
+
+    def wanted(listed: set[str]) -> tuple[str, ...] | None:
+        weights = next((f for f in ("model.safetensors", "pytorch_model.bin") if f in listed), None)
+        return ("config.json", weights) if weights is not None and "config.json" in listed else None
+
+    mend = f"download {hub_url()}/{repository} elsewhere and use --set audio.weights=/path/to/folder"
+    what = "config.json with weights"
+    return fetch_repository(repository, revision, root, wanted, what, mend, offline, hook)
+
+
+def hub_url() -> str:
+    """Address of the hub: HF_ENDPOINT, else Hugging Face's."""
+    return os.environ.get("HF_ENDPOINT", HUB_URL).rstrip("/")
+
+
+def fetch_repository(
+    repository: str,
+    revision: str,
+    cache: Path,
+    wanted: Callable[[set[str]], tuple[str, ...] | None],
+    what: str,
+    mend: str,
+    offline: bool = False,
+    hook: Hook = silent,
+) -> Path:
+    """The folder below `cache` with files of a commit of the hub, fetched once and compared with what it records.
+
+    `wanted` chooses among the files of the commit, None where `what` is missing; `mend` is the way out of a failure.
+    Raises WeightsError when they are not there, cannot be fetched or fail verification.
+    """
+    folder = cache / "hub" / f"{repository.replace('/', '--')}@{revision}"
     if not (folder / _LOCK).exists():
         with _fetching(folder, f"{repository}@{revision}", mend, offline):
             if not (folder / _LOCK).exists():  # another process may have fetched it meanwhile
-                _fetch_model(endpoint, repository, revision, folder, mend, hook)
+                _fetch_files(repository, revision, folder, wanted, what, mend, hook)
     _check_locked(folder)
     return folder
 
@@ -217,16 +245,23 @@ def _check_locked(folder: Path) -> None:
             )
 
 
-def _fetch_model(endpoint: str, repository: str, revision: str, folder: Path, mend: str, hook: Hook) -> None:
-    """Configuration and weights of one commit, each file checked against the digest that the commit records."""
+def _fetch_files(
+    repository: str,
+    revision: str,
+    folder: Path,
+    wanted: Callable[[set[str]], tuple[str, ...] | None],
+    what: str,
+    mend: str,
+    hook: Hook,
+) -> None:
+    """Files of one commit, each checked against the digest that the commit records."""
     from huggingface_hub import HfApi
 
-    hub = HfApi(endpoint, library_name="rt-deeploc")
+    hub = HfApi(hub_url(), library_name="rt-deeploc")
     listed = {entry.path for entry in hub.list_repo_tree(repository, recursive=True, revision=revision)}
-    weights = next((f for f in ("model.safetensors", "pytorch_model.bin") if f in listed), None)
-    if "config.json" not in listed or weights is None:
-        raise WeightsError(f"{repository}@{revision} holds no config.json with weights", fix=mend)
-    files = ("config.json", weights)
+    files = wanted(listed)
+    if files is None:
+        raise WeightsError(f"{repository}@{revision} holds no {what}", fix=mend)
     for file in files:
         bar = _progress(hook, f"fetch {file}")
         hub.hf_hub_download(repository, file, revision=revision, local_dir=folder, tqdm_class=bar)

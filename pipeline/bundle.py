@@ -12,6 +12,7 @@ from data.errors import UsageError, WeightsError
 from data.hook import Hook, silent
 from data.store.store import StoreKey
 from pipeline.extraction.keys import Extractors, setup_digest, store_keys
+from pipeline.hub import is_hub_name, pull
 from pipeline.runtime import choose_device
 
 if TYPE_CHECKING:
@@ -30,10 +31,10 @@ def model_file(config: PipelineConfig) -> str:
     return f"{config.model.method}.safetensors"
 
 
-def weights_folder(source: str | Path) -> Path:
-    """The folder of a preset's shipped weights, or `source` itself when it is no preset.
+def weights_folder(source: str | Path, hook: Hook = silent) -> Path:
+    """The folder of a preset's shipped weights, of ORG/NAME@COMMIT on the hub, or `source` itself.
 
-    Raises WeightsError when there is no such folder.
+    Raises WeightsError when there is no such folder, or it cannot be fetched.
     """
     if str(source) in preset_names():
         folder = SHIPPED / str(source)
@@ -42,8 +43,12 @@ def weights_folder(source: str | Path) -> Path:
             raise WeightsError(what, fix=_TRAIN.format(preset=source))
         return folder
     folder = Path(source)
+    if not folder.is_dir() and is_hub_name(source):
+        return pull(str(source), hook=hook)
     if not folder.is_dir():
-        fix = "give a folder that `pipeline train` wrote, or leave --weights out"
+        fix = (
+            "give a folder that `pipeline train` wrote or ORG/NAME@COMMIT of the hub, or leave --weights out"
+        )
         raise WeightsError("no such weights folder", folder, fix)
     return folder
 
@@ -111,7 +116,7 @@ def load_bundle(
     from extractors.weights import weights_sha256
     from models.weights import load_weights
 
-    folder = weights_folder(source)
+    folder = weights_folder(source, hook)
     config = bundle_config(folder, overrides)
     if preset is not None and config.preset != preset:
         fix = f"leave --preset out, or use --preset {config.preset}"

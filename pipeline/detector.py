@@ -52,17 +52,21 @@ class Pipeline:
         cls,
         source: str | Path = "compact",
         *,
+        revision: str | None = None,
         preset: str | None = None,
         device: str = "auto",
         overrides: Iterable[str] = (),
         hook: Hook = silent,
     ) -> Pipeline:
-        """A detector from a preset that ships with weights, or from a folder that `pipeline train` wrote.
+        """A detector from a preset that ships with weights, a folder that `pipeline train` wrote, or the hub.
+
+        Of ORG/NAME on the hub, `revision` is the commit: 40 hex digits, so that the weights cannot change.
 
         `overrides` are settings of the form ``a.b=c`` on top of the folder's config.yaml. With `preset`, the folder
         must have been made with that preset. Raises WeightsError when weights are missing, damaged or do not fit the
         settings, UsageError for a setting or device that cannot be used.
         """
+        source = f"{source}@{revision}" if revision is not None else source
         return cls(*load_bundle(source, preset, device, overrides, hook))
 
     def __call__(

@@ -40,9 +40,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pipeline.media": _VALUES,
     "pipeline.extraction": {*_MEDIA, "extractors"},
     "pipeline.localization": {*_VALUES, "data.store", "models"},
+    "pipeline.hub": {"data", "extractors"},
     "pipeline.bundle": {
         *_STORED, "extractors", "extractors.registry", "models", "models.weights", "pipeline.extraction",
-        "pipeline.localization", "pipeline.runtime",
+        "pipeline.hub", "pipeline.localization", "pipeline.runtime",
     },
     "pipeline.report": {*_VALUES, "pipeline.media", "pipeline.localization"},
     "pipeline.detector": {*_SCORES, "pipeline.report", "pipeline.runtime"},

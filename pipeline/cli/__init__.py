@@ -27,6 +27,7 @@ from pipeline.cli import (
     train,
     tune,
     vocoder,
+    weights,
 )
 from pipeline.cli.options import EXIT_INTERRUPTED, OneLine, complain, trace
 
@@ -91,6 +92,7 @@ for _command in (
     app.command()(_command)
 app.add_typer(data.app, name="data")
 app.add_typer(store.app, name="store")
+app.add_typer(weights.app, name="weights")
 
 
 def lacks_memory(error: BaseException | None) -> bool:

@@ -60,7 +60,10 @@ Preset = Annotated[
 ]
 Weights = Annotated[
     Path | None,
-    typer.Option(help="Weights folder written by `pipeline train` [default: the shipped weights]."),
+    typer.Option(
+        help="Weights folder written by `pipeline train`, or ORG/NAME@COMMIT of the hub [default: the shipped "
+        "weights]."
+    ),
 ]
 Store = Annotated[
     str,
