@@ -23,7 +23,7 @@ WIDTH, BLOCKS = 384, 3
 BANDS, POSITIONS, HEAD = 80, 1500, 64
 """Mel bands, longest input in steps, and width of an attention head; of all sizes of Whisper."""
 
-_FFT, _STRIDE = 400, 160  # spectra of 25 ms every 10 ms
+FFT, STRIDE = 400, 160  # spectra of 25 ms every 10 ms
 
 
 class Ear(nn.Module):
@@ -42,7 +42,7 @@ class Ear(nn.Module):
         self.conv2 = nn.Conv1d(width, width, 3, stride=2, padding=1)
         self.position = nn.Parameter(torch.zeros(POSITIONS, width), requires_grad=False)
         self.blocks = nn.ModuleList(Block(width, max(1, width // HEAD)) for _ in range(blocks))
-        self.register_buffer("window", torch.hann_window(_FFT), persistent=False)
+        self.register_buffer("window", torch.hann_window(FFT), persistent=False)
         self.register_buffer("filters", torch.from_numpy(slaney_filters()).float(), persistent=False)
 
     def forward(self, waves: Tensor) -> Tensor:
@@ -57,11 +57,15 @@ class Ear(nn.Module):
 
     def _mel(self, waves: Tensor) -> Tensor:
         """Logarithms (B, 80, N / 160) of mel bands, within 8 decades of the loudest, scaled as Whisper was trained."""
-        spectra = torch.stft(waves, _FFT, _STRIDE, window=self.window, return_complex=True)
-        power = spectra[..., :-1].abs().square()
+        power = self.power(waves)[..., :-1]
         bands = (self.filters @ power).clamp(min=1e-10).log10()
         top = bands.amax(dim=(1, 2), keepdim=True)
         return (torch.maximum(bands, top - 8) + 4) / 4
+
+    def power(self, waves: Tensor) -> Tensor:
+        """Power spectra (B, 201, N / 160 + 1) of 25 ms every 10 ms."""
+        spectra = torch.stft(waves, FFT, STRIDE, window=self.window, return_complex=True)
+        return spectra.abs().square()
 
 
 def load_ear(tensors: dict[str, Tensor], weights: Path) -> Ear:
@@ -80,7 +84,7 @@ def slaney_filters() -> np.ndarray:
         return np.where(mels < 15, mels * 200 / 3, 1000 * np.exp(np.log(6.4) / 27 * (mels - 15)))
 
     edges = hz(np.linspace(0, mel(np.array(RATE / 2)), BANDS + 2))
-    bins = np.fft.rfftfreq(_FFT, 1 / RATE)
+    bins = np.fft.rfftfreq(FFT, 1 / RATE)
     rising = (bins - edges[:-2, None]) / np.diff(edges)[:-1, None]
     falling = (edges[2:, None] - bins) / np.diff(edges)[1:, None]
     found: np.ndarray = (

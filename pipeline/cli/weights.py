@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.options import Debug, Quiet
+from pipeline.cli.options import Debug, Overrides, Quiet, Weights
 
 app = typer.Typer(no_args_is_help=True, help="Share weights folders through the hub, and export networks.")
 
@@ -61,3 +61,35 @@ def push(
     pushed = upload(folder, repository, public)
     print("\n".join(f"uploaded {name}" for name in pushed.files))
     print(f"{pushed.name}\nSHA-256 {pushed.sha256}")
+
+
+@app.command()
+def export(
+    onnx: Annotated[Path, typer.Option("--onnx", metavar="DIR", help="Folder for the ONNX files.")],
+    weights: Weights = None,
+    overrides: Overrides = None,
+    debug: Debug = False,
+) -> None:
+    """Write the networks of the compact extractors as ONNX files, equal to PyTorch's to 1e-4.
+
+    \b
+    Example:
+      pipeline weights export --onnx networks/
+    """
+    from data.errors import UsageError
+    from data.files import check_folder
+    from extractors.compact.export import picture_networks, sound_networks, write_onnx
+    from extractors.weights import resolve
+    from pipeline.bundle import bundle_config, weights_folder
+
+    check_folder(onnx, "--onnx")
+    folder = weights_folder(weights if weights is not None else "compact")
+    config = bundle_config(folder, overrides or ())
+    parts = (config.visual, config.audio)
+    if [part.network for part in parts] != ["face_traces", "voice_traces"]:
+        what = "holds networks of other extractors than compact's, for which there is no export"
+        raise UsageError(what, folder, "name a folder of the preset compact")
+    visual, audio = (resolve(part.weights, folder) for part in parts)
+    for name, network in {**picture_networks(visual), **sound_networks(audio)}.items():
+        write_onnx(network, onnx / f"{name}.onnx")
+        print(onnx / f"{name}.onnx")
