@@ -42,8 +42,8 @@ def test_the_test_matrix_begins_at_the_oldest_python_that_is_allowed() -> None:
     assert versions == ["3.11", "3.12", "3.13"]
 
 
-def test_the_workflow_tests_lints_builds_docs_and_a_wheel() -> None:
-    assert workflow().keys() == {"test", "lint", "docs", "wheel"}
+def test_the_workflow_tests_lints_builds_docs_a_wheel_and_a_container() -> None:
+    assert workflow().keys() == {"test", "lint", "docs", "wheel", "container"}
 
 
 def test_the_citation_has_the_version_and_the_licence_of_the_package() -> None:
