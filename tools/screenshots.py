@@ -1,4 +1,4 @@
-"""Make the README's pictures: analyse the samples, open the pages in a headless Chromium, and save what it shows.
+"""Make the pictures of the README and of docs/gallery.md from the samples, in a headless Chromium.
 
     python tools/screenshots.py                      # the samples in examples/, into docs/screenshots
     python tools/screenshots.py --reports DIR        # pages that `pipeline run --input examples --out DIR` left
@@ -42,6 +42,11 @@ SHOTS: dict[str, tuple[str, dict[str, Any], str]] = {
 Without an end it is what fits on the screen, from the controls on.
 """
 
+SECTIONS: dict[str, tuple[str, dict[str, Any], str]] = {
+    "declared": ("forged_visual.mp4.html", DESK, "#declared"),
+}
+"""Name of the picture, the page, how it is looked at, and the one part of it that is shown."""
+
 MARGIN = 24
 """Pixels below the end."""
 
@@ -55,7 +60,7 @@ SEEK = """() => {
 
 
 def main(reports: Path | None, out: Path) -> int:
-    """Save one PNG for each of `SHOTS`; the exit code is 1 where there is no Chromium."""
+    """Save one PNG for each of `SHOTS` and `SECTIONS`; the exit code is 1 where there is no Chromium."""
     from playwright.sync_api import sync_playwright
 
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -103,9 +108,20 @@ def shoot(browser: Any, reports: Path, out: Path) -> Iterator[Path]:
             page.evaluate("() => controls.scrollIntoView()")
             shot = page.screenshot()
         context.close()
-        path = out / f"{name}.png"
-        path.write_bytes(small(shot))
-        yield path
+        yield _saved(out, name, shot)
+    for name, (page_name, settings, part) in SECTIONS.items():
+        context = browser.new_context(**settings)
+        page = context.new_page()
+        page.goto((reports / page_name).resolve().as_uri())
+        shot = page.locator(part).screenshot()
+        context.close()
+        yield _saved(out, name, shot)
+
+
+def _saved(out: Path, name: str, shot: bytes) -> Path:
+    path = out / f"{name}.png"
+    path.write_bytes(small(shot))
+    return path
 
 
 def shoot_server(browser: Any, out: Path) -> Path:

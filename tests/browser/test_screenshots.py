@@ -14,7 +14,10 @@ import numpy as np
 import pytest
 import report_factory as factory
 
+from data.declared import Credentials, Declared, Tag
 from pipeline.report.outputs import Outputs
+
+DECLARED = Declared(Credentials("none"), (Tag("file", "encoder", "Lavf62"),))
 
 SCRIPT = Path(__file__).resolve().parents[2] / "tools" / "screenshots.py"
 
@@ -33,17 +36,18 @@ def test_each_page_becomes_a_small_picture(
     browser: Any, screenshots: ModuleType, tmp_path: Path, clip: Path
 ) -> None:
     with Outputs(tmp_path / "reports", many=True, html=True) as outputs:
-        for report in (factory.forged_visual(), factory.authentic("machine_voice.mp4")):
+        for report in (factory.forged_visual(declared=DECLARED), factory.authentic("machine_voice.mp4")):
             media = tmp_path / report.input.name
             shutil.copy(clip, media)
             outputs.add(Path(report.input.name), report, media, partial(factory.pictures, report))
     paths = list(screenshots.shoot(browser, tmp_path / "reports", tmp_path / "docs" / "pictures"))
-    assert [path.stem for path in paths] == ["forged", "voice", "folder", "phone-dark"]
+    assert [path.stem for path in paths] == ["forged", "voice", "folder", "phone-dark", "declared"]
     assert all(path.stat().st_size <= 250_000 for path in paths)
     images = {path.stem: cv2.imread(str(path)) for path in paths}
     assert images["forged"].shape[1] == 1200
     assert images["forged"].shape[0] > 1300  # as far as the legend below the timeline
     assert images["folder"].shape[0] < 900
+    assert images["declared"].shape[0] < 900
     assert images["phone-dark"].shape[:2] == (1266, 585)  # 844 x 390 at 1.5 pixels each
     assert images["phone-dark"].mean() < 80 < 160 < images["voice"].mean()
 
