@@ -228,7 +228,9 @@ def test_a_stretch_that_holds_too_little_is_not_judged() -> None:
 def test_where_no_stretch_holds_enough_nothing_is_judged() -> None:
     visual = visual_reader(60)
     visual.cuts, visual.valid = (30,), np.array(([True] * 14 + [False] * 16) * 2)
-    scores = score_clip(ScriptedModel([(0.5, REAL)] * 2), visual, None, LocalizeConfig(window=100))
+    scores = score_clip(
+        ScriptedModel([(0.5, REAL)] * 2), visual, None, LocalizeConfig(window=100, overlap=50)
+    )
     assert not scores.windows
     assert scores.visual is None
 
