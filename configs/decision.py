@@ -84,7 +84,7 @@ class DecisionConfig(Settings):
     )
     bias: Finite = Field(0.0, description="Added to them then.")
     stretches: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
-        0.65,
+        0.6,
         description="Times ln(N / k), taken off the log-odds of the k-th strongest of the N stretches of a long file.",
     )
     line: Share = Field(
