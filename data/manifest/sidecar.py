@@ -34,7 +34,6 @@ class EditedSegment:
         return self.generator or self.manipulation
 
 
-
 @dataclass(frozen=True)
 class Appearance:
     """Where `person` is seen from `start_s` to `end_s`: `box` is x, y, width and height in shares of the picture."""

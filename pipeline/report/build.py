@@ -12,7 +12,7 @@ from configs.schema import LocalizeConfig
 from data.labels import MODALITIES
 from data.media import Assessment, MediaInfo, StreamCoverage
 from pipeline.localization.assess import caution
-from pipeline.localization.decide import step_curves
+from pipeline.localization.curves import step_curves
 from pipeline.localization.scores import MODALITY, ClipScores, Finding, Route
 from pipeline.report.model import (
     InputFacts,

@@ -10,7 +10,8 @@ from evidence_factory import scores_of
 from numpy.typing import NDArray
 
 from configs.schema import DecisionConfig, LocalizeConfig, TrackDecision
-from pipeline.localization.decide import decide, decided_proposals, judge, step_curves
+from pipeline.localization.curves import step_curves
+from pipeline.localization.decide import decide, decided_proposals, judge
 from pipeline.localization.scores import ClipScores, Window
 
 CONFIG = DecisionConfig(visual=TrackDecision(centre=0.0, scale=1.0), stretches=0.5, line=0.7)
