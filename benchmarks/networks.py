@@ -128,6 +128,9 @@ class _Nobody:
     def append(self, values: NDArray[np.floating], valid: NDArray[np.bool_]) -> None:
         """See `extractors.base.Sink`."""
 
+    def cut(self) -> None:
+        """See `extractors.base.Sink`."""
+
     def end(self) -> None:
         """See `extractors.base.Sink`."""
 

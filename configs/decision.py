@@ -83,6 +83,10 @@ class DecisionConfig(Settings):
         1.0, description="Multiplies the log-odds of a clip that follow from its tracks."
     )
     bias: Finite = Field(0.0, description="Added to them then.")
+    stretches: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        0.6,
+        description="Times ln(N / k), taken off the log-odds of the k-th strongest of the N stretches of a long file.",
+    )
     line: Share = Field(
         0.5, description="From this P(forged) on a clip is called forged, if no line is certified."
     )

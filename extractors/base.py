@@ -32,6 +32,10 @@ class Sink(Protocol):
         """Take the next steps: `values` (N, C), `valid` (N,)."""
         ...
 
+    def cut(self) -> None:
+        """Take note that the next step belongs to another shot, or speaker, than the last one."""
+        ...
+
     def end(self) -> None:
         """Take note that no more steps come."""
         ...
@@ -108,8 +112,12 @@ class PerClip:
 
     uses_device = False
 
+    def shots(self, pieces: Iterable[Piece]) -> Iterator[Iterable[Piece]]:
+        """The shots of one clip, each as pieces that are to be taken before the next shot; here the clip is one."""
+        yield pieces
+
     def stream(self, pieces: Iterable[Piece]) -> Iterator[Steps]:
-        """Steps of one clip, in order from step 0, as its pieces arrive."""
+        """Steps of one shot, in order from its first, as its pieces arrive."""
         raise NotImplementedError
 
     def session(self, fps: int) -> Session:
@@ -118,8 +126,11 @@ class PerClip:
 
     def push(self, pieces: Iterable[Piece], sink: Sink) -> None:
         """See `Session.push`."""
-        for values, valid in self.stream(pieces):
-            sink.append(values, valid)
+        for number, shot in enumerate(self.shots(pieces)):
+            if number:
+                sink.cut()
+            for values, valid in self.stream(shot):
+                sink.append(values, valid)
         sink.end()
 
     def finish(self) -> None:

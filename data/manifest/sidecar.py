@@ -18,6 +18,7 @@ class EditedSegment:
     """One edited span of a clip in seconds, the track, and what was done to it: a manipulation or a sham edit.
 
     `generator` is what made the content, where the manipulation has a choice: the engine of machine speech.
+    In a video of several people `person` is the one whose face or voice it is.
     """
 
     start_s: float
@@ -25,6 +26,7 @@ class EditedSegment:
     modality: Modality
     manipulation: str
     generator: str | None = None
+    person: str | None = None
 
     @property
     def made_by(self) -> str:
@@ -33,10 +35,21 @@ class EditedSegment:
 
 
 @dataclass(frozen=True)
+class Appearance:
+    """Where `person` is seen from `start_s` to `end_s`: `box` is x, y, width and height in shares of the picture."""
+
+    person: str
+    start_s: float
+    end_s: float
+    box: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
 class SynthesizedClip:
     """What is known of a written clip; `original` is the authentic clip made of the same piece of `source`.
 
-    A clip whose file has not `size_bytes` is made again.
+    `appearances` say who is seen in a video that was joined from several clips. A clip whose file has not `size_bytes`
+    is made again.
     """
 
     file: str
@@ -52,6 +65,7 @@ class SynthesizedClip:
     video_frames: int
     audio_samples: int
     size_bytes: int
+    appearances: tuple[Appearance, ...] = ()
 
 
 def read_sidecar(root: Path) -> list[SynthesizedClip]:
@@ -105,7 +119,12 @@ def generators(root: Path) -> dict[str, Origin]:
 
 def _clip_of(row: dict[str, Any]) -> SynthesizedClip:
     edits = {key: tuple(EditedSegment(**one) for one in row[key]) for key in ("segments", "shams")}
-    return SynthesizedClip(**(row | edits))
+    seen = tuple(
+        Appearance(one["person"], one["start_s"], one["end_s"], (x, y, width, height))
+        for one in row.get("appearances", ())
+        for x, y, width, height in [one["box"]]
+    )
+    return SynthesizedClip(**(row | edits | {"appearances": seen}))
 
 
 def sample_of(clip: SynthesizedClip) -> Sample:

@@ -27,6 +27,9 @@ from data.timeline import TimeGrid
 SCHEMA = "2"
 """Version of the layout below; readers refuse others."""
 
+CUTS = "cuts"
+"""Note of an entry with the steps, as a JSON list, with which another shot or another speaker begins."""
+
 _MAX_HEADER = 1 << 20
 _MAX_SIZE = 10**12  # only decides how many digits the reserved header has room for
 _HEAD = 4096  # one read that holds the header of nearly every entry
@@ -222,6 +225,20 @@ class FeatureReader:
         if not isinstance(notes, dict) or not all(isinstance(note, str) for note in notes.values()):
             raise StoreError("its notes are damaged", self.path, self._mend)
         return notes
+
+    @property
+    def cuts(self) -> tuple[int, ...]:
+        """Steps with which another shot, or another speaker, begins than the step before belongs to, in order.
+
+        Raises StoreError when the file has become unreadable.
+        """
+        try:
+            cuts = json.loads(self.notes.get(CUTS, "[]"))
+        except (ValueError, RecursionError):
+            cuts = None
+        if not isinstance(cuts, list) or not all(type(cut) is int for cut in cuts):
+            raise StoreError("its notes are damaged", self.path, self._mend)
+        return tuple(sorted({cut for cut in cuts if 0 < cut < self.n}))
 
     def read(self, first: int, stop: int) -> Features:
         """Steps ``first .. stop - 1``: `values` (stop - first, C) float16.

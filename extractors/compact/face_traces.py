@@ -27,10 +27,11 @@ from extractors.compact.evidence_net import DIM, EvidenceNet, LookHead, evidence
 from extractors.compact.eye import Eye, aligned, load_eye
 from extractors.compact.faces import follow_faces
 from extractors.compact.landmarks import FaceFinder
+from extractors.compact.shots import by_shot
 from extractors.compact.weights import load_part, load_tensors
 from extractors.runtime import extractor_digest, inference
 
-SCHEMA_VERSION = 2  # raise it whenever the same settings and weights begin to give other features
+SCHEMA_VERSION = 3  # raise it whenever the same settings and weights begin to give other features
 
 MEASURES = len(CHANNELS) * SIDE * SIDE
 
@@ -85,11 +86,15 @@ class FaceTraces(PerClip):
         """See `extractors.base.Extractor`."""
         return evidence_of(values)
 
+    def shots(self, pieces: Iterable[Piece]) -> Iterator[Iterable[Piece]]:
+        """See `PerClip.shots`. Each is looked at as if it were a clip: nothing is compared across a cut."""
+        return by_shot(pieces)
+
     def stream(self, pieces: Iterable[Piece]) -> Iterator[tuple[NDArray[np.float16], NDArray[np.bool_]]]:
-        """Vectors (N, C) float16 and their validity (N,) of one clip that arrives in consecutive pieces.
+        """Vectors (N, C) float16 and their validity (N,) of one shot that arrives in consecutive pieces.
 
         A piece is RGB frames (N, H, W, 3) uint8 and their validity (N,). The result is the same, bit by bit, however
-        the clip is cut; memory does not grow with it.
+        the shot is cut into pieces; memory does not grow with it.
 
         Raises WeightsError when the weights give values that are not finite.
         """
@@ -170,7 +175,7 @@ class FaceMeasures:
 def relative(measures: Tensor, valid: Tensor) -> Tensor:
     """`measures` (B, T, D) less their median over the sequence, beside them less a running one: (B, T, 2 D).
 
-    The sequence is the whole clip, or in longer ones what a pass of the network sees: 15 to 20 s.
+    The sequence is the whole shot, or in longer ones what a pass of the network sees: 15 to 20 s.
 
     Steps that `valid` (B, T) denies count for nothing and are zero.
     """

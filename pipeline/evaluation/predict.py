@@ -17,7 +17,8 @@ from pipeline.detector import Pipeline
 from pipeline.evaluation.predictions import StepCurves, VideoPrediction
 from pipeline.extraction.extract import extract_missing
 from pipeline.extraction.keys import store_keys
-from pipeline.localization.decide import decided_proposals, judge, step_curves
+from pipeline.localization.curves import step_curves
+from pipeline.localization.decide import decided_proposals, judge
 from pipeline.localization.score import score_clip
 from pipeline.localization.scores import ClipScores
 

@@ -13,6 +13,7 @@ from configs.schema import PipelineConfig
 from data.hook import Hook
 from data.labels import NAMES, Modality
 from data.media import MediaInfo, OtherTrack, StreamCoverage
+from data.store.entry import CUTS
 from data.store.store import FeatureReader, FeatureStore, StoreKey
 from data.timeline import Interval
 from pipeline.extraction.keys import CLOCK_SCHEMA
@@ -47,6 +48,7 @@ class Track:
         self._entry = store.writer(key, dim, fps, provenance)
         self._writer = self._entry.__enter__()
         self._done = self._valid = 0
+        self._cuts: list[int] = []
         self._ended = False
         self.coverage: StreamCoverage | None = None
         self.closed = False
@@ -62,6 +64,10 @@ class Track:
         self._writer.append(values, valid)
         self._done, self._valid = self._done + len(valid), self._valid + int(valid.sum())
         self._hook(self._step, min(self._done, self._total or self._done), self._total)
+
+    def cut(self) -> None:
+        """Take note that a shot, or the turn of a speaker, ended with the last step."""
+        self._cuts.append(self._done)
 
     def end(self) -> None:
         """Take note that the last step has come."""
@@ -85,6 +91,8 @@ class Track:
         if self._valid or round(coverage.decoded_s * self._fps) >= 1:
             self.closed = True
             self._writer.note(_COVERAGE, json.dumps(asdict(coverage)))
+            if self._cuts:
+                self._writer.note(CUTS, json.dumps(self._cuts))
             self._entry.__exit__(None, None, None)
         else:
             self.discard()

@@ -6,7 +6,7 @@ Each condition is a data set of its own in LAV-DF's layout, with the truth of th
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -20,20 +20,16 @@ from data.hook import Hook, silent
 from data.manifest import Manifest, samples_of
 from data.manifest.sidecar import EditedSegment, SynthesizedClip, read_sidecar
 from pipeline.forging.files import alone_in, finished, keep_row, read_clips, same_recipe, write_truth
-from pipeline.forging.harmless import DECODE, FPS, HOP, Tracks, edited, fitted, read_tracks
+from pipeline.forging.harmless import FPS, Tracks, edited, read_tracks
+from pipeline.forging.long import LONG_S, plan_long, write_long
 from pipeline.forging.workers import in_workers
 from pipeline.media.encode import H264, Format, write_clip
-from pipeline.media.inspect import inspect
-from pipeline.media.whole import read_frames, read_sound
 
 Frames = NDArray[np.uint8]
 _LOG = logging.getLogger(__name__)
 
 COPIES = 3
 """Differently edited copies of each authentic clip."""
-
-LONG, LONG_S = 3, 600.0
-"""Long clips of either kind, with forgeries and without, and their least length in seconds."""
 
 
 @dataclass(frozen=True)
@@ -109,12 +105,7 @@ def plan(condition: str, root: Path, split: str, seed: int = 0) -> Batch:
         case "harmless":
             files = [(f"{_stem(clips[k])}_{copy}", (k,)) for k in authentic for copy in range(COPIES)]
         case "long":
-            kinds = {"forged": list(every), "real": authentic}
-            files = [
-                (f"{kind}_{n}", _enough(clips, chosen, rng))
-                for kind, chosen in kinds.items()
-                for n in range(LONG)
-            ]
+            files = plan_long(clips, rng, LONG_S)
         case _:
             files = [(_stem(clip), (k,)) for k, clip in enumerate(clips)]
     return Batch(condition, root, split, clips, tuple(files), seed)
@@ -122,18 +113,6 @@ def plan(condition: str, root: Path, split: str, seed: int = 0) -> Batch:
 
 def _stem(clip: SynthesizedClip) -> str:
     return Path(clip.file).stem
-
-
-def _enough(clips: Sequence[SynthesizedClip], chosen: list[int], rng: np.random.Generator) -> tuple[int, ...]:
-    """Clips of `chosen` that last `LONG_S` together; where they are too few, all of them again in another order."""
-    order: list[int] = []
-    lasts_s = 0.0
-    while lasts_s < LONG_S:
-        for k in rng.permutation(chosen):
-            if lasts_s < LONG_S:
-                order.append(int(k))
-                lasts_s += _steps(clips[k]) / FPS
-    return tuple(order)
 
 
 def make_condition(batch: Batch, out: Path, workers: int = 1, hook: Hook = silent) -> Path | None:
@@ -241,74 +220,11 @@ def _edit(batch: Batch, number: int, path: Path) -> SynthesizedClip:
     )
 
 
+def _join(batch: Batch, number: int, path: Path) -> SynthesizedClip:
+    name, order = batch.files[number]
+    return write_long(name, batch.split, batch.clips, batch.root, order, path)
+
+
 @lru_cache(maxsize=8)
 def _tracks(path: Path) -> Tracks:
     return read_tracks(path)
-
-
-# --- long clips -------------------------------------------------------------------------------------------------------
-
-
-def _join(batch: Batch, number: int, path: Path) -> SynthesizedClip:
-    name, parts = batch.files[number]
-    rows, paths = [batch.clips[k] for k in parts], [batch.path(k) for k in parts]
-    firsts = np.cumsum([0, *map(_steps, rows)]).tolist()
-    sizes = [size for part in sorted(set(paths)) if (size := _size(part)) is not None]
-    height, width = np.max(sizes, axis=0).tolist() if sizes else (0, 0)
-    images = (
-        image
-        for part, row in zip(paths, rows, strict=True)
-        for image in _padded(part, _steps(row), height, width)
-    )
-    sound = np.concatenate([_heard(part, _steps(row) * HOP) for part, row in zip(paths, rows, strict=True)])
-    write_clip(path, images if sizes else None, sound)
-    segments, shams = (
-        tuple(
-            replace(one, start_s=round(one.start_s + at / FPS, 6), end_s=round(one.end_s + at / FPS, 6))
-            for at, row in zip(firsts[:-1], rows, strict=True)
-            for one in getattr(row, kind)
-        )
-        for kind in ("segments", "shams")
-    )
-    return SynthesizedClip(
-        file="",
-        identity=name,
-        group="joined",
-        split=batch.split,
-        label=int(np.bitwise_or.reduce([row.label for row in rows])),
-        segments=segments,
-        shams=shams,
-        original=None,
-        source=" ".join(row.file for row in rows),
-        source_start_s=0.0,
-        video_frames=firsts[-1] if sizes else 0,
-        audio_samples=firsts[-1] * HOP,
-        size_bytes=0,
-    )
-
-
-def _steps(clip: SynthesizedClip) -> int:
-    """Length of a part in frames at 25 fps."""
-    return max(clip.video_frames, -(-clip.audio_samples // HOP))
-
-
-def _size(path: Path) -> tuple[int, int] | None:
-    video = inspect(path, DECODE.max_pixels, DECODE.max_duration_s).video
-    return (video.height, video.width) if video is not None else None
-
-
-def _padded(path: Path, length: int, height: int, width: int) -> Iterator[Frames]:
-    """`length` frames (height, width, 3) of the clip in the middle of black, and black where it has ended."""
-    frames = read_frames(path, DECODE)
-    for k in range(length):
-        if frames is not None and k < len(frames):
-            yield fitted(frames[k], height, width, enlarge=False)
-        else:
-            yield np.zeros((height, width, 3), np.uint8)
-
-
-def _heard(path: Path, length: int) -> NDArray[np.float32]:
-    """The sound of the clip, cut or with silence after it, (length,)."""
-    samples = read_sound(path, DECODE)
-    samples = samples[:length] if samples is not None else np.zeros(0, np.float32)
-    return np.pad(samples, (0, length - len(samples)))

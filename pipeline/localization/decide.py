@@ -14,20 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.schema import CertifiedLine, DecisionConfig, LocalizeConfig, TrackDecision, TrackWeights
-from data.labels import ABSTAINED, CLASSES, EVIDENCE, MODALITIES, REAL, Modality
+from data.labels import ABSTAINED, CLASSES, MODALITIES, REAL, Modality
 from data.timeline import Interval
 from pipeline.localization.localize import best_of_same, localize, proposals
 from pipeline.localization.scores import (
-    BranchCurves,
     ClipScores,
     Curve,
-    Evidence,
     Finding,
     ForgedInterval,
     Promise,
     Verdict,
 )
 from pipeline.localization.segments import SAME, Segment, Track, prepare, segments
+from pipeline.localization.stretches import corrected
 
 TOP = 16
 """The highest sixteenth of a curve stands for its track, as in the model's pooling (paper 3.4)."""
@@ -47,11 +46,16 @@ FEATURES = ("bias", "best", "mean", "top", "whole", "share", "curve", "video")
 
 @dataclass(frozen=True)
 class JudgedTrack:
-    """One track of a clip: `segments`, likeliest first, its FEATURES (8,), and `log_odds` that it is forged."""
+    """One track of a clip: `segments`, likeliest first, its FEATURES (8,), and `log_odds` that it is forged.
+
+    Of a file of several stretches these are the strongest one's; `stretches` are all of them, strongest first, with
+    `log_odds` that are corrected for how many there are (`pipeline.localization.stretches`).
+    """
 
     segments: tuple[Segment, ...]
     features: NDArray[np.float64]
     log_odds: float
+    stretches: tuple[JudgedTrack, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -120,41 +124,39 @@ def judge(scores: ClipScores, config: DecisionConfig) -> Decision | None:
     """The decision on the tracks that were judged and give evidence; None where there is none."""
     weights = {"visual": config.visual, "audio": config.audio}
     tracks: dict[str, JudgedTrack] = {
-        name: judge_track(scores, name, track)
+        name: judge_track(scores, name, track, config.stretches)
         for name in MODALITIES
         if (track := weights[name]) is not None and name in scores.evidence
     }
     return Decision(tracks, class_probabilities(tracks, config)) if tracks else None
 
 
-def step_curves(scores: ClipScores, config: LocalizeConfig) -> BranchCurves:
-    """How likely each step is forged, as it bears on the verdict.
+def judge_track(scores: ClipScores, name: str, config: TrackDecision, correction: float = 0.0) -> JudgedTrack:
+    """The decision on one track, "visual" or "audio", that was judged and gives evidence: each stretch as a clip.
 
-    With a decision on segments: by the evidence of a track that the step lies inside a forged span, or the clip is
-    generated from end to end; and the likelier of the tracks as joint. Without one: the curves of the model.
+    `correction` is `DecisionConfig.stretches`.
     """
-    tracks = {name: _step_curve(evidence, scores.valid[name]) for name, evidence in scores.evidence.items()}
-    if config.decision is None or not tracks:
-        return BranchCurves(scores.visual, scores.audio, scores.joint)
-    joint = np.maximum.reduce([curve * scores.valid[name] for name, curve in tracks.items()])
-    return BranchCurves(tracks.get("visual"), tracks.get("audio"), joint)
+    parts = scores.stretches_of(name)
+    if len(parts) == 1:
+        return _judge_stretch(scores, name, config)
+    judged = [
+        _judge_stretch(scores.crop(first, stop), name, config, first)
+        for first, stop in parts
+        if scores.valid[name][first:stop].any()
+    ]
+    odds = corrected(np.array([one.log_odds for one in judged]), correction)
+    judged = [replace(one, log_odds=value) for one, value in zip(judged, odds.tolist(), strict=True)]
+    judged.sort(key=lambda one: -one.log_odds)
+    return replace(judged[0], stretches=tuple(judged))
 
 
-def _step_curve(evidence: Evidence, valid: NDArray[np.bool_]) -> Curve:
-    """1 - (1 - p)(1 - q): p (T,) that a step lies inside a forged span, q that all of the track is generated."""
-    inside = evidence[:, EVIDENCE.index("inside")].astype(np.float64)
-    whole = evidence[valid, EVIDENCE.index("whole")].mean(dtype=np.float64) if valid.any() else -np.inf
-    spared = 1 / (1 + np.exp(inside)) / (1 + np.exp(whole))
-    curve: Curve = (1 - spared).astype(np.float32)
-    return curve
-
-
-def judge_track(scores: ClipScores, name: str, config: TrackDecision) -> JudgedTrack:
-    """The decision on one track, "visual" or "audio", that was judged and gives evidence."""
+def _judge_stretch(scores: ClipScores, name: str, config: TrackDecision, offset: int = 0) -> JudgedTrack:
+    """The decision on a track that is one stretch, whose first step is step `offset` of the file."""
     track = prepare(scores.evidence[name], scores.valid[name], config)
     found = segments(track, config.segment)
     row = track_features(scores, name, track, found)
-    return JudgedTrack(found, row, float(row @ vector(config.track)))
+    placed = tuple(replace(one, first=one.first + offset, stop=one.stop + offset) for one in found)
+    return JudgedTrack(placed, row, float(row @ vector(config.track)))
 
 
 def track_features(
@@ -247,11 +249,12 @@ def _segments(scores: ClipScores, config: DecisionConfig, decision: Decision) ->
     for name, track in decision.tracks.items():
         weights: TrackDecision | None = getattr(config, name)
         best = weights.track.best if weights is not None else 0.0
-        for segment in track.segments:
-            lost = max(0.0, best) * (track.segments[0].log_odds - segment.log_odds)
-            score = _sigmoid(config.slope * (track.log_odds - lost) + config.bias)
-            span = scores.grid.interval(segment.first, segment.stop)
-            found.append(_Scored(ForgedInterval(span.start_s, span.end_s, name, score), segment.log_odds))
+        for stretch in track.stretches or (track,):
+            for segment in stretch.segments:
+                lost = max(0.0, best) * (stretch.segments[0].log_odds - segment.log_odds)
+                score = _sigmoid(config.slope * (stretch.log_odds - lost) + config.bias)
+                span = scores.grid.interval(segment.first, segment.stop)
+                found.append(_Scored(ForgedInterval(span.start_s, span.end_s, name, score), segment.log_odds))
     found.sort(key=lambda one: (-one.interval.score, -one.log_odds, one.interval))
     return found
 

@@ -26,6 +26,7 @@ from pipeline.localization.scores import (
     ForgedInterval,
     Window,
 )
+from pipeline.localization.stretches import stretches
 
 if TYPE_CHECKING:
     from data.store.store import FeatureReader
@@ -56,6 +57,8 @@ def score_clip(
 ) -> ClipScores:
     """Scores a clip window by window, in the memory of one window plus a few floats per step.
 
+    No window spans a cut of the picture, or where there is none the change of a speaker; of a stretch that holds too
+    little to judge nothing is judged.
     The shorter track counts as invalid beyond its end. A track too little of which is valid is not assessable and
     counts as absent; when that holds for all tracks, the model is not run. `evidence_of` reads the evidence of a track
     out of its vectors, see `pipeline.extraction.keys.Extractors`. Raises InputError when there is
@@ -71,7 +74,17 @@ def score_clip(
     visual = _judged("visual", visual, config, usable_s)
     audio = _judged("audio", audio, config, usable_s)
 
-    cuts = spans(grid.n, config.window, config.overlap) if visual is not None or audio is not None else []
+    parts = {
+        name: stretches(grid.n, reader.cuts, config.window)
+        for name, reader in (("visual", visual), ("audio", audio))
+        if reader is not None
+    }
+    seams = next((reader.cuts for reader in (visual, audio) if reader is not None), ())
+    cuts = [
+        (first + low, first + high)
+        for first, stop in (stretches(grid.n, seams, grid.n) if parts else ())
+        for low, high in spans(stop - first, config.window, config.overlap)
+    ]
     weight = np.zeros(grid.n, np.float32)
     for first, stop in cuts:
         weight[first:stop] += taper(stop - first)
@@ -114,10 +127,17 @@ def score_clip(
                     kept[first:stop] = said * valid[name][first:stop, None]
         if hook is not None:
             hook("score", done + 1, len(cuts))
+    for name, several in parts.items():
+        for first, stop in several if len(several) > 1 else ():
+            if not assessable(valid[name][first:stop], grid.step, config):
+                valid[name][first:stop] = False
+                if name in evidence:
+                    evidence[name][first:stop] = 0
     valid["joint"] = valid["visual"] | valid["audio"]
 
     def of(track: FeatureReader | None, name: str) -> Curve | None:
-        return curves[name] if track is not None and name not in unknown else None
+        known = track is not None and name not in unknown and valid[name.removesuffix("_error")].any()
+        return curves[name] if known else None
 
     return ClipScores(
         grid=grid,
@@ -128,18 +148,22 @@ def score_clip(
         audio_error=of(audio, "audio_error"),
         valid=valid,
         routed=routed,
-        windows=tuple(windows),
+        windows=tuple(windows) if valid["joint"].any() else (),
         usable_s=usable_s,
-        evidence=evidence,
+        evidence={name: values for name, values in evidence.items() if valid[name].any()},
+        stretches=parts,
         spans=tuple(sorted(found, key=lambda one: -one.score)) if found is not None else None,
     )
 
 
 def _own(cuts: list[tuple[int, int]], index: int) -> tuple[float, float]:
-    """The steps of which no window's middle is nearer than that of window `index`; they tile the clip."""
-    middles = [(first + stop) / 2 for first, stop in cuts]
-    low = (middles[index - 1] + middles[index]) / 2 if index else -np.inf
-    high = (middles[index] + middles[index + 1]) / 2 if index + 1 < len(cuts) else np.inf
+    """The steps of window `index` of which no overlapping window's middle is nearer; they tile the clip."""
+    first, stop = cuts[index]
+    middle = (first + stop) / 2
+    before = cuts[index - 1] if index else (first, first)
+    after = cuts[index + 1] if index + 1 < len(cuts) else (stop, stop)
+    low = (sum(before) / 2 + middle) / 2 if before[1] > first else -np.inf
+    high = (middle + sum(after) / 2) / 2 if after[0] < stop else np.inf
     return low, high
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from data.labels import ABSTAINED, CLASSES, REAL
 from data.timeline import TimeGrid
+from pipeline.localization.stretches import Stretch
 
 Route = Literal["auto", "visual", "audio", "joint", "all"]
 
@@ -78,6 +79,7 @@ class ClipScores:
     `routed` holds, by branch, the curve where only the windows count whose predicted class routes to it: the
     answer of the paper's routing, carried over to any length. Without any `windows` nothing could be judged.
     `spans`, best first, are what a method that finds segments itself has found; None from any other.
+    `stretches` are those of each track that are judged as clips of their own, see `pipeline.localization.stretches`.
     """
 
     grid: TimeGrid
@@ -92,6 +94,36 @@ class ClipScores:
     usable_s: Mapping[str, float] = field(default_factory=dict)
     evidence: Mapping[str, Evidence] = field(default_factory=dict)
     spans: tuple[ForgedInterval, ...] | None = None
+    stretches: Mapping[str, tuple[Stretch, ...]] = field(default_factory=dict)
+
+    def stretches_of(self, name: str) -> tuple[Stretch, ...]:
+        """Half-open steps of the stretches of the track `name`; all of the clip where none are known."""
+        return self.stretches.get(name) or ((0, self.grid.n),)
+
+    def crop(self, first: int, stop: int) -> ClipScores:
+        """The scores of steps ``first .. stop - 1``, with the windows whose middle lies there, or else the nearest."""
+
+        def part(curve: Curve | None) -> Curve | None:
+            return curve[first:stop] if curve is not None else None
+
+        def away(window: Window) -> float:
+            middle = (window.first + window.stop - 1) / 2
+            return max(first - middle, middle - (stop - 1), 0.0)
+
+        nearest = min(map(away, self.windows), default=0.0)
+        return ClipScores(
+            grid=self.grid.crop(first, stop),
+            visual=part(self.visual),
+            audio=part(self.audio),
+            joint=self.joint[first:stop],
+            visual_error=part(self.visual_error),
+            audio_error=part(self.audio_error),
+            valid={name: flags[first:stop] for name, flags in self.valid.items()},
+            routed={name: curve[first:stop] for name, curve in self.routed.items()},
+            windows=tuple(window for window in self.windows if away(window) <= nearest),
+            usable_s=self.usable_s,
+            evidence={name: values[first:stop] for name, values in self.evidence.items()},
+        )
 
     @property
     def deciding(self) -> Window | None:

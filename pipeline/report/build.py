@@ -13,7 +13,7 @@ from data.declared import Declared
 from data.labels import MODALITIES
 from data.media import Assessment, MediaInfo, StreamCoverage
 from pipeline.localization.assess import caution
-from pipeline.localization.decide import step_curves
+from pipeline.localization.curves import step_curves
 from pipeline.localization.scores import MODALITY, ClipScores, Finding, Route
 from pipeline.report.model import (
     InputFacts,

@@ -143,6 +143,29 @@ def test_entry_without_notes_has_none(store: FeatureStore) -> None:
     assert store.reader(KEY).notes == {}
 
 
+def test_cuts_are_steps_within_the_entry_in_order(store: FeatureStore) -> None:
+    values, valid = sample()
+    with store.writer(KEY, values.shape[1], 25, {}) as writer:
+        writer.append(values, valid)
+        writer.note("cuts", json.dumps([3, 1, 3, 0, len(valid), -2]))
+    assert store.reader(KEY).cuts == (1, 3)
+
+
+def test_an_entry_without_cuts_has_none(store: FeatureStore) -> None:
+    fill(store, *sample())
+    assert store.reader(KEY).cuts == ()
+
+
+@pytest.mark.parametrize("text", ["no list", "{}", "[1.5]", "[true]"])
+def test_damaged_cuts_are_told(store: FeatureStore, text: str) -> None:
+    values, valid = sample()
+    with store.writer(KEY, values.shape[1], 25, {}) as writer:
+        writer.append(values, valid)
+        writer.note("cuts", text)
+    with pytest.raises(StoreError, match="notes are damaged"):
+        _ = store.reader(KEY).cuts
+
+
 def test_long_notes_move_nothing(store: FeatureStore) -> None:
     with store.writer(KEY, 5, 25, {}) as writer:
         writer.append(*sample())

@@ -332,3 +332,54 @@ def test_evidence_is_the_last_four_columns_and_varies(
     assert found.dtype == np.float32
     assert np.array_equal(found, values[:, -4:].astype(np.float32))
     assert (found[valid].std(axis=0) > 0.05).all()
+
+
+# --- shots ------------------------------------------------------------------------------------------------------------
+
+
+class Kept:
+    """A sink that keeps all it is told."""
+
+    def __init__(self) -> None:
+        self.values: list[NDArray[np.floating]] = []
+        self.valid: list[NDArray[np.bool_]] = []
+        self.cuts: list[int] = []
+
+    def append(self, values: NDArray[np.floating], valid: NDArray[np.bool_]) -> None:
+        self.values.append(values)
+        self.valid.append(valid)
+
+    def cut(self) -> None:
+        self.cuts.append(sum(map(len, self.valid)))
+
+    def end(self) -> None:
+        pass
+
+
+def kept(extractor: FaceTraces, pieces: Iterator[Clip]) -> Kept:
+    sink = Kept()
+    extractor.push(pieces, sink)
+    return sink
+
+
+def test_a_clip_without_a_cut_keeps_every_bit(
+    extractor: FaceTraces, clip: Clip, features: tuple[NDArray[np.float16], NDArray[np.bool_]]
+) -> None:
+    frames, valid = (part[:280] for part in clip)
+    sink = kept(extractor, cut((frames, valid), [280]))
+    values, flags = whole(extractor, cut((frames, valid), [280]))
+    assert sink.cuts == []
+    assert np.array_equal(np.concatenate(sink.values), values)
+    assert np.array_equal(np.concatenate(sink.valid), flags)
+
+
+def test_each_shot_is_seen_as_a_clip_of_its_own(extractor: FaceTraces) -> None:
+    first = long_head(60, SIDE)
+    second = 255 - first[::-1]
+    one, other = (np.ones(len(part), np.bool_) for part in (first, second))
+    both = np.concatenate([first, second]), np.concatenate([one, other])
+    sink = kept(extractor, cut(both, [50, len(both[1]) - 50]))
+    assert sink.cuts == [60]
+    alone = [whole(extractor, iter([part])) for part in ((first, one), (second, other))]
+    assert np.array_equal(np.concatenate(sink.values), np.concatenate([values for values, _ in alone]))
+    assert np.array_equal(np.concatenate(sink.valid), np.concatenate([flags for _, flags in alone]))

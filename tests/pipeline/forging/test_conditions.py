@@ -16,7 +16,6 @@ from condition_set import FRAMES, write_set
 from data.errors import InputError, UsageError
 from data.manifest import Manifest
 from data.manifest.sidecar import read_sidecar
-from pipeline.forging import conditions
 from pipeline.forging.conditions import CONDITIONS, REWRITES, make_condition, plan, resampled
 from pipeline.forging.files import write_truth
 from pipeline.forging.harmless import EDITS, read_tracks
@@ -144,56 +143,6 @@ def test_harmless_edits_are_of_authentic_clips_and_noted(known: Path, tmp_path: 
         assert len(found.frames) == row.video_frames
         assert {sham.end_s for sham in row.shams} <= {row.video_frames / 25, row.audio_samples // 640 / 25}
     assert len({tuple(row.shams) for row in rows}) > 1
-
-
-# --- long -------------------------------------------------------------------------------------------------------------
-
-
-def test_long_clips_have_the_truth_of_their_parts_shifted(
-    known: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(conditions, "LONG_S", 6.0)
-    batch = plan("long", known, "test")
-    names = [name for name, _ in batch.files]
-    assert names == ["forged_0", "forged_1", "forged_2", "real_0", "real_1", "real_2"]
-    make_condition(batch, tmp_path)
-    truth, labels = spans(tmp_path), {s.file.stem: s.label for s in Manifest.lavdf(tmp_path).samples}
-    for name, parts in batch.files:
-        assert len(parts) == 5, "6 s of clips of 1.2 s"
-        expected = {1: (0.2, 0.6), 3: (0.4, 0.8)}
-        shifted = [
-            (round(1.2 * at + a, 6), round(1.2 * at + b, 6))
-            for at, k in enumerate(parts)
-            if k in expected
-            for a, b in [expected[k]]
-        ]
-        assert truth[name] == shifted
-        assert labels[name] == (3 if name.startswith("forged") else 0)
-    assert not set(batch.files[3][1]) & {1, 3}
-
-
-def test_parts_of_a_long_clip_are_padded_to_one_size_and_stay_in_time(
-    known: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(conditions, "LONG_S", 2.0)
-    batch = plan("long", known, "test")
-    conditions.make_file(batch, 3, tmp_path)
-    long = read_tracks(tmp_path / "test" / "real_0.mp4")
-    assert long.frames is not None
-    assert long.samples is not None
-    parts = batch.files[3][1]
-    assert sorted(parts) == [0, 2], "the authentic ones"
-    assert long.frames.shape == (2 * FRAMES, 96, 96, 3)
-    for at, k in enumerate(parts):
-        part = read_tracks(batch.path(k))
-        assert part.frames is not None
-        images = long.frames[at * FRAMES : (at + 1) * FRAMES]
-        margin = (96 - part.frames.shape[1]) // 2
-        inner = images[:, margin : 96 - margin]
-        assert np.abs(inner.astype(int) - part.frames).mean() < 12
-        assert images[:, : max(0, margin - 2)].mean() < 12 if margin else True
-        heard = long.samples[at * FRAMES * 640 :][: FRAMES * 640]
-        assert lag(part.samples, heard) <= 16
 
 
 # --- running again, and bad input -------------------------------------------------------------------------------------

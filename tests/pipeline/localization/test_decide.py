@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from configs.schema import CertifiedLine, DecisionConfig, LocalizeConfig, TrackDecision, TrackWeights
 from data.timeline import TimeGrid
+from pipeline.localization.curves import step_curves
 from pipeline.localization.decide import (
     FEATURES,
     JudgedTrack,
@@ -23,7 +24,6 @@ from pipeline.localization.decide import (
     judge,
     judge_track,
     line_of,
-    step_curves,
     vector,
 )
 from pipeline.localization.localize import localize, proposals

@@ -37,6 +37,7 @@ class Reader:
     valid: np.ndarray | None = None
     rate: int = 25
     reads: list[tuple[int, int]] = field(default_factory=list)
+    cuts: tuple[int, ...] = ()
 
     @property
     def n(self) -> int:
@@ -190,15 +191,48 @@ def test_one_window_is_exactly_the_model() -> None:
 
 def test_shorter_sound_is_invalid_beyond_its_end() -> None:
     model = ScriptedModel([(0.5, REAL)] * 3)
-    scores = run(model, visual_reader(8), audio_reader(5))
+    scores = run(model, visual_reader(8), audio_reader(6))
     assert scores.grid.n == 8
     assert scores.valid["visual"].all()
-    assert scores.valid["audio"].tolist() == [True] * 5 + [False] * 3
+    assert scores.valid["audio"].tolist() == [True] * 6 + [False] * 2
     assert scores.valid["joint"].all()
-    np.testing.assert_allclose(scores.audio, [0.25] * 5 + [0] * 3, rtol=1e-6)
-    last = model.batches[-1]  # steps 4 to 7: one with sound
-    assert last.audio_mask.tolist() == [[True, False, False, False]]
-    assert (last.audio[0, 1:] == 0).all()
+    np.testing.assert_allclose(scores.audio, [0.25] * 6 + [0] * 2, rtol=1e-6)
+    last = model.batches[-1]  # steps 4 to 7: two with sound
+    assert last.audio_mask.tolist() == [[True, True, False, False]]
+    assert (last.audio[0, 2:] == 0).all()
+
+
+def test_no_window_spans_a_cut_and_each_shot_is_a_stretch() -> None:
+    visual, audio = visual_reader(9), audio_reader(9)
+    visual.cuts, audio.cuts = (3,), (5,)
+    scores = run(ScriptedModel([(0.5, REAL)] * 4), visual, audio)
+    assert [(w.first, w.stop) for w in scores.windows] == [(0, 3), (3, 7), (5, 9)]
+    assert scores.stretches == {"visual": ((0, 3), (3, 6), (6, 9)), "audio": ((0, 2), (2, 5), (5, 9))}
+
+
+def test_sound_alone_is_cut_where_the_speaker_changes() -> None:
+    audio = audio_reader(6)
+    audio.cuts = (2,)
+    scores = run(ScriptedModel([(0.5, REAL)] * 2), None, audio)
+    assert [(w.first, w.stop) for w in scores.windows] == [(0, 2), (2, 6)]
+
+
+def test_a_stretch_that_holds_too_little_is_not_judged() -> None:
+    visual = visual_reader(8)
+    visual.cuts, visual.valid = (4,), np.array([True] * 4 + [True] + [False] * 3)
+    scores = run(ScriptedModel([(0.5, REAL)] * 2), visual, None)
+    assert scores.valid["visual"].tolist() == [True] * 4 + [False] * 4
+    assert scores.usable_s["visual"] == pytest.approx(0.2)
+
+
+def test_where_no_stretch_holds_enough_nothing_is_judged() -> None:
+    visual = visual_reader(60)
+    visual.cuts, visual.valid = (30,), np.array(([True] * 14 + [False] * 16) * 2)
+    scores = score_clip(
+        ScriptedModel([(0.5, REAL)] * 2), visual, None, LocalizeConfig(window=100, overlap=50)
+    )
+    assert not scores.windows
+    assert scores.visual is None
 
 
 def test_holes_score_nothing() -> None:

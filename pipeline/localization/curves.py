@@ -1,0 +1,40 @@
+"""The curves of a clip that bear on its verdict, step by step."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.schema import LocalizeConfig
+from data.labels import EVIDENCE
+from pipeline.localization.scores import BranchCurves, ClipScores, Curve, Evidence
+
+
+def step_curves(scores: ClipScores, config: LocalizeConfig) -> BranchCurves:
+    """How likely each step is forged, as it bears on the verdict.
+
+    With a decision on segments: by the evidence of a track that the step lies inside a forged span, or the clip is
+    generated from end to end; and the likelier of the tracks as joint. Without one: the curves of the model.
+    """
+    tracks = {
+        name: np.concatenate(
+            [
+                _step_curve(evidence[first:stop], scores.valid[name][first:stop])
+                for first, stop in scores.stretches_of(name)
+            ]
+        )
+        for name, evidence in scores.evidence.items()
+    }
+    if config.decision is None or not tracks:
+        return BranchCurves(scores.visual, scores.audio, scores.joint)
+    joint = np.maximum.reduce([curve * scores.valid[name] for name, curve in tracks.items()])
+    return BranchCurves(tracks.get("visual"), tracks.get("audio"), joint)
+
+
+def _step_curve(evidence: Evidence, valid: NDArray[np.bool_]) -> Curve:
+    """1 - (1 - p)(1 - q): p (T,) that a step lies inside a forged span, q that all of the track is generated."""
+    inside = evidence[:, EVIDENCE.index("inside")].astype(np.float64)
+    whole = evidence[valid, EVIDENCE.index("whole")].mean(dtype=np.float64) if valid.any() else -np.inf
+    spared = 1 / (1 + np.exp(inside)) / (1 + np.exp(whole))
+    curve: Curve = (1 - spared).astype(np.float32)
+    return curve
