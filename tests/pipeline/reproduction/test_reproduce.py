@@ -27,7 +27,10 @@ from pipeline.training.train import TrainingError
 
 LAVDF = ("lavdf", "lavdf")
 
-METHODS = ("actionformer", "cola", "mdp", "mfms", "rt_deeploc", "tridet", "ummaformer")
+METHODS = (
+    *("actionformer", "cola", "fustal", "fustal_generator", "loco", "mdp", "mfms"),
+    *("rt_deeploc", "sal", "tridet", "ummaformer"),
+)
 
 
 @pytest.fixture(autouse=True)
