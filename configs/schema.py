@@ -236,13 +236,3 @@ class PipelineConfig(Settings):
     synthesize: SynthesizeConfig = Field(SynthesizeConfig(), description="Making data sets.")
     pretrain: PretrainConfig = Field(PretrainConfig(), description="Pre-training of the compact extractors.")
     batch: BatchConfig = Field(BatchConfig(), description="Extraction of many files.")
-
-    @model_validator(mode="after")
-    def _check_stages(self) -> Self:
-        first = self.model.fustal.generator_steps
-        if self.model.method == "fustal" and self.train.steps <= first:
-            raise ValueError(
-                f"train.steps ({self.train.steps}) must be larger than model.fustal.generator_steps ({first}), "
-                "or FuSTAL's student is never trained"
-            )
-        return self

@@ -18,12 +18,13 @@ class FustalConfig(Settings):
     crossed: float = Field(
         0.2, description="Weight of the contrast between videos, within the contrastive loss."
     )
-    generator_steps: Positive = Field(
-        100_000, description="Optimiser steps of the generator; later ones train the student."
+    generator_share: Share = Field(
+        0.5,
+        description="Share of the steps of training that are the generator's; later ones train the student.",
     )
-    labelled_steps: Positive = Field(
-        60_000,
-        description="Steps of the student on the generator's segments; later ones are on its own. Of 100 epochs, 60.",
+    labelled_share: Share = Field(
+        0.6,
+        description="Share of the student's steps on the generator's segments (60 of 100 epochs), before its own.",
     )
     thresholds: tuple[Share, ...] = Field(
         tuple(round(0.2 + 0.025 * k, 3) for k in range(25)),
@@ -33,7 +34,8 @@ class FustalConfig(Settings):
     video: float = Field(0.2, description="Weight of the video's probability in the score of a segment.")
     score: float = Field(0.4, description="Segments that score higher are pseudo-labels.")
     support: float = Field(
-        0.2, description="Least sum of IoU with the other segments of the video that a pseudo-label needs."
+        0.2,
+        description="Least sum of IoU with the other runs of the video, at all levels, that a pseudo-label needs.",
     )
     dropout: Share = Field(0.7, description="Dropout probability of the student's video loss.")
     topk_divisor: Positive = Field(5, description="r in k = max(1, T // r) of the student's video loss.")

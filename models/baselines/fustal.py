@@ -116,7 +116,7 @@ def pseudo_labels(activation: Tensor, probability: Tensor, config: FustalConfig)
     for index in range(len(segments)):
         if not kept or float(iou[index, kept].max()) <= config.nms:
             kept.append(index)
-    support = iou[kept][:, kept].sum(dim=1) - 1
+    support = iou[kept].sum(dim=1) - 1
     chosen = (scores[kept] > config.score) & (support >= config.support)
     return segments[kept][chosen]
 
@@ -135,10 +135,12 @@ class FuSTAL(WeakMethod[Outputs]):
     """Three stages in one run, by the number of steps so far.
 
     The generator; the student on the generator's segments; the student on those of its own moving average, which is
-    also what scores. Until the student's turn, the generator scores.
+    also what scores. Until the student's turn, the generator scores. Stages follow from `begin`; without it, all
+    steps are the generator's.
     """
 
     passes: Tensor
+    stages: Tensor
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -147,26 +149,30 @@ class FuSTAL(WeakMethod[Outputs]):
         self.student = TriDet(config)
         self.average = copy.deepcopy(self.student).requires_grad_(False)
         self.register_buffer("passes", torch.zeros((), dtype=torch.long))
+        self.register_buffer("stages", torch.full((2,), torch.iinfo(torch.long).max))  # first pass of each
+
+    def begin(self, steps: int) -> None:
+        """Divides the steps among the stages; the generator has at least one."""
+        settings = self.config.fustal
+        first = max(1, round(settings.generator_share * steps))
+        self.stages.copy_(torch.tensor([first, first + round(settings.labelled_share * (steps - first))]))
 
     def forward(self, batch: Batch, generator: torch.Generator | None = None) -> Outputs:
         """In training, counts the pass and lets the average follow the student."""
-        done, settings = int(self.passes), self.config.fustal
+        done = int(self.passes)
+        learning, refining = self.stages.tolist()
         if self.training:
             self.passes += 1
-        if done < settings.generator_steps:
+        if done < learning:
             generated = self.generator(batch, generator)
             return Outputs(generated.video, generated=generated)
         if self.training:
-            self._follow(done - settings.generator_steps)
+            self._follow(done - learning)
         # By its video-level label an authentic clip has no segment to learn.
-        refined = done >= settings.generator_steps + settings.labelled_steps
+        found = self._own(batch) if done >= refining else self._generated(batch)
         segments = tuple(
-            found if label != REAL else found[:0]
-            for found, label in zip(
-                self._own(batch) if refined else self._generated(batch),
-                batch.seen_label.tolist(),
-                strict=True,
-            )
+            one if label != REAL else one[:0]
+            for one, label in zip(found, batch.seen_label.tolist(), strict=True)
         )
         detected = self.student(batch, generator)
         return Outputs(self._video(detected), detected=detected, segments=segments)
@@ -187,7 +193,7 @@ class FuSTAL(WeakMethod[Outputs]):
 
     def score(self, batch: Batch, seed: int = 0) -> Scores:
         """See the detector's; nothing is drawn, so `seed` does not matter."""
-        if int(self.passes) < self.config.fustal.generator_steps:
+        if self.passes < self.stages[0]:
             return self.generator.score(batch, seed)
         return self.average.score(batch, seed)
 

@@ -50,7 +50,7 @@ def tiny_config(**overrides: Any) -> ModelConfig:
             noise=0.0,
             loss=PointLossConfig(regression=1.0),
         ),
-        "fustal": FustalConfig(generator_steps=2, labelled_steps=2, dropout=0.0),
+        "fustal": FustalConfig(dropout=0.0),
         "sal": SalConfig(dropout=0.0),
         "loco": LocoConfig(width=8, maps=(4, 4, 8), attention=4),
         "ummaformer": UMMAFormerConfig(bottleneck=(8, 16, 8), dropout=0.0),
