@@ -8,6 +8,7 @@ from pydantic import Field
 
 from configs.base import Positive, Settings, Share
 from configs.detectors import DetectorConfig, TriDetConfig, UMMAFormerConfig
+from configs.weak import FustalConfig, LocoConfig, SalConfig
 
 
 class FusionConfig(Settings):
@@ -111,7 +112,19 @@ class MDPConfig(Settings):
 class ModelConfig(Settings):
     """RT-DeepLoc (paper Figure 2), or one of the methods of Table 1 on the same features."""
 
-    method: Literal["rt_deeploc", "cola", "mdp", "actionformer", "tridet", "ummaformer", "mfms"] = Field(
+    method: Literal[
+        "rt_deeploc",
+        "cola",
+        "fustal_generator",
+        "fustal",
+        "sal",
+        "loco",
+        "mdp",
+        "actionformer",
+        "tridet",
+        "ummaformer",
+        "mfms",
+    ] = Field(
         "rt_deeploc",
         description="Method that is trained; the last four learn from forged segments, the others from labels.",
     )
@@ -130,6 +143,9 @@ class ModelConfig(Settings):
     heads: HeadsConfig = Field(HeadsConfig(), description="Classifiers and pooling.")
     loss: LossConfig = Field(LossConfig(), description="Loss weights.")
     cola: ColaConfig = Field(ColaConfig(), description="The compared method CoLA.")
+    fustal: FustalConfig = Field(FustalConfig(), description="The compared method FuSTAL.")
+    sal: SalConfig = Field(SalConfig(), description="The compared method SAL.")
+    loco: LocoConfig = Field(LocoConfig(), description="The compared method LOCO.")
     mdp: MDPConfig = Field(MDPConfig(), description="The compared method MDP.")
     detector: DetectorConfig = Field(
         DetectorConfig(), description="The compared methods ActionFormer, UMMAFormer and MFMS-style."

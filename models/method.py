@@ -66,6 +66,9 @@ class Method(nn.Module, ABC, Generic[O_contra]):
 class WeakMethod(Method[O_contra]):
     """A method that learns from video-level labels. It cannot see an interval: a Batch has no field for them."""
 
+    def begin(self, steps: int) -> None:
+        """Told before training how many steps there will be; a resumed run takes what its checkpoint says."""
+
     @abstractmethod
     def losses(self, outputs: O_contra, batch: Batch) -> dict[str, Tensor]:
         """Every term of the objective by name, scalars; `total` is the one to minimise."""

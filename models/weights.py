@@ -12,8 +12,11 @@ from configs.schema import ModelConfig
 from data.errors import WeightsError
 from models.baselines.actionformer import ActionFormer
 from models.baselines.cola import CoLA
+from models.baselines.fustal import FuSTAL, FuSTALGenerator
+from models.baselines.loco import LOCO
 from models.baselines.mdp import MDP
 from models.baselines.mfms import MFMSStyle
+from models.baselines.sal import SAL
 from models.baselines.tridet import TriDet
 from models.baselines.ummaformer import UMMAFormer
 from models.method import Method, SupervisedMethod, WeakMethod
@@ -22,6 +25,10 @@ from models.rt_deeploc import RTDeepLoc
 METHODS: dict[str, type[WeakMethod[Any] | SupervisedMethod[Any]]] = {
     "rt_deeploc": RTDeepLoc,
     "cola": CoLA,
+    "fustal_generator": FuSTALGenerator,
+    "fustal": FuSTAL,
+    "sal": SAL,
+    "loco": LOCO,
     "mdp": MDP,
     "actionformer": ActionFormer,
     "tridet": TriDet,

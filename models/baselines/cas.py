@@ -64,14 +64,19 @@ def scores(cas: Tensor, batch: Batch, divisor: int) -> Scores:
     mask = either(batch)
     step = cas.softmax(dim=-1)[..., FORGED] * (cas[..., FORGED] > 0)  # (B, T)
     forged = topk_mean(cas, mask, divisor).softmax(dim=-1)[:, FORGED:]  # (B, 1)
-    sees, hears = batch.visual_mask.any(dim=1).long(), batch.audio_mask.any(dim=1).long()
-    widest = F.one_hot(sees + 2 * hears, len(CLASSES))  # (B, 4); REAL where there is no track at all
-    real = F.one_hot(torch.full_like(sees, REAL), len(CLASSES))
+    both, real = widest(batch)
     return Scores(
-        video_probabilities=forged * widest + (1 - forged) * real,
+        video_probabilities=forged * both + (1 - forged) * real,
         visual=step * batch.visual_mask,
         audio=step * batch.audio_mask,
         joint=step * mask,
         visual_error=None,
         audio_error=None,
     )
+
+
+def widest(batch: Batch) -> tuple[Tensor, Tensor]:
+    """(B, 4) twice, one-hot: the widest class that the tracks allow, REAL where there is none; and REAL."""
+    sees, hears = batch.visual_mask.any(dim=1).long(), batch.audio_mask.any(dim=1).long()
+    real = F.one_hot(torch.full_like(sees, REAL), len(CLASSES))
+    return F.one_hot(sees + 2 * hears, len(CLASSES)), real

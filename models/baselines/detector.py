@@ -13,9 +13,8 @@ from torch.nn import functional as F
 
 from configs.detectors import OptimiserConfig, PyramidConfig
 from configs.schema import ModelConfig
-from data.labels import CLASSES, REAL
 from models.baselines import points as rules
-from models.baselines.cas import either
+from models.baselines.cas import either, widest
 from models.baselines.pyramid import Conv, Levels
 from models.batch import Batch
 from models.embedding import blank
@@ -177,11 +176,9 @@ class PointDetector(SupervisedMethod[Outputs]):
                 for one in spans
             ]
         )
-        sees, hears = batch.visual_mask.any(dim=1).long(), batch.audio_mask.any(dim=1).long()
-        widest = F.one_hot(sees + 2 * hears, len(CLASSES))
-        real = F.one_hot(torch.full_like(sees, REAL), len(CLASSES))
+        both, real = widest(batch)
         return Scores(
-            video_probabilities=forged * widest + (1 - forged) * real,
+            video_probabilities=forged * both + (1 - forged) * real,
             visual=step * batch.visual_mask,
             audio=step * batch.audio_mask,
             joint=step * mask,

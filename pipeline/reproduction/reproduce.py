@@ -63,6 +63,10 @@ METHODS = (
     Variant("UMMAFormer", "ummaformer", ("model.method=ummaformer",), "fully"),
     Variant("MFMS-style", "mfms", ("model.method=mfms",), "fully"),
     Variant("CoLA", "cola", ("model.method=cola",)),
+    Variant("FuSTAL, generator only", "fustal_generator", ("model.method=fustal_generator",)),
+    Variant("FuSTAL", "fustal", ("model.method=fustal",)),
+    Variant("SAL", "sal", ("model.method=sal",)),
+    Variant("LOCO", "loco", ("model.method=loco",)),
     Variant("MDP", "mdp", ("model.method=mdp",)),
     _OURS,
 )

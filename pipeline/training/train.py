@@ -21,6 +21,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -84,7 +85,7 @@ def train(
     TrainingError when the loss diverges, KeyboardInterrupt after SIGINT or SIGTERM, when a checkpoint has been saved.
     """
     folder = RunFolder(out)
-    accelerator = _accelerator(config.train, device)
+    accelerator = _accelerator(config, device)
     if folder.checkpoint.exists() and not resume:
         raise UsageError("holds a training run", out, "resume it (--resume) or choose another folder")
     with accelerator.main_process_first():
@@ -152,6 +153,8 @@ class _Run:
         self._dev_set = FeatureDataset(store, dev, *limits)
         torch.manual_seed(_seed(settings.seed, 0))
         self._trained = build(model)
+        if isinstance(self._trained, WeakMethod):
+            self._trained.begin(settings.steps)
         self._how: Optimisation = optimisation(self._trained, settings)
         self._module, self._optimizer = accelerator.prepare(_Step(self._trained), self._how.optimizer)
         self._how.state.to(accelerator.device)  # the average of the weights too
@@ -302,9 +305,16 @@ def _check(config: PipelineConfig, store: FeatureStore, entries: Sequence[Entry]
     _ = FeatureDataset(store, entries[:1], *limits)[0, 0]
 
 
-def _accelerator(settings: TrainConfig, device: str) -> Accelerator:
+def _accelerator(config: PipelineConfig, device: str) -> Accelerator:
+    settings = config.train
+    # A stage of FuSTAL leaves the weights of the others without gradients.
+    parallel = DistributedDataParallelKwargs(find_unused_parameters=config.model.method == "fustal")
     try:
-        return Accelerator(cpu=choose_device(device) == "cpu", mixed_precision=settings.mixed_precision)
+        return Accelerator(
+            cpu=choose_device(device) == "cpu",
+            mixed_precision=settings.mixed_precision,
+            kwargs_handlers=[parallel],
+        )
     except ValueError as error:  # its state is one per process
         what = f"this process cannot change to device {device} and precision {settings.mixed_precision}"
         raise UsageError(f"{what} ({error})", None, "use a new process") from error

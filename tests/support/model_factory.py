@@ -10,6 +10,7 @@ import torch
 
 from configs.detectors import DetectorConfig, PointLossConfig, TriDetConfig, UMMAFormerConfig
 from configs.schema import FDNConfig, FusionConfig, HeadsConfig, LossConfig, ModelConfig
+from configs.weak import FustalConfig, LocoConfig, SalConfig
 from models.batch import Batch
 from models.rt_deeploc import RTDeepLoc
 
@@ -49,6 +50,9 @@ def tiny_config(**overrides: Any) -> ModelConfig:
             noise=0.0,
             loss=PointLossConfig(regression=1.0),
         ),
+        "fustal": FustalConfig(dropout=0.0),
+        "sal": SalConfig(dropout=0.0),
+        "loco": LocoConfig(width=8, maps=(4, 4, 8), attention=4),
         "ummaformer": UMMAFormerConfig(bottleneck=(8, 16, 8), dropout=0.0),
     }
     return ModelConfig(**{**parts, **overrides})

@@ -27,7 +27,10 @@ from pipeline.training.train import TrainingError
 
 LAVDF = ("lavdf", "lavdf")
 
-METHODS = ("actionformer", "cola", "mdp", "mfms", "rt_deeploc", "tridet", "ummaformer")
+METHODS = (
+    *("actionformer", "cola", "fustal", "fustal_generator", "loco", "mdp", "mfms"),
+    *("rt_deeploc", "sal", "tridet", "ummaformer"),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -117,7 +120,7 @@ def test_a_table_and_all_that_stands_behind_it(world: World) -> None:
     assert facts["evaluated on"] == "own, test: 4 clips"
     assert set(facts["seconds of training, in all"]) == {
         *("ActionFormer", "TriDet", "UMMAFormer", "MFMS-style"),
-        *("CoLA", "MDP", "RT-DeepLoc"),
+        *("CoLA", "FuSTAL, generator only", "FuSTAL", "SAL", "LOCO", "MDP", "RT-DeepLoc"),
     }
     assert "own" in facts["seconds of extraction, in all"]
     assert facts["machine"]
@@ -150,7 +153,7 @@ def test_a_failure_at_any_stage_loses_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
     monkeypatch.setattr(
-        pipeline.reproduction.reproduce, "METHODS", pipeline.reproduction.reproduce.METHODS[5:6]
+        pipeline.reproduction.reproduce, "METHODS", pipeline.reproduction.reproduce.METHODS[9:10]
     )
     study(world, out=world.root / "whole", tuned=True).reproduce()
     with monkeypatch.context() as patch:

@@ -64,7 +64,7 @@ def test_intervals_change_no_bit_and_labels_do(
     assert not equal(run(clips, tmp_path / "relabelled"), reference[1])
 
 
-@pytest.mark.parametrize("method", ["cola", "mdp"])
+@pytest.mark.parametrize("method", ["cola", "fustal_generator", "fustal", "sal", "loco", "mdp"])
 def test_intervals_change_no_bit_of_the_compared_methods(
     clips: Set, tmp_path: Path, request: pytest.FixtureRequest, method: str
 ) -> None:
