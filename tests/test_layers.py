@@ -53,6 +53,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pipeline.batch": {*_MEDIA, "pipeline.bundle", "pipeline.extraction", "pipeline.runtime"},
     "pipeline.evaluation.metrics": {"data"},
     "pipeline.evaluation": {*_SCORES, "pipeline.detector", "pipeline.evaluation.metrics", "pipeline.runtime"},
+    "pipeline.evaluation.submissions": {
+        "data", "data.manifest", "pipeline.evaluation", "pipeline.evaluation.metrics",
+    },
     "pipeline.forging.manipulations": {"data", "extractors.compact"},
     "pipeline.training": {*_JUDGED, "extractors.compact", "models.weights", "pipeline.forging.manipulations"},
     "pipeline.reproduction": {*_JUDGED, "models.weights", "pipeline.training"},

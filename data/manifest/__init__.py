@@ -7,7 +7,7 @@ supervised methods that the paper compares with get `LocatedSample`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,8 +15,13 @@ from typing import Literal
 from data.errors import InputError, UsageError
 from data.labels import REAL
 from data.manifest.avdeepfake1m import read_avdeepfake1m
+from data.manifest.deepspeak import FAKE, read_deepspeak
+from data.manifest.dfdc import dfdc_lists, read_dfdc
 from data.manifest.disk import compare, media_below, refuse_half_unpacked
+from data.manifest.faceforensics import FORGED, ORIGINAL, read_faceforensics
+from data.manifest.fakeavceleb import LISTING, read_fakeavceleb
 from data.manifest.lavdf import read_lavdf, write_lavdf
+from data.manifest.partialspoof import PARTS, protocol, read_partialspoof
 from data.manifest.samples import (
     AUDIO_SUFFIXES,
     AVDEEPFAKE1M_FILES,
@@ -42,12 +47,23 @@ __all__ = [
     "WeakSample",
     "detect_layout",
     "read_metadata",
+    "refuse_unlocated",
     "write_lavdf",
 ]
 
 _LOG = logging.getLogger(__name__)
 
-DatasetName = Literal["lavdf", "avdeepfake1m", "avdeepfake1m++", "folder"]
+DatasetName = Literal[
+    "lavdf",
+    "avdeepfake1m",
+    "avdeepfake1m++",
+    "fakeavceleb",
+    "dfdc",
+    "faceforensics++",
+    "partialspoof",
+    "deepspeak",
+    "folder",
+]
 
 
 @dataclass(frozen=True)
@@ -142,18 +158,29 @@ def detect_layout(root: Path) -> DatasetName | None:
 
     Raises UsageError when it is AV-Deepfake1M's or its successor's, and nothing tells which.
     """
+    if dfdc_lists(root):  # before LAV-DF, whose metadata.json is a list, not an object
+        return "dfdc"
     if any((root / name).is_file() for name in LAVDF_FILES):
         return "lavdf"
-    if any((root / name).exists() for name in (*AVDEEPFAKE1M_PLUS_FILES[2:], "testA", "testB")):
-        return "avdeepfake1m++"
-    if any(
-        (root / name).exists() for name in (AVDEEPFAKE1M_FILES[2], "test", "train_metadata", "val_metadata")
-    ):
-        return "avdeepfake1m"
+    if any(protocol(root, part) is not None for part in PARTS):
+        return "partialspoof"
+    for layout, names in _SIGNS.items():
+        if any((root / name).exists() for name in names):
+            return layout
     if any((root / name).is_file() for name in AVDEEPFAKE1M_FILES):
         what = "may be AV-Deepfake1M or AV-Deepfake1M++"
         raise UsageError(what, root, "add --layout avdeepfake1m or --layout avdeepfake1m++")
     return None
+
+
+_SIGNS: Mapping[DatasetName, tuple[str, ...]] = {
+    "fakeavceleb": (LISTING,),
+    "deepspeak": (FAKE,),
+    "faceforensics++": (ORIGINAL, FORGED),
+    "avdeepfake1m++": (*AVDEEPFAKE1M_PLUS_FILES[2:], "testA", "testB"),
+    "avdeepfake1m": (AVDEEPFAKE1M_FILES[2], "test", "train_metadata", "val_metadata"),
+}
+"""Files and folders that one layout alone has, in the order in which they are looked for."""
 
 
 def read_metadata(dataset: DatasetName, root: Path) -> Mapping[str, Sample]:
@@ -170,6 +197,16 @@ def read_metadata(dataset: DatasetName, root: Path) -> Mapping[str, Sample]:
             return read_avdeepfake1m(root)
         case "avdeepfake1m++":
             return read_avdeepfake1m(root, plus=True)
+        case "fakeavceleb":
+            return read_fakeavceleb(root)
+        case "dfdc":
+            return read_dfdc(root)
+        case "faceforensics++":
+            return read_faceforensics(root)
+        case "partialspoof":
+            return read_partialspoof(root)
+        case "deepspeak":
+            return read_deepspeak(root)
         case "folder":
             return _read_folder(root)
 
@@ -183,6 +220,19 @@ def _read_folder(root: Path) -> dict[str, Sample]:
         endings = ", ".join(sorted(MEDIA_SUFFIXES))
         raise InputError("contains no media file", root, f"known endings are {endings}")
     return {file.as_posix(): Sample(file, label=None, split="") for file in files}
+
+
+def refuse_unlocated(root: Path, samples: Iterable[Sample]) -> None:
+    """Raises UsageError when the forged intervals of a clip are not known, because its label is of the whole video."""
+    bare = [sample for sample in samples if not sample.located]
+    if bare:
+        what = (
+            f"{len(bare)} clips have a video-level label only, first {bare[0].file}: their forged intervals are not "
+            "known, so nothing can be localized, learnt or measured by them"
+        )
+        raise UsageError(
+            what, root, "give a data set with intervals, or measure video scores alone (--scores)"
+        )
 
 
 def samples_of(manifest: Manifest, split: str) -> list[Sample]:

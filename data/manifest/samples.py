@@ -59,7 +59,8 @@ class Sample:
     modify_video + 2 * modify_audio, None where nothing is known. `fake_periods` are the forged intervals of
     either track. `duration_s` is what the metadata says: LAV-DF's is the container's, padded with codec delay;
     AV-Deepfake1M's is video_frames / 25; neither is a clock. `audio_frames` counts samples at 16 kHz
-    (https://github.com/ControlNet/LAV-DF/issues/22) and is 0 where there is no sound.
+    (https://github.com/ControlNet/LAV-DF/issues/22) and is 0 where there is no sound. `located`: `fake_periods` are all
+    there are; False where a data set labels whole videos only, so that an empty `fake_periods` says nothing.
     """
 
     file: Path
@@ -70,6 +71,7 @@ class Sample:
     original: Path | None = None
     video_frames: int = 0
     audio_frames: int = 0
+    located: bool = True
 
 
 def is_media(name: str) -> bool:

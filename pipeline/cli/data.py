@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pipeline.cli.options import EXIT_PARTIAL, Dataset, Debug, Overrides, Quiet, Root, layout_of
+from pipeline.cli.options import EXIT_PARTIAL, Dataset, Debug, LayoutName, Overrides, Quiet, Root, layout_of
 from pipeline.cli.synthesize import Authentic, Pairs, Seed, Workers, make
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ Made = Annotated[Path, typer.Option(metavar="ROOT", help="A data set in LAV-DF's
 def check(
     dataset: Dataset,
     layout: Annotated[
-        Literal["lavdf", "avdeepfake1m", "avdeepfake1m++", "folder"] | None,
+        Literal[LayoutName, "folder"] | None,
         typer.Option(help="Layout of the data set; folder: any media, without metadata. [default: detected]"),
     ] = None,
     json: Annotated[

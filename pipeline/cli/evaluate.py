@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, cast, get_args
+from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
@@ -16,13 +16,26 @@ from pipeline.cli.options import (
     Name,
     Overrides,
     Quiet,
+    ServerName,
     Split,
     Weights,
     layout_of,
     open_store,
 )
 
+if TYPE_CHECKING:
+    from pipeline.evaluation.result import Evaluation
+
 _NAMES: tuple[Name, ...] = get_args(Name)
+
+
+_SERVERS: tuple[ServerName, ...] = get_args(ServerName)
+
+
+def _server(text: str) -> str:
+    if text not in _SERVERS:
+        raise typer.BadParameter(f"'{text}' is not one of {', '.join(_SERVERS)}")
+    return text
 
 
 def _name(text: str) -> str:
@@ -49,6 +62,23 @@ def evaluate(
     scores: Annotated[
         Path | None,
         typer.Option(help="Video-level scores, one file;score per line, with or without --predictions."),
+    ] = None,
+    submission: Annotated[
+        Path | None,
+        typer.Option(
+            help="Check a submission to a server of the field, named by --server, and measure it as there."
+        ),
+    ] = None,
+    server: Annotated[
+        ServerName | None, typer.Option(help="Whose format --submission has (docs/metrics.md).")
+    ] = None,
+    write: Annotated[
+        list[str] | None,
+        typer.Option(
+            parser=_server,
+            metavar="|".join(_SERVERS),
+            help="Also write the detector's predictions in this server's format, into --out. Repeatable.",
+        ),
     ] = None,
     protocol: Annotated[
         list[str] | None,
@@ -78,14 +108,24 @@ def evaluate(
     Examples:
       pipeline evaluate --dataset LAV-DF/ --weights runs/first/weights --store features/ --out results/
       pipeline evaluate --dataset LAV-DF/ --predictions predictions.json --protocol lavdf
+      pipeline evaluate --dataset AV-Deepfake1M/ --split dev --submission prediction.zip --server 1m-deepfakes
     """
     from data.errors import UsageError
-    from data.files import check_folder, write_text
+    from data.files import check_folder
     from data.manifest import Manifest, read_metadata, samples_of
     from pipeline.evaluation.evaluate import evaluate as measure
     from pipeline.evaluation.predictions import read_predictions, write_proposals, write_scores
+    from pipeline.evaluation.submissions import judge, write_submission
     from pipeline.progress import ProgressBar
 
+    if (submission is None) != (server is None):
+        raise UsageError("--submission and --server go together", fix="give both or none of them")
+    if write and out is None:
+        raise UsageError("--write needs a folder", fix="give --out DIR")
+    if submission is not None and (predictions or scores or weights or store or write or protocol):
+        raise UsageError(
+            "a submission is measured alone", fix="give --submission and --server, --out at most"
+        )
     foreign = predictions is not None or scores is not None
     if foreign and (weights is not None or store is not None):
         fix = "give --weights and --store, or --predictions and --scores"
@@ -93,6 +133,10 @@ def evaluate(
     if out is not None:
         check_folder(out, "--out")
     named = layout_of(dataset, layout)
+    if submission is not None and server is not None:
+        listed = Manifest(dataset, tuple(read_metadata(named, dataset).values()))
+        _show(judge(server, submission, listed, split), out)
+        return
     if foreign:
         # Nothing is decoded: the metadata alone will do, and a clip that is not on the disk still counts.
         manifest = Manifest(dataset, tuple(read_metadata(named, dataset).values()))
@@ -119,12 +163,22 @@ def evaluate(
             short = named != "lavdf"
             write_proposals(out / "predictions.json", predicted, short)
             write_scores(out / "prediction.txt", predicted, short)
+    for name in cast("list[ServerName]", list(dict.fromkeys(write or ()))):
+        assert out is not None  # else refused above
+        for path in write_submission(name, out / name, predicted, manifest, split):
+            print(f"wrote {path}")
     judged = cast("list[Name]", protocol or ["honest", "paper"])
     result = measure(predicted, manifest, split, judged, bootstrap, seed)
+    _show(result, out)
+    raise typer.Exit(EXIT_PARTIAL if any(one.unread for one in predicted) else 0)
+
+
+def _show(result: Evaluation, out: Path | None) -> None:
+    from data.files import write_text
+
     print(result.markdown(), end="")
     if out is not None:
         write_text(out / "evaluation.json", result.to_json())
         write_text(out / "evaluation.csv", result.to_csv())
         write_text(out / "evaluation.md", result.markdown())
         print(f"\nwrote {out / 'evaluation.md'}, .json and .csv")
-    raise typer.Exit(EXIT_PARTIAL if any(one.unread for one in predicted) else 0)

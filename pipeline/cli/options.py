@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
@@ -20,11 +20,23 @@ if TYPE_CHECKING:
 
 Dataset = Annotated[Path, typer.Option(metavar="ROOT", help="Folder of the data set, with its metadata.")]
 
-LAYOUT = typer.Option(
-    metavar="lavdf|avdeepfake1m|avdeepfake1m++",
-    help="Layout of the data set; `pipeline synthesize` writes lavdf. [default: detected]",
-)
-Layout = Annotated[Literal["lavdf", "avdeepfake1m", "avdeepfake1m++"] | None, LAYOUT]
+LayoutName = Literal[
+    "lavdf",
+    "avdeepfake1m",
+    "avdeepfake1m++",
+    "fakeavceleb",
+    "dfdc",
+    "faceforensics++",
+    "partialspoof",
+    "deepspeak",
+]
+Layout = Annotated[
+    LayoutName | None,
+    typer.Option(
+        metavar="|".join(get_args(LayoutName)),
+        help="Layout of the data set (docs/datasets.md); `pipeline synthesize` writes lavdf. [default: detected]",
+    ),
+]
 
 
 def replaced(old: str, new: str) -> Any:
@@ -44,6 +56,8 @@ Split = Literal["train", "dev", "test"]
 
 Name = Literal["honest", "lavdf", "avdeepfake1m", "activitynet", "paper", "lab"]
 
+
+ServerName = Literal["1m-deepfakes", "ddl-gav", "partialspoof", "mle-dojo", "deepfakebench"]
 
 EXIT_PARTIAL = 4
 EXIT_FORGED = 10

@@ -9,7 +9,6 @@ import typer
 
 from pipeline.cli.options import (
     EXIT_PARTIAL,
-    LAYOUT,
     Dataset,
     Debug,
     Device,
@@ -33,7 +32,10 @@ def reproduce(
     out: Annotated[
         Path, typer.Option(help="Output folder for results and runs/; the same command resumes there.")
     ],
-    layout: Annotated[Literal["lavdf", "avdeepfake1m"] | None, LAYOUT] = None,
+    layout: Annotated[
+        Literal["lavdf", "avdeepfake1m"] | None,
+        typer.Option(help="Layout of the data set. [default: detected]"),
+    ] = None,
     table: Annotated[
         Literal["1", "2", "3"] | None, typer.Option(help="Table of the paper to reproduce.")
     ] = None,

@@ -232,7 +232,11 @@ def _damage(broken: Mapping[str, str], looked: int, present: int) -> Iterator[Pr
 
 def _doubts(rows: Mapping[str, Sample], apart: tuple[str, ...]) -> Iterator[Problem]:
     beyond = tuple(name for name, row in rows.items() if _ends_beyond(row))
-    odd = tuple(n for n, r in rows.items() if r.label is not None and (r.label == 0) == bool(r.fake_periods))
+    odd = tuple(
+        n
+        for n, r in rows.items()
+        if r.located and r.label is not None and (r.label == 0) == bool(r.fake_periods)
+    )
     for names, what in (
         (apart, f"inspected files are more than {APART_S} s longer or shorter than listed"),
         (beyond, f"clips have an interval that ends more than {BEYOND_S} s after their end"),

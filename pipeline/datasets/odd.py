@@ -30,7 +30,8 @@ def odd_rows(dataset: DatasetName, root: Path) -> dict[str, tuple[str, ...]]:
 
 
 def _rows(dataset: DatasetName, root: Path) -> Iterator[Mapping[str, Any]]:
-    lists = LAVDF_FILES if dataset == "lavdf" else AVDEEPFAKE1M_FILES[:2] if dataset != "folder" else ()
+    new = AVDEEPFAKE1M_FILES[:2] if dataset in ("avdeepfake1m", "avdeepfake1m++") else ()
+    lists = LAVDF_FILES if dataset == "lavdf" else new
     there = [root / name for name in lists if (root / name).is_file()]
     try:
         for path in there[:1] if dataset == "lavdf" else there:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from data.errors import InputError, UsageError
 from data.labels import CLASSES
-from data.manifest import Manifest, Sample, samples_of
+from data.manifest import Manifest, Sample, refuse_unlocated, samples_of
 from data.manifest.sidecar import Origin, SynthesizedClip, clips_by_file, generators
 from data.timeline import total_s
 from pipeline.evaluation.metrics import (
@@ -75,8 +75,12 @@ def evaluate(
     truth = [np.array([[p.start_s, p.end_s] for p in s.fake_periods]).reshape(-1, 2) for s in samples]
     edits = _edits(samples, sidecar, generators(manifest.root))
 
+    located = all(sample.located for sample in samples)
+    if not located and all(p.score is None for p in found):
+        refuse_unlocated(manifest.root, samples)
+
     rows: list[Row] = []
-    if all(p.proposals is not None for p in found):
+    if located and all(p.proposals is not None for p in found):
         given = [p.proposals for p in found if p.proposals is not None]
         for name in protocols:
             judged = Localization(given, truth, PROTOCOLS[name], labels)
@@ -86,7 +90,7 @@ def evaluate(
                 rows += _by_segment(judged, truth, edits)
         rows += _boundary_rows(given, truth)
     rows += _video_rows(boot, found, labels, edits, _extent(samples))
-    rows += _step_rows(found, truth)
+    rows += _step_rows(found, truth) if located else []
     groups = [
         (clip.group or None) if (clip := sidecar.get(sample.file.as_posix())) else None for sample in samples
     ]
@@ -102,7 +106,7 @@ def evaluate(
         segments=sum(len(rows) for rows in truth),
         rows=tuple(rows),
         confusion=matrix,
-        notes=tuple(_notes(manifest, found, labels, truth, lost)),
+        notes=tuple(_notes(manifest, found, labels, truth, lost, located)),
         bootstrap={"replicates": replicates, "over": boot.over, "seed": seed},
     )
 
@@ -316,6 +320,7 @@ def _notes(
     labels: NDArray[np.int64],
     truth: Sequence[NDArray[np.float64]],
     lost: int,
+    located: bool,
 ) -> Iterator[str]:
     if lost:
         yield f"{lost} segments are empty or lie behind their clip's end: nobody can hit them, they are left out"
@@ -330,8 +335,10 @@ def _notes(
         )
     if manifest.missing:
         yield f"{len(manifest.missing)} clips of the data set are missing from the disk and do not count"
+    if not located:
+        yield "labels are of whole videos: no forged interval is known, and localization is not measured"
     bare = [p.file for p, label, spans in zip(found, labels, truth, strict=True) if label and not len(spans)]
-    if bare:
+    if bare and located:
         yield f"{len(bare)} clips are labelled forged but have no intervals, first {bare[0]}"
 
 

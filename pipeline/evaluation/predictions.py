@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -51,8 +52,22 @@ class VideoPrediction:
     abstained: bool = False
 
 
+@dataclass(frozen=True)
+class Rules:
+    """What a server asks of a submission beyond numbers that are finite.
+
+    `padded`: its reader fails on an empty list. `positive`: no confidence below 0. `shares`: video scores lie in
+    [0, 1]. `lengths_s`: by file name, the time after which no proposal may end.
+    """
+
+    padded: bool = False
+    positive: bool = False
+    shares: bool = False
+    lengths_s: Mapping[str, float] = field(default_factory=dict)
+
+
 @dataclass
-class _Faults:
+class Faults:
     """What is wrong with a file of predictions: all is counted, the first few are shown."""
 
     path: Path
@@ -60,11 +75,13 @@ class _Faults:
     shown: list[str] = field(default_factory=list)
 
     def add(self, what: str) -> None:
+        """Count a fault."""
         self.count += 1
         if len(self.shown) < _SHOWN:
             self.shown.append(what)
 
     def raise_if_any(self) -> None:
+        """Raises InputError with the first faults when there are any."""
         if self.count:
             first = "; ".join(self.shown)
             what = f"{self.count} fault(s), first: {first}" if self.count > 1 else f"1 fault: {first}"
@@ -79,7 +96,14 @@ def read_proposals(path: Path, files: Sequence[str]) -> dict[str, NDArray[np.flo
     Raises InputError with the first faults when `path` is no such JSON, names a clip that is not among `files` or
     twice, lacks one, or holds a score or time that is no finite number, a negative time or a reversed span.
     """
-    return _read(path, files, _entries(path), _proposals)
+    return parse_proposals(path, read_text(path), files)
+
+
+def parse_proposals(
+    origin: Path, text: str, files: Sequence[str], rules: Rules = Rules()
+) -> dict[str, NDArray[np.float64]]:
+    """As `read_proposals`, from `text` that was read from `origin`, which errors name; `rules` ask for more."""
+    return _read(origin, files, _entries(origin, text), partial(_proposals, rules))
 
 
 def read_scores(path: Path, files: Sequence[str]) -> dict[str, float]:
@@ -88,7 +112,12 @@ def read_scores(path: Path, files: Sequence[str]) -> dict[str, float]:
     Raises InputError with the first faults when a line is malformed, a score is no finite number, or the names are
     not those of `files`, each once.
     """
-    return _read(path, files, _lines(path), _score)
+    return parse_scores(path, read_text(path), files)
+
+
+def parse_scores(origin: Path, text: str, files: Sequence[str], rules: Rules = Rules()) -> dict[str, float]:
+    """As `read_scores`, from `text` that was read from `origin`, which errors name; `rules` ask for more."""
+    return _read(origin, files, _lines(origin, text), partial(_score, rules))
 
 
 def write_proposals(path: Path, predictions: Iterable[VideoPrediction], short: bool = False) -> None:
@@ -100,7 +129,7 @@ def write_proposals(path: Path, predictions: Iterable[VideoPrediction], short: b
         separator = "{\n"
         for prediction in predictions:
             rows = prediction.proposals.tolist() if prediction.proposals is not None else []
-            file.write(f"{separator}{json.dumps(_name(prediction.file, short))}: {json.dumps(rows)}")
+            file.write(f"{separator}{json.dumps(file_name(prediction.file, short))}: {json.dumps(rows)}")
             separator = ",\n"
         file.write("\n}\n" if separator != "{\n" else "{}\n")
 
@@ -113,7 +142,7 @@ def write_scores(path: Path, predictions: Iterable[VideoPrediction], short: bool
     with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         for prediction in predictions:
             if prediction.score is not None:
-                file.write(f"{_name(prediction.file, short)};{prediction.score!r}\n")
+                file.write(f"{file_name(prediction.file, short)};{prediction.score!r}\n")
 
 
 def read_predictions(
@@ -131,18 +160,18 @@ def read_predictions(
 def _read(
     path: Path,
     files: Sequence[str],
-    entries: Iterator[tuple[str, Any]],
-    convert: Callable[[str, Any, _Faults], Any],
+    entries: Iterator[tuple[str, str, Any]],
+    convert: Callable[[str, str, Any, Faults], Any],
 ) -> dict[str, Any]:
-    names, faults, found = _names(files), _Faults(path), dict[str, Any]()
-    for name, value in entries:
-        file = names.get(name)
+    names, faults, found = known_names(files), Faults(path), dict[str, Any]()
+    for place, name, value in entries:
+        file, row = names.get(name), f"{place}{name!r}"
         if file is None:
-            faults.add(f"{name!r} is not in this split")
+            faults.add(f"{row} is not in this split")
         elif file in found:
-            faults.add(f"{name!r} occurs more than once")
+            faults.add(f"{row} occurs more than once")
         else:
-            found[file] = convert(name, value, faults)
+            found[file] = convert(file, row, value, faults)
     for file in files:
         if file not in found:
             faults.add(f"{file!r} is missing (write an empty list where nothing was found)")
@@ -150,69 +179,88 @@ def _read(
     return found
 
 
-def _names(files: Sequence[str]) -> dict[str, str]:
+def known_names(files: Sequence[str]) -> dict[str, str]:
     """Every way to name each file; the name within its part only where that is unambiguous."""
     short: dict[str, str | None] = {}
     for file in files:
-        name = _name(file, short=True)
+        name = file_name(file, short=True)
         short[name] = file if name not in short else None
     return {name: file for name, file in short.items() if file is not None} | {file: file for file in files}
 
 
-def _name(file: str, short: bool) -> str:
+def file_name(file: str, short: bool) -> str:
+    """`file`, a name relative to the data set's root; with `short` relative to its part of the set."""
     parts = PurePosixPath(file).parts
     return "/".join(parts[1:]) if short and len(parts) > 1 else file
 
 
-def _proposals(name: str, value: Any, faults: _Faults) -> NDArray[np.float64]:
+def _proposals(rules: Rules, file: str, row: str, value: Any, faults: Faults) -> NDArray[np.float64]:
     empty = np.zeros((0, 3))
     if not isinstance(value, list):
-        faults.add(f"{name!r} has {_short(value)} where a list of proposals should be")
+        faults.add(f"{row} has {shortened(value)} where a list of proposals should be")
         return empty
-    for number, row in enumerate(value):
-        if type(row) is not list or len(row) != 3 or not all(type(x) in (int, float) for x in row):
-            faults.add(f"{name!r} #{number} {_short(row)} is not [confidence, start, end]")
+    if not value and rules.padded:
+        faults.add(f"{row} has an empty list, on which the server's reader fails: write [[0, 0, 0]]")
+    for number, one in enumerate(value):
+        if type(one) is not list or len(one) != 3 or not all(type(x) in (int, float) for x in one):
+            faults.add(f"{row} #{number} {shortened(one)} is not [confidence, start, end]")
             return empty
     try:
         rows = np.array(value, np.float64).reshape(-1, 3)
     except OverflowError:
-        faults.add(f"{name!r} has a number too large for a float")
+        faults.add(f"{row} has a number too large for a float")
         return empty
-    wrong = ~np.isfinite(rows).all(axis=1) | (rows[:, 1] < 0) | (rows[:, 2] < rows[:, 1])
+    last_s = rules.lengths_s.get(file, math.inf)
+    wrong = (
+        ~np.isfinite(rows).all(axis=1) | (rows[:, 1] < 0) | (rows[:, 2] < rows[:, 1]) | (rows[:, 2] > last_s)
+    )
+    wrong |= (rows[:, 0] < 0) & rules.positive
     for number in np.flatnonzero(wrong).tolist():
-        row = rows[number]
-        if not math.isfinite(row[0]):
-            what = "has a score that is not a number"
-        elif not np.isfinite(row).all():
-            what = "has a time that is not a number"
-        else:
-            what = "starts before 0" if row[1] < 0 else "ends before it starts"
-        faults.add(f"{name!r} #{number} {_short(row.tolist())} {what}")
+        faults.add(f"{row} #{number} {shortened(rows[number].tolist())} {_fault(rows[number], last_s)}")
     return rows
 
 
-def _score(name: str, value: Any, faults: _Faults) -> float:
+def _fault(row: NDArray[np.float64], last_s: float) -> str:
+    if not math.isfinite(row[0]):
+        return "has a score that is not a number"
+    if not np.isfinite(row).all():
+        return "has a time that is not a number"
+    if row[1] < 0:
+        return "starts before 0"
+    if row[2] < row[1]:
+        return "ends before it starts"
+    return f"ends after its clip does, at {last_s:g} s" if row[2] > last_s else "has a score below 0"
+
+
+def _score(rules: Rules, file: str, row: str, value: Any, faults: Faults) -> float:
+    return number(value, row, faults, rules.shares)
+
+
+def number(value: Any, row: str, faults: Faults, share: bool = False) -> float:
+    """`value` as a finite number, with `share` one in [0, 1]; otherwise NaN or the number, and a fault of `row`."""
     try:
-        score = float(value)
-    except ValueError:
-        score = math.nan
-    if not math.isfinite(score):
-        faults.add(f"{name!r} has the score {_short(value)}, which is not a number")
-    return score
+        found = float(value)
+    except (TypeError, ValueError):
+        found = math.nan
+    if not math.isfinite(found):
+        faults.add(f"{row} has the score {shortened(value)}, which is not a number")
+    elif share and not 0 <= found <= 1:
+        faults.add(f"{row} has the score {shortened(value)}, which is not between 0 and 1")
+    return found
 
 
-def _lines(path: Path) -> Iterator[tuple[str, str]]:
-    for number, line in enumerate(_text(path).splitlines(), start=1):
+def _lines(path: Path, text: str) -> Iterator[tuple[str, str, str]]:
+    for count, line in enumerate(text.splitlines(), start=1):
         if line.strip():
             name, separator, score = line.rpartition(";")
             if not separator:
-                raise InputError(f"line {number} is not of the form file;score: {_short(line)}", path)
-            yield name.strip(), score.strip()
+                raise InputError(f"line {count} is not of the form file;score: {shortened(line)}", path)
+            yield f"line {count}, ", name.strip(), score.strip()
 
 
-def _entries(path: Path) -> Iterator[tuple[str, Any]]:
+def _entries(path: Path, text: str) -> Iterator[tuple[str, str, Any]]:
     """Keys and values of the JSON object in `path`, one at a time: as a whole it would take many times its size."""
-    text, decode = _text(path), json.JSONDecoder().raw_decode
+    decode = json.JSONDecoder().raw_decode
     at, count = _skip(text, 0), 0
     if text[at : at + 1] != "{":
         raise InputError('is not of the form {"file": [[confidence, start, end], ...], ...}', path)
@@ -228,7 +276,7 @@ def _entries(path: Path) -> Iterator[tuple[str, Any]]:
             line = text.count("\n", 0, at) + 1
             what = f"is cut off or damaged after {count} entries, near line {line}"
             raise InputError(what, path, "write it again as JSON") from None
-        yield name, value
+        yield "", name, value
         count, at = count + 1, _skip(text, at)
         if text[at : at + 1] != ",":
             break
@@ -237,7 +285,8 @@ def _entries(path: Path) -> Iterator[tuple[str, Any]]:
         raise InputError(f"is cut off or damaged after {count} entries", path, "write it again as JSON")
 
 
-def _text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """The text of `path`. Raises InputError when it cannot be read."""
     try:
         return path.read_text(encoding="utf-8-sig")  # PowerShell begins files with a mark
     except (OSError, ValueError) as error:
@@ -249,6 +298,7 @@ def _skip(text: str, at: int) -> int:
     return space.end() if space is not None else at
 
 
-def _short(value: Any) -> str:
+def shortened(value: Any) -> str:
+    """`value` as Python writes it, cut to 60 characters."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

@@ -38,6 +38,26 @@ def eer(scores: Scores, forged: NDArray[np.bool_]) -> float:
     return float(missed[above - 1] + share * (missed[above] - missed[above - 1]))
 
 
+def average_precision(scores: Scores, forged: NDArray[np.bool_]) -> float:
+    """Mean of the precision over the recall that each distinct score adds, without interpolation; NaN without forged.
+
+    Source: https://scikit-learn.org/stable/modules/generated/sklearn.metrics.average_precision_score.html. Shapes:
+    (N,), (N,). Raises ValueError when a score is not a number.
+    """
+    positive, negative = (side[::-1] for side in _counts(scores, forged, None))
+    if not positive.sum():
+        return np.nan
+    right = np.cumsum(positive)
+    return float((positive * right / np.cumsum(positive + negative)).sum() / positive.sum())
+
+
+def f1(predicted: NDArray[np.bool_], true: NDArray[np.bool_]) -> float:
+    """Harmonic mean of precision and recall, 0 where nothing is right; shapes (N,), (N,)."""
+    right = int((predicted & true).sum())
+    both = int(predicted.sum() + true.sum())
+    return 2 * right / both if both else 0.0
+
+
 def accuracy(
     predicted: NDArray[np.integer], labels: NDArray[np.integer], weights: Scores | None = None
 ) -> float:
