@@ -58,6 +58,7 @@ class Track:
     def __init__(self, values: torch.Tensor) -> None:
         self.values, self.n, self.dim = values.numpy(), len(values), values.shape[1]
         self.grid = TimeGrid.at_rate(25, self.n)
+        self.cuts: tuple[int, ...] = ()
 
     def flags(self) -> np.ndarray:
         return np.ones(len(self.values), bool)

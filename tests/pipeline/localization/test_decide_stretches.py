@@ -98,8 +98,8 @@ def test_a_stretch_without_a_judged_step_counts_for_nothing() -> None:
 
 def test_curves_are_as_those_of_each_stretch() -> None:
     generated = quiet(1) + np.array([0, 0, 0, 4], np.float32)
-    curve = step_curves(joined(generated, quiet(2)), LOCALIZE)["visual"]
-    alone = step_curves(joined(quiet(2)), LOCALIZE)["visual"]
+    curve = step_curves(joined(generated, quiet(2)), LOCALIZE).visual
+    alone = step_curves(joined(quiet(2)), LOCALIZE).visual
     assert curve is not None
     assert alone is not None
     assert curve[T:].tolist() == alone.tolist()
