@@ -74,11 +74,8 @@ def evaluate(
     boot = _Bootstrap(samples, sidecar, replicates, seed)
     truth = [np.array([[p.start_s, p.end_s] for p in s.fake_periods]).reshape(-1, 2) for s in samples]
     edits = _edits(samples, sidecar, generators(manifest.root))
-
-    located = all(sample.located for sample in samples)
-    if not located and all(p.score is None for p in found):
+    if not (located := all(sample.located for sample in samples)) and all(p.score is None for p in found):
         refuse_unlocated(manifest.root, samples)
-
     rows: list[Row] = []
     if located and all(p.proposals is not None for p in found):
         given = [p.proposals for p in found if p.proposals is not None]
