@@ -22,7 +22,7 @@ from pipeline.detector import Pipeline
 from pipeline.evaluation.metrics import auc
 from pipeline.evaluation.predict import score_split
 from pipeline.evaluation.result import grid
-from pipeline.localization.decide import TOP
+from pipeline.localization.routed import TOP
 from pipeline.localization.scores import ClipScores
 from pipeline.training.decision import LabelledClip, fit_decision, labelled
 

@@ -36,6 +36,19 @@ class Sink(Protocol):
         """Take note that the next step belongs to another shot, or speaker, than the last one."""
         ...
 
+    def beside(
+        self, number: int, first: int, values: NDArray[np.floating] | None, valid: NDArray[np.bool_]
+    ) -> None:
+        """Take steps of the person `number`, from step `first` on: `values` (N, C), `valid` (N,).
+
+        Without `values` they are those of the clip's own steps. Steps in which nobody is seen need not come.
+        """
+        ...
+
+    def note(self, name: str, text: str) -> None:
+        """Keep a text with the steps."""
+        ...
+
     def end(self) -> None:
         """Take note that no more steps come."""
         ...

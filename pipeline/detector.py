@@ -98,7 +98,14 @@ class Pipeline:
         with _naming(path), _kept(store) as features:
             clip = extract_clip(path, self.extractors, features, self.config, hook, tracks)
             scores = score_clip(
-                self.model, clip.visual, clip.audio, settings, self.device, hook, self.extractors.evidence
+                self.model,
+                clip.visual,
+                clip.audio,
+                settings,
+                self.device,
+                hook,
+                self.extractors.evidence,
+                clip.people,
             )
         assessment = assess(scores.valid, scores.usable_s, scores.grid, clip.info, clip.coverage)
         finding = decide(scores, settings)
@@ -117,6 +124,7 @@ class Pipeline:
             settings,
             self._provenance(),
             RunClock.since(started_at, time.perf_counter() - started_s, clip.info.duration_s),
+            clip.seen,
             declared,
         )
 

@@ -7,7 +7,6 @@ second, or less, and a head over what it sees adds its evidence.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,19 +20,19 @@ from configs.schema import VisualConfig
 from data.errors import WeightsError
 from data.labels import EVIDENCE, FPS
 from data.timeline import runs
-from extractors.base import PerClip, Piece
-from extractors.compact.energies import CHANNELS, SIDE, face_energies
+from extractors.base import PerClip, Piece, Sink
+from extractors.compact.energies import face_energies
 from extractors.compact.evidence_net import DIM, EvidenceNet, LookHead, evidence_of
 from extractors.compact.eye import Eye, aligned, load_eye
-from extractors.compact.faces import follow_faces
+from extractors.compact.faces import Faces, Followed, follow_faces
 from extractors.compact.landmarks import FaceFinder
+from extractors.compact.people import Face, People
 from extractors.compact.shots import by_shot
+from extractors.compact.stretches import MEASURES, Numbered, Stretch, leading_of, windows
 from extractors.compact.weights import load_part, load_tensors
 from extractors.runtime import extractor_digest, inference
 
-SCHEMA_VERSION = 3  # raise it whenever the same settings and weights begin to give other features
-
-MEASURES = len(CHANNELS) * SIDE * SIDE
+SCHEMA_VERSION = 4  # raise it whenever the same settings and weights begin to give other features
 
 BLOCK, BLOCKS = 5, 11
 """Steps whose mean enters the running median as one, and how many of these it is taken over: 2.2 s."""
@@ -43,24 +42,22 @@ DENSE_S = 0.5
 
 _CHUNK = 125  # frames in which faces are looked for at once; 44 MB of 16:9 pictures with a short side of 256
 _LONGEST = 4  # times the shorter side; of longer pictures the middle is looked at, so that memory is bounded
-_CORE, _CONTEXT = 250, 125  # steps that a pass of the network keeps, and that it sees on either side
 _LOOKED_AT_ONCE = 8
 
 
-class Stretch(NamedTuple):
-    """Consecutive steps: traces (N, `MEASURES`) of the face in each, whether it has one (N,), and what the eye saw.
+class Shown(NamedTuple):
+    """A stretch of the face that leads, the stretches of `each` face followed in it, and the `faces` themselves."""
 
-    `looks` (K,) are the steps of this stretch whose faces `seen` (K, E) were looked at.
-    """
-
-    traces: NDArray[np.float16]
-    valid: NDArray[np.bool_]
-    looks: NDArray[np.int64]
-    seen: NDArray[np.float16]
+    leading: Stretch
+    each: tuple[Stretch, ...]
+    faces: Faces
 
 
 class FaceTraces(PerClip):
     """Frames of the clock to feature vectors (C,) of the face in them, evidence last; without a face a step is invalid.
+
+    Of several faces that one leads which covers most of the picture. Each person of a clip with several has vectors
+    of their own, beside.
 
     Runs on the processor, whatever `device` is, in float32.
 
@@ -98,11 +95,55 @@ class FaceTraces(PerClip):
 
         Raises WeightsError when the weights give values that are not finite.
         """
-        for part, core in _windows(self._measures(pieces, self.config.look_every_s)):
-            vectors = self._vectors(part)[core]
-            if not np.isfinite(vectors).all():
-                raise WeightsError("features are not finite", self._weights, "train them again")
-            yield vectors, part.valid[core]
+        parts: Iterator[Numbered] = ((part, {}) for part in self._measures(pieces, self.config.look_every_s))
+        for part, _, core in windows(parts):
+            yield self._finite(part)[core], part.valid[core]
+
+    def push(self, pieces: Iterable[Piece], sink: Sink) -> None:
+        """See `Session.push`; the vectors of each person go beside, and a note on who was seen to the end."""
+        people, done = People(self._likeness), 0
+        for number, shot in enumerate(self.shots(pieces)):
+            if number:
+                sink.cut()
+                people.cut()
+            for part, persons, core in windows(self._numbered(shot, people, done)):
+                vectors = self._finite(part)
+                sink.append(vectors[core], part.valid[core])
+                for who, own in persons.items():
+                    if own.valid[core].any():
+                        # While a person is alone in the picture there is nothing to compute again.
+                        alone = all(map(np.array_equal, own, part))
+                        sink.beside(who, done, None if alone else self._finite(own)[core], own.valid[core])
+                done += core.stop - core.start
+        sink.note("seen", people.seen().text())
+        sink.end()
+
+    def _numbered(self, shot: Iterable[Piece], people: People, done: int) -> Iterator[Numbered]:
+        """Stretches of the face that leads in a shot that begins at step `done`, and those of each person."""
+        for shown in self._measures.shown(shot, self.config.look_every_s):
+            people.view = self._measures.view
+            faces = [
+                Face(*each) for each in zip(shown.faces.each, (part.seen for part in shown.each), strict=True)
+            ]
+            persons: dict[int, Stretch] = {}
+            numbers = people.number(faces, done, shown.faces.more, shown.faces.small)
+            for number, part in zip(numbers, shown.each, strict=True):
+                if number:
+                    persons[number] = persons[number].beside(part) if number in persons else part
+            yield shown.leading, persons
+            done += len(shown.leading.valid)
+
+    def _finite(self, part: Stretch) -> NDArray[np.float16]:
+        vectors = self._vectors(part)
+        if not np.isfinite(vectors).all():
+            raise WeightsError("features are not finite", self._weights, "train them again")
+        return vectors
+
+    def _likeness(self, seen: NDArray[np.float16]) -> NDArray[np.float64]:
+        """See `extractors.compact.people.Likeness`."""
+        with inference():
+            told = self._head.absolute.standardised(torch.from_numpy(seen).float())
+            return F.normalize(told, dim=1).numpy().astype(np.float64)
 
     def _vectors(self, part: Stretch) -> NDArray[np.float16]:
         """Feature vectors (N, C) of a stretch that is seen as a whole."""
@@ -120,37 +161,77 @@ class FaceTraces(PerClip):
 
 
 class FaceMeasures:
-    """What is measured of the face in each frame of a clip: traces of editing always, the eye's view now and then.
+    """What is measured of the faces in each frame of a clip: traces of editing always, the eye's view now and then.
 
     For pieces see `FaceTraces.stream`. A missing frame counts as a repetition where its neighbours are measured, one
-    before the first picture as a repetition of that.
+    before the first picture as a repetition of that. `view` is x, y, width and height of the whole picture, in px of
+    the faces' boxes.
     """
 
     def __init__(self, eye: Eye) -> None:
         self._eye, self._finder = eye, FaceFinder()
+        self.view = (0.0, 0.0, 1.0, 1.0)
 
     def __call__(self, pieces: Iterable[Piece], look_every_s: float) -> Iterator[Stretch]:
-        """Stretches of a clip on a clock of 25 frames a second; in a face, a look every `look_every_s` seconds."""
+        """Stretches of the face that leads; see `shown`."""
+        return (shown.leading for shown in self.shown(pieces, look_every_s))
+
+    def shown(self, pieces: Iterable[Piece], look_every_s: float) -> Iterator[Shown]:
+        """Stretches of a clip on a clock of 25 frames a second; a look every `look_every_s` seconds at all faces.
+
+        A face that is not seen at any look is looked at in the middle.
+        """
         every, done, due = max(1, round(look_every_s * FPS)), 0, 0
-        for frames, before, valid in _stretches(pieces):
-            traces, seen, boxes = _traces(before, frames, valid, self._finder)
+        for frames, before, valid in _stretches(self._viewed(pieces)):
+            faces = follow_faces(np.stack(frames[:-1]), self._finder)
+            seen = faces.leading.seen & valid
             looks = []
             for step in np.flatnonzero(seen).tolist():
                 if done + step >= due:
                     looks.append(step)
                     due = done + step + every
-            yield Stretch(traces, seen, *self.look(frames, boxes, np.array(looks, np.int64)))
+            if len(faces.each) == 1:
+                leading = self._stretch(before, frames, valid, faces.leading, looks)
+                each: tuple[Stretch, ...] = (leading,)
+            else:
+                each = tuple(
+                    self._stretch(before, frames, valid, face, _looks_at(face.seen & valid, looks))
+                    for face in faces.each
+                )
+                leading = leading_of(each, looks, len(valid), self._eye.dim)
+            yield Shown(leading, each, faces)
             done += len(valid)
+
+    def _viewed(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
+        for images, flags in pieces:
+            if len(images):
+                top, left = _corner(images[0])
+                self.view = (-left, -top, images[0].shape[1], images[0].shape[0])
+            yield images, flags
+
+    def _stretch(
+        self,
+        before: NDArray[np.uint8] | None,
+        frames: list[NDArray[np.uint8]],
+        valid: NDArray[np.bool_],
+        face: Followed,
+        looks: Sequence[int],
+    ) -> Stretch:
+        return Stretch(
+            _traces(before, frames, face),
+            face.seen & valid,
+            *self.look(frames, face.boxes, np.array(looks, np.int64)),
+        )
 
     def traces(
         self, frames: NDArray[np.uint8]
     ) -> tuple[NDArray[np.float16], NDArray[np.bool_], NDArray[np.float64]]:
         """Traces (N, `MEASURES`) of `frames` (N, H, W, 3), which of them show a face (N,), and its box (N, 4)."""
         valid = np.ones(len(frames), np.bool_)
-        parts = [
-            _traces(before, some, flags, self._finder)
-            for some, before, flags in _stretches([(frames, valid)])
-        ]
+        parts = []
+        for some, before, _ in _stretches([(frames, valid)]):
+            face = follow_faces(np.stack(some[:-1]), self._finder).leading
+            parts.append((_traces(before, some, face), face.seen, face.boxes))
         values, seen, boxes = (np.concatenate(part) for part in zip(*parts, strict=True))
         return values, seen, boxes
 
@@ -215,53 +296,32 @@ def _stretches(
 def _middle(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """`image` (H, W, 3), or its middle where a side is more than `_LONGEST` times the other."""
     side = _LONGEST * min(image.shape[:2])
-    top, left = (max(0, (length - side) // 2) for length in image.shape[:2])
+    top, left = _corner(image)
     middle = image[top : top + side, left : left + side]
     return image if middle.shape == image.shape else middle.copy()  # a view would hold all of it
 
 
+def _corner(image: NDArray[np.uint8]) -> tuple[int, int]:
+    """Top and left of the middle that is looked at."""
+    side = _LONGEST * min(image.shape[:2])
+    top, left = (max(0, (length - side) // 2) for length in image.shape[:2])
+    return top, left
+
+
+def _looks_at(valid: NDArray[np.bool_], looks: Sequence[int]) -> list[int]:
+    """Those of `looks` at which a face is `valid` (N,), or the middle one of its steps."""
+    there = [step for step in looks if valid[step]]
+    steps = np.flatnonzero(valid)
+    return there or steps[len(steps) // 2 :][:1].tolist()
+
+
 def _traces(
-    before: NDArray[np.uint8] | None,
-    frames: list[NDArray[np.uint8]],
-    valid: NDArray[np.bool_],
-    finder: FaceFinder,
-) -> tuple[NDArray[np.float16], NDArray[np.bool_], NDArray[np.float64]]:
-    """Traces of the faces in all `frames` but the last, a neighbour like `before`; their validity; their boxes."""
-    boxes, seen = follow_faces(np.stack(frames[:-1]), finder)
-    traces = np.zeros((len(valid), MEASURES), np.float16)
+    before: NDArray[np.uint8] | None, frames: list[NDArray[np.uint8]], face: Followed
+) -> NDArray[np.float16]:
+    """Traces (N, `MEASURES`) of the `face` in all `frames` but the last, a neighbour like `before`."""
+    traces = np.zeros((len(face.seen), MEASURES), np.float16)
     around = [before if before is not None else frames[0], *frames]
-    for first, stop in runs(seen.tolist()):
-        energies = face_energies(around[first : stop + 2], boxes[first:stop])
+    for first, stop in runs(face.seen.tolist()):
+        energies = face_energies(around[first : stop + 2], face.boxes[first:stop])
         traces[first:stop] = energies.reshape(stop - first, -1)
-    return traces, seen & valid, boxes
-
-
-def _windows(parts: Iterable[Stretch]) -> Iterator[tuple[Stretch, slice]]:
-    """Stretches that overlap, each with the part of it that is its own; together these are all steps."""
-    held: Stretch | None = None
-    lead = 0  # steps held that were handed out before
-    for part in chain(parts, [None]):
-        if part is not None and held is None:
-            held = part
-        elif part is not None and held is not None:
-            held = Stretch(
-                np.concatenate([held.traces, part.traces]),
-                np.concatenate([held.valid, part.valid]),
-                np.concatenate([held.looks, part.looks + len(held.valid)]),
-                np.concatenate([held.seen, part.seen]),
-            )
-        while (
-            held is not None
-            and len(held.valid) > lead
-            and (part is None or len(held.valid) >= lead + _CORE + _CONTEXT)
-        ):
-            stop = min(len(held.valid), lead + _CORE)
-            yield _cut(held, 0, min(len(held.valid), lead + _CORE + _CONTEXT)), slice(lead, stop)
-            drop = max(0, stop - _CONTEXT)
-            held, lead = _cut(held, drop, len(held.valid)), stop - drop
-
-
-def _cut(part: Stretch, first: int, stop: int) -> Stretch:
-    """Steps ``first .. stop - 1`` of a stretch."""
-    kept = (part.looks >= first) & (part.looks < stop)
-    return Stretch(part.traces[first:stop], part.valid[first:stop], part.looks[kept] - first, part.seen[kept])
+    return traces

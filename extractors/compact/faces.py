@@ -1,9 +1,10 @@
-"""One person's face through a clip: detected every few frames, linked by overlap."""
+"""Faces through a stretch of frames: detected every few frames, linked by overlap."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,30 @@ MIN_SEEN = 3
 REACH = 25
 """Frames that a face may go undetected, as when it turns away, and still be followed."""
 
+MOST = 8
+"""Faces that are followed at once: those that cover most pixels."""
+
 Box = NDArray[np.float64]
+
+
+class Followed(NamedTuple):
+    """One face through N frames: boxes (N, 4) of x, y, width, height in px, zero where it is not `seen` (N,)."""
+
+    boxes: NDArray[np.float64]
+    seen: NDArray[np.bool_]
+
+
+class Faces(NamedTuple):
+    """The faces in N frames.
+
+    `leading` is one face a frame, that of `each` which covers most pixels in all. Of `each` there are at most `MOST`,
+    in this order; `more` were followed no further, and `small` is how many at once were smaller than `LEAST`.
+    """
+
+    leading: Followed
+    each: tuple[Followed, ...]
+    more: int = 0
+    small: int = 0
 
 
 def track_face(frames: NDArray[np.uint8]) -> NDArray[np.float64] | None:
@@ -43,30 +67,40 @@ def track_face(frames: NDArray[np.uint8]) -> NDArray[np.float64] | None:
     seen in `MIN_FOUND` of the tried frames. Boxes reach from mid-forehead to chin.
     """
     tried = range(0, len(frames), DETECT_EVERY)
-    track = longest_track(_detections(frames))
+    detections = _detections(frames)
+    track = longest_track({k: found[_large(found)] for k, found in detections.items()})
     if track is None or len(track) < MIN_FOUND * len(tried):
         return None
     return _between(track, np.arange(len(frames)))
 
 
-def follow_faces(
-    frames: NDArray[np.uint8], finder: FaceFinder | None = None
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """One face a frame: boxes (N, 4) of x, y, width, height in px, and whether there is one (N,).
+def follow_faces(frames: NDArray[np.uint8], finder: FaceFinder | None = None) -> Faces:
+    """All faces in `frames` (N, H, W, 3), and one a frame.
 
-    Where several are seen the one is taken that covers most pixels in all, and after a cut another; boxes are as
-    those of `track_face`. A frame farther than `REACH` from any detection of its face has none, and its box is zero.
+    Where several are seen that one leads that covers most pixels in all, and after a cut another; boxes are as
+    those of `track_face`. A frame farther than `REACH` from any detection of its face has none.
     """
-    boxes, seen = np.zeros((len(frames), 4)), np.zeros(len(frames), np.bool_)
-    for track in sorted(linked_tracks(_detections(frames, finder)), key=_covered, reverse=True):
-        if len(track) < min(MIN_SEEN, math.ceil(len(frames) / DETECT_EVERY)):
-            continue
-        at = np.array(sorted(track))
-        steps = np.arange(max(0, at[0] - DETECT_EVERY + 1), min(len(frames), at[-1] + DETECT_EVERY))
-        near = np.abs(steps[:, None] - at).min(axis=1) <= REACH
-        steps = steps[near & ~seen[steps]]
-        boxes[steps], seen[steps] = _between(track, steps), True
-    return boxes, seen
+    detections = _detections(frames, finder)
+    least = min(MIN_SEEN, math.ceil(len(frames) / DETECT_EVERY))
+    kept = {k: found[_large(found)] for k, found in detections.items()}
+    tracks = [track for track in linked_tracks(kept) if len(track) >= least]
+    tracks.sort(key=_covered, reverse=True)
+    each = tuple(_followed(track, len(frames)) for track in tracks)
+    leading = Followed(np.zeros((len(frames), 4)), np.zeros(len(frames), np.bool_))
+    for boxes, seen in each[:MOST]:
+        new = seen & ~leading.seen
+        leading.boxes[new], leading.seen[new] = boxes[new], True
+    small = max((int((~_large(found)).sum()) for found in detections.values()), default=0)
+    return Faces(leading, each[:MOST], len(each[MOST:]), small)
+
+
+def _followed(track: dict[int, Box], length: int) -> Followed:
+    boxes, seen = np.zeros((length, 4)), np.zeros(length, np.bool_)
+    at = np.array(sorted(track))
+    steps = np.arange(max(0, at[0] - DETECT_EVERY + 1), min(length, at[-1] + DETECT_EVERY))
+    steps = steps[np.abs(steps[:, None] - at).min(axis=1) <= REACH]
+    boxes[steps], seen[steps] = _between(track, steps), True
+    return Followed(boxes, seen)
 
 
 def _between(track: dict[int, Box], steps: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -133,4 +167,10 @@ def _detect(finder: FaceFinder, frame: NDArray[np.uint8]) -> NDArray[np.float64]
     size = boxes[:, 2:] * GROWN
     middle = boxes[:, :2] + boxes[:, 2:] * (0.5, 0.5 - RAISED)
     found = np.concatenate([middle - size / 2, size], axis=1)
-    return found[size.min(axis=1) >= LEAST]
+    return found
+
+
+def _large(boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which boxes (F, 4) are large enough to be looked at."""
+    large: NDArray[np.bool_] = boxes[:, 2:].min(axis=1) >= LEAST
+    return large

@@ -12,6 +12,7 @@ from configs.schema import LocalizeConfig
 from data.hook import Hook, silent
 from data.manifest import Manifest, Sample, samples_of
 from data.store.ledger import Ledger, known_sha256
+from data.store.people import people_of
 from data.store.store import FeatureStore
 from pipeline.detector import Pipeline
 from pipeline.evaluation.predictions import StepCurves, VideoPrediction
@@ -58,6 +59,7 @@ def score_split(
             settings,
             detector.device,
             evidence_of=detector.extractors.evidence,
+            people=people_of(store, readers["visual"]),
         )
         yield sample, scores
     hook("score", len(samples), len(samples))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +13,14 @@ from data.hook import Hook, silent
 from data.manifest import Manifest
 from data.manifest.disk import other_files
 from data.media import MediaInfo, StreamCoverage, TrackChoice
+from data.people import Seen
 from data.store.ledger import Ledger, known_sha256
+from data.store.people import PersonReader, people_of
 from data.store.store import FeatureReader, FeatureStore
 from data.text import printable
 from pipeline.extraction.keys import ANY, Extractors, store_keys
 from pipeline.extraction.stream import ClipExtraction
+from pipeline.extraction.track import stored_people
 from pipeline.media.decoder import DecodePool
 
 _NAMED = 10
@@ -28,7 +31,8 @@ _URL = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
 class ClipFeatures:
     """Stored features of a clip; None for a track that is absent or holds nothing that can be decoded.
 
-    A track that was decoded, but in which nothing can be judged, has features, all of them invalid.
+    A track that was decoded, but in which nothing can be judged, has features, all of them invalid. `people` are the
+    features of single people by number, and `seen` says when and where each was.
 
     The other fields are those of `Extracted`.
     """
@@ -40,6 +44,8 @@ class ClipFeatures:
     warnings: tuple[str, ...]
     complete: bool
     fresh: bool
+    people: Mapping[int, PersonReader]
+    seen: Seen
 
 
 def find_clips(source: Path) -> tuple[list[Path], Path]:
@@ -106,6 +112,8 @@ def extract_clip(
         clip.warnings,
         clip.complete,
         clip.fresh,
+        people_of(store, readers["visual"]),
+        stored_people(readers["visual"]),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -13,12 +14,14 @@ from configs.schema import PipelineConfig
 from data.hook import Hook
 from data.labels import NAMES, Modality
 from data.media import MediaInfo, OtherTrack, StreamCoverage
-from data.store.entry import CUTS
+from data.people import Seen
+from data.store.entry import CUTS, FeatureWriter
+from data.store.people import NOTE, Piece, beside_key, pieces_text
 from data.store.store import FeatureReader, FeatureStore, StoreKey
 from data.timeline import Interval
 from pipeline.extraction.keys import CLOCK_SCHEMA
 
-_COVERAGE = "coverage"
+_COVERAGE, _SEEN = "coverage", "seen"
 
 DROPPED_S = 0.1
 """A clip of which more than this found no place on the clock is not complete; codecs pad by less."""
@@ -47,6 +50,10 @@ class Track:
         provenance = {"container": info.container, "backend": config.decode.backend, "clock": CLOCK_SCHEMA}
         self._entry = store.writer(key, dim, fps, provenance)
         self._writer = self._entry.__enter__()
+        self._rows = store.writer(beside_key(key), dim, fps, provenance)
+        self._row_writer: FeatureWriter | None = None
+        self._pieces: list[Piece] = []
+        self._row = 0
         self._done = self._valid = 0
         self._cuts: list[int] = []
         self._ended = False
@@ -68,6 +75,25 @@ class Track:
     def cut(self) -> None:
         """Take note that a shot, or the turn of a speaker, ended with the last step."""
         self._cuts.append(self._done)
+
+    def beside(
+        self, number: int, first: int, values: NDArray[np.floating] | None, valid: NDArray[np.bool_]
+    ) -> None:
+        """See `extractors.base.Sink`. Raises StoreError when the disk is full."""
+        if self.closed:
+            return
+        row = self._row if values is not None else None
+        if values is not None:
+            if self._row_writer is None:
+                self._row_writer = self._rows.__enter__()
+            self._row_writer.append(values, valid)
+            self._row += len(valid)
+        self._pieces.append(Piece(number, first, len(valid), row))
+
+    def note(self, name: str, text: str) -> None:
+        """See `extractors.base.Sink`."""
+        if not self.closed:
+            self._writer.note(name, text)
 
     def end(self) -> None:
         """Take note that the last step has come."""
@@ -93,7 +119,13 @@ class Track:
             self._writer.note(_COVERAGE, json.dumps(asdict(coverage)))
             if self._cuts:
                 self._writer.note(CUTS, json.dumps(self._cuts))
-            self._entry.__exit__(None, None, None)
+            if self._pieces:
+                self._writer.note(NOTE, pieces_text(self._pieces))
+            # First what the entry names.
+            with ExitStack() as stack:
+                stack.push(self._entry)
+                if self._row_writer is not None:
+                    stack.push(self._rows)
         else:
             self.discard()
             coverage = replace(coverage, decoded_s=0.0)
@@ -105,6 +137,8 @@ class Track:
         """Leave nothing behind; does nothing after `publish`."""
         if not self.closed:
             self.closed = True
+            if self._row_writer is not None:
+                self._rows.__exit__(_Discarded, _Discarded(), None)
             self._entry.__exit__(_Discarded, _Discarded(), None)
 
 
@@ -118,6 +152,12 @@ def stored_coverage(reader: FeatureReader) -> StreamCoverage:
     values["gaps"] = tuple(Interval(**gap) for gap in values["gaps"])
     values["notes"] = tuple(values["notes"])
     return StreamCoverage(**values)
+
+
+def stored_people(reader: FeatureReader | None) -> Seen:
+    """Who was seen in a clip, as its entry notes it; nobody where it does not."""
+    text = reader.notes.get(_SEEN) if reader is not None else None
+    return Seen.of(text) if text is not None else Seen()
 
 
 def coverage_warnings(

@@ -14,21 +14,27 @@ def step_curves(scores: ClipScores, config: LocalizeConfig) -> BranchCurves:
     """How likely each step is forged, as it bears on the verdict.
 
     With a decision on segments: by the evidence of a track that the step lies inside a forged span, or the clip is
-    generated from end to end; and the likelier of the tracks as joint. Without one: the curves of the model.
+    generated from end to end; of several people the likeliest, and the likelier of the tracks as joint. Without one:
+    the curves of the model.
     """
-    tracks = {
-        name: np.concatenate(
-            [
-                _step_curve(evidence[first:stop], scores.valid[name][first:stop])
-                for first, stop in scores.stretches_of(name)
-            ]
+    tracks = {name: _track_curve(scores, name) for name in scores.evidence}
+    if len(scores.people) > 1:
+        people = scores.people.values()
+        tracks["visual"] = np.maximum.reduce(
+            [_track_curve(each, "visual") * each.valid["visual"] for each in people]
         )
-        for name, evidence in scores.evidence.items()
-    }
     if config.decision is None or not tracks:
         return BranchCurves(scores.visual, scores.audio, scores.joint)
     joint = np.maximum.reduce([curve * scores.valid[name] for name, curve in tracks.items()])
     return BranchCurves(tracks.get("visual"), tracks.get("audio"), joint)
+
+
+def _track_curve(scores: ClipScores, name: str) -> Curve:
+    parts = [
+        _step_curve(scores.evidence[name][first:stop], scores.valid[name][first:stop])
+        for first, stop in scores.stretches_of(name)
+    ]
+    return np.concatenate(parts)
 
 
 def _step_curve(evidence: Evidence, valid: NDArray[np.bool_]) -> Curve:

@@ -1,25 +1,26 @@
 """From the scores of a clip to what is concluded of it: verdict, class, probability and intervals in one computation.
 
 Each track is judged by itself, by its segments and by what the model says of it, and the tracks are joined last: one
-that is absent or not assessable changes nothing about the other.
+that is absent or not assessable changes nothing about the other. Where a clip shows several people each of them has a
+picture track, and is judged by it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from configs.schema import CertifiedLine, DecisionConfig, LocalizeConfig, TrackDecision, TrackWeights
-from data.labels import ABSTAINED, CLASSES, MODALITIES, REAL, Modality
+from data.labels import ABSTAINED, CLASSES, MODALITIES, REAL
 from data.timeline import Interval
-from pipeline.localization.localize import best_of_same, localize, proposals
+from pipeline.localization.localize import best_of_same, proposals
+from pipeline.localization.routed import EVEN, by_class, likeliest, routed, top
 from pipeline.localization.scores import (
     ClipScores,
-    Curve,
     Finding,
     ForgedInterval,
     Promise,
@@ -27,16 +28,6 @@ from pipeline.localization.scores import (
 )
 from pipeline.localization.segments import SAME, Segment, Track, prepare, segments
 from pipeline.localization.stretches import corrected
-
-TOP = 16
-"""The highest sixteenth of a curve stands for its track, as in the model's pooling (paper 3.4)."""
-
-_EVEN = 0.5
-"""The line of a clip that no decision on segments was made of: as likely forged as not."""
-
-_SURE = 0.9
-"""The line on the curve of a track that is alone, without such a decision: the head of one track is no calibrated
-probability of a clip."""
 
 _LEAST = 1e-3  # probabilities closer to 0 or 1 say no more
 
@@ -60,10 +51,14 @@ class JudgedTrack:
 
 @dataclass(frozen=True)
 class Decision:
-    """The judged tracks of a clip by name, and the probabilities of CLASSES at even odds beforehand."""
+    """The judged tracks of a clip by name, and the probabilities of CLASSES at even odds beforehand.
+
+    `people` are the picture tracks by person; the track "visual" of several is what they say together, see `of_people`.
+    """
 
     tracks: Mapping[str, JudgedTrack]
     probabilities: tuple[float, ...]
+    people: Mapping[int, JudgedTrack] = field(default_factory=dict)
 
     @property
     def forged(self) -> float:
@@ -81,24 +76,17 @@ def decide(scores: ClipScores, config: LocalizeConfig) -> Finding:
         return Finding("not_assessable", ABSTAINED, None, *_lines_of(config.decision)[:2], ())
     decision = judge(scores, config.decision) if config.decision is not None else None
     if config.decision is None or decision is None:
-        return _routed(scores, config)
+        return routed(scores, config)
     line, floor, promise = _lines_of(config.decision)
     found = _segments(scores, config.decision, decision)
-    probability = decision.forged
+    people = {n: _calibrated(track.log_odds, config.decision) for n, track in decision.people.items()}
+    probability, shares = decision.forged, by_class(decision.probabilities)
     verdict: Verdict = (
         "forged" if probability >= line else "undecided" if probability >= floor else "not_found"
     )
     if verdict != "forged":
         return Finding(
-            verdict,
-            CLASSES[REAL],
-            probability,
-            line,
-            floor,
-            (),
-            _best(found),
-            promise,
-            _by_class(decision.probabilities),
+            verdict, CLASSES[REAL], probability, line, floor, (), _best(found), promise, shares, people
         )
     # The strongest segment is named even where the other evidence of its track decides.
     named = [
@@ -106,29 +94,51 @@ def decide(scores: ClipScores, config: LocalizeConfig) -> Finding:
     ]
     intervals = _joined(_apart([one.interval for one in named or found[:1]]), scores)
     shown = {interval.modality for interval in intervals}
-    label = "both" if len(shown) > 1 else next(iter(shown), CLASSES[_likeliest(decision.probabilities)])
-    return Finding(
-        verdict,
-        label,
-        probability,
-        line,
-        floor,
-        intervals,
-        _best(found),
-        promise,
-        _by_class(decision.probabilities),
-    )
+    label = "both" if len(shown) > 1 else next(iter(shown), CLASSES[likeliest(decision.probabilities)])
+    return Finding(verdict, label, probability, line, floor, intervals, _best(found), promise, shares, people)
 
 
 def judge(scores: ClipScores, config: DecisionConfig) -> Decision | None:
     """The decision on the tracks that were judged and give evidence; None where there is none."""
     weights = {"visual": config.visual, "audio": config.audio}
-    tracks: dict[str, JudgedTrack] = {
-        name: judge_track(scores, name, track, config.stretches)
-        for name in MODALITIES
-        if (track := weights[name]) is not None and name in scores.evidence
-    }
-    return Decision(tracks, class_probabilities(tracks, config)) if tracks else None
+    tracks: dict[str, JudgedTrack] = {}
+    people: dict[int, JudgedTrack] = {}
+    for name in MODALITIES:
+        track = weights[name]
+        if track is None or name not in scores.evidence:
+            continue
+        if name == "visual" and len(scores.people) > 1:
+            people = of_people(
+                {n: judge_track(each, name, track, config.stretches) for n, each in scores.people.items()}
+            )
+            tracks[name] = _together(people)
+        else:
+            tracks[name] = judge_track(scores, name, track, config.stretches)
+            if name == "visual":
+                people = dict.fromkeys(scores.people, tracks[name])
+    return Decision(tracks, class_probabilities(tracks, config), people) if tracks else None
+
+
+def of_people(tracks: Mapping[int, JudgedTrack]) -> dict[int, JudgedTrack]:
+    """The picture tracks of N people, each with 1/N of its odds: who is forged could be any of them.
+
+    So more people make no alarm likelier: where a track of an authentic person reaches odds x in at most a share 1/x
+    of all clips, one of N reaches N x in at most 1/x of them.
+    """
+    shared = math.log(len(tracks))
+
+    def share(track: JudgedTrack) -> JudgedTrack:
+        stretches = tuple(map(share, track.stretches))
+        return replace(track, log_odds=track.log_odds - shared, stretches=stretches)
+
+    return {n: share(track) for n, track in tracks.items()}
+
+
+def _together(people: Mapping[int, JudgedTrack]) -> JudgedTrack:
+    """What picture tracks say together whose odds are those of `of_people`: the sum of these."""
+    best = max(people.values(), key=lambda track: track.log_odds)
+    odds = sum(math.exp(track.log_odds - best.log_odds) for track in people.values())
+    return replace(best, log_odds=best.log_odds + math.log(odds))
 
 
 def judge_track(scores: ClipScores, name: str, config: TrackDecision, correction: float = 0.0) -> JudgedTrack:
@@ -165,15 +175,15 @@ def track_features(
     """FEATURES (8,) of a track whose segments are `found`, likeliest first."""
     valid = scores.valid[name]
     inside = track.inside[valid]
-    top = float(np.clip(_top(getattr(scores, name)[valid].astype(np.float64)), _LEAST, 1 - _LEAST))
+    high = float(np.clip(top(getattr(scores, name)[valid].astype(np.float64)), _LEAST, 1 - _LEAST))
     values = {
         "bias": 1.0,
         "best": found[0].log_odds if found else 0.0,
         "mean": found[0].mean if found else 0.0,
-        "top": _top(inside),
+        "top": top(inside),
         "whole": float(track.whole[-1] / max(1, len(inside))),
         "share": float((inside > 0).mean()),
-        "curve": math.log(top / (1 - top)),
+        "curve": math.log(high / (1 - high)),
         "video": _video(scores, name),
     }
     return np.array([values[name] for name in FEATURES])
@@ -182,12 +192,6 @@ def track_features(
 def vector(weights: TrackWeights) -> NDArray[np.float64]:
     """`weights` in the order of FEATURES."""
     return np.array([getattr(weights, name) for name in FEATURES])
-
-
-def _top(values: NDArray[np.float64]) -> float:
-    """Mean of the highest sixteenth of values (N,), N > 0."""
-    most = max(1, len(values) // TOP)
-    return float(np.partition(values, len(values) - most)[-most:].mean())
 
 
 def _video(scores: ClipScores, name: str) -> float:
@@ -214,7 +218,7 @@ def class_probabilities(tracks: Mapping[str, JudgedTrack], config: DecisionConfi
     highest = max(parts.values())
     shares = {k: math.exp(value - highest) for k, value in parts.items()}
     joined = highest + math.log(sum(shares.values()) / len(shares))
-    forged = _sigmoid(config.slope * joined + config.bias)
+    forged = _calibrated(joined, config)
     found = [0.0] * len(CLASSES)
     found[REAL] = 1 - forged
     for k, share in shares.items():
@@ -222,17 +226,8 @@ def class_probabilities(tracks: Mapping[str, JudgedTrack], config: DecisionConfi
     return tuple(found)
 
 
-def _by_class(probabilities: tuple[float, ...]) -> dict[str, float]:
-    return dict(zip(CLASSES, probabilities, strict=True))
-
-
 def _sigmoid(value: float) -> float:
     return 1 / (1 + math.exp(-value)) if value >= 0 else 1 - 1 / (1 + math.exp(value))
-
-
-def _likeliest(probabilities: tuple[float, ...]) -> int:
-    """The likeliest forged class."""
-    return max(range(1, len(CLASSES)), key=lambda k: probabilities[k])
 
 
 @dataclass(frozen=True)
@@ -246,17 +241,31 @@ class _Scored:
 def _segments(scores: ClipScores, config: DecisionConfig, decision: Decision) -> list[_Scored]:
     """The segments of all tracks, strongest first."""
     found = []
-    for name, track in decision.tracks.items():
+    for name, person, track in _tracks_of(decision):
         weights: TrackDecision | None = getattr(config, name)
         best = weights.track.best if weights is not None else 0.0
         for stretch in track.stretches or (track,):
             for segment in stretch.segments:
                 lost = max(0.0, best) * (stretch.segments[0].log_odds - segment.log_odds)
-                score = _sigmoid(config.slope * (stretch.log_odds - lost) + config.bias)
+                score = _calibrated(stretch.log_odds - lost, config)
                 span = scores.grid.interval(segment.first, segment.stop)
-                found.append(_Scored(ForgedInterval(span.start_s, span.end_s, name, score), segment.log_odds))
+                interval = ForgedInterval(span.start_s, span.end_s, name, score, person)
+                found.append(_Scored(interval, segment.log_odds))
     found.sort(key=lambda one: (-one.interval.score, -one.log_odds, one.interval))
     return found
+
+
+def _tracks_of(decision: Decision) -> list[tuple[str, int, JudgedTrack]]:
+    """Name, person and track of all that has segments of its own."""
+    tracks = [
+        (name, 0, track) for name, track in decision.tracks.items() if name != "visual" or not decision.people
+    ]
+    return [("visual", number, track) for number, track in decision.people.items()] + tracks
+
+
+def _calibrated(log_odds: float, config: DecisionConfig) -> float:
+    """P(forged) of a track."""
+    return _sigmoid(config.slope * log_odds + config.bias)
 
 
 def _best(found: list[_Scored]) -> ForgedInterval | None:
@@ -264,12 +273,14 @@ def _best(found: list[_Scored]) -> ForgedInterval | None:
 
 
 def _apart(intervals: list[ForgedInterval]) -> list[ForgedInterval]:
-    """`intervals`, strongest first, without those of which a stronger one of the same track holds the larger part, or
-    which hold that of a stronger one: they show the same."""
+    """`intervals`, strongest first, without those of which a stronger one of the same track and person holds the larger
+    part, or which hold that of a stronger one: they show the same."""
     kept: list[ForgedInterval] = []
     for one in intervals:
         span = Interval(one.start_s, one.end_s)
-        others = [Interval(o.start_s, o.end_s) for o in kept if o.modality == one.modality]
+        others = [
+            Interval(o.start_s, o.end_s) for o in kept if (o.modality, o.person) == (one.modality, one.person)
+        ]
         if all(span.overlap_s(o) <= min(span.duration_s, o.duration_s) / 2 for o in others):
             kept.append(one)
     return kept
@@ -288,10 +299,11 @@ def _joined(intervals: list[ForgedInterval], scores: ClipScores) -> tuple[Forged
             for k, other in enumerate(kept)
             if {one.modality, other.modality} == set(MODALITIES)
             and span.tiou(Interval(other.start_s, other.end_s)) > SAME
-            and _judged_throughout(other, scores)
+            and _judged_throughout(other, scores.people.get(max(one.person, other.person), scores))
         ]
         if same:
-            kept[same[0]] = replace(kept[same[0]], modality="both")
+            person = max(kept[same[0]].person, one.person)
+            kept[same[0]] = replace(kept[same[0]], modality="both", person=person)
         else:
             kept.append(one)
     return tuple(sorted(kept))
@@ -329,7 +341,7 @@ def line_of(config: DecisionConfig, rate: float) -> CertifiedLine | None:
 def _lines_of(config: DecisionConfig | None) -> tuple[float, float, Promise | None]:
     """Line, floor and promise."""
     if config is None:
-        return _EVEN, _EVEN, None
+        return EVEN, EVEN, None
     chosen = line_of(config, config.max_alarms)
     if chosen is None:
         return config.line, min(config.floor, config.line), None
@@ -343,51 +355,3 @@ def _lines_of(config: DecisionConfig | None) -> tuple[float, float, Promise | No
         population=config.population,
     )
     return chosen.line, min(config.floor, chosen.line), promise
-
-
-def _routed(scores: ClipScores, config: LocalizeConfig) -> Finding:
-    """The finding where no decision on segments is at hand: the class probabilities decide, as the paper's routing.
-
-    They are of clips with both tracks. Of a clip with one, its own branch decides: a sound track that is taken away
-    would else take the classes that need it along.
-    """
-    judged = [name for name in MODALITIES if scores.valid[name].any()]
-    if len(judged) == 1 and (curve := getattr(scores, judged[0])) is not None:
-        return _of_branch(scores, config, judged[0], curve)
-    window = scores.deciding
-    assert window is not None
-    # Against the likeliest forged class, so that 1/2 is where the most probable class changes.
-    forged = window.probabilities[_likeliest(window.probabilities)]
-    probability = forged / (forged + window.probabilities[REAL])
-    ranked = proposals(scores, config)
-    strongest = ranked[0] if ranked else None
-    forged_class = window.predicted != CLASSES[REAL]
-    verdict: Verdict = "forged" if forged_class else "not_found"
-    found = localize(scores, config) if forged_class else ()
-    return Finding(
-        verdict,
-        window.predicted,
-        probability,
-        _EVEN,
-        _EVEN,
-        found,
-        strongest,
-        None,
-        _by_class(window.probabilities),
-    )
-
-
-def _of_branch(scores: ClipScores, config: LocalizeConfig, name: Modality, curve: Curve) -> Finding:
-    """The finding on the one track that was judged, by the mean of the highest sixteenth of its branch's curve."""
-    probability = _top(curve[scores.valid[name]].astype(np.float64))
-    found = localize(scores, config, name)
-    if not found:
-        # A mean that reaches the line has a step that does.
-        lenient = config.model_copy(update={"onset": _EVEN, "offset": _EVEN, "min_duration_s": 0.0})
-        found = localize(scores, lenient, name)
-    strongest = max(found, key=lambda one: one.score, default=None)
-    shares = dict.fromkeys(CLASSES, 0.0) | {CLASSES[REAL]: 1 - probability, name: probability}
-    if probability >= _SURE:
-        return Finding("forged", name, probability, _SURE, _EVEN, found, strongest, None, shares)
-    verdict: Verdict = "undecided" if probability >= _EVEN else "not_found"
-    return Finding(verdict, CLASSES[REAL], probability, _SURE, _EVEN, (), strongest, None, shares)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -29,7 +30,12 @@ from pipeline.localization.scores import (
 from pipeline.localization.stretches import stretches
 
 if TYPE_CHECKING:
+    from data.store.people import PersonReader
     from data.store.store import FeatureReader
+
+    Reader = FeatureReader | PersonReader
+
+T = TypeVar("T", bound="Reader")
 
 
 def spans(n: int, window: int, overlap: int) -> list[tuple[int, int]]:
@@ -54,6 +60,7 @@ def score_clip(
     device: torch.device | str = "cpu",
     hook: Callable[[str, int | None, int | None], None] | None = None,
     evidence_of: Mapping[str, EvidenceReader] | None = None,
+    people: Mapping[int, PersonReader] | None = None,
 ) -> ClipScores:
     """Scores a clip window by window, in the memory of one window plus a few floats per step.
 
@@ -61,9 +68,40 @@ def score_clip(
     little to judge nothing is judged.
     The shorter track counts as invalid beyond its end. A track too little of which is valid is not assessable and
     counts as absent; when that holds for all tracks, the model is not run. `evidence_of` reads the evidence of a track
-    out of its vectors, see `pipeline.extraction.keys.Extractors`. Raises InputError when there is
+    out of its vectors, see `pipeline.extraction.keys.Extractors`. Where several `people` can be judged each is scored
+    by itself as well, by the same model and with the same sound. Raises InputError when there is
     no step at all, ValueError when the two grids differ in start or step.
     """
+    scores = _score(model, visual, audio, config, device, hook, evidence_of)
+    if scores.valid["visual"].any():
+        judged = {
+            number: reader
+            for number, reader in (people or {}).items()
+            if assessable(reader.flags(), reader.grid.step, config)
+        }
+        if len(judged) == 1:
+            return replace(scores, people=dict.fromkeys(judged, scores))
+        each = {
+            number: _score(model, reader, audio, config, device, None, evidence_of, reader.flags())
+            for number, reader in judged.items()
+        }
+        # Of somebody who is never seen for long enough in one go nothing is judged.
+        each = {number: own for number, own in each.items() if own.valid["visual"].any()}
+        return replace(scores, people=each if len(each) > 1 else dict.fromkeys(each, scores))
+    return scores
+
+
+def _score(
+    model: Method[Any],
+    visual: Reader | None,
+    audio: FeatureReader | None,
+    config: LocalizeConfig,
+    device: torch.device | str,
+    hook: Callable[[str, int | None, int | None], None] | None,
+    evidence_of: Mapping[str, EvidenceReader] | None,
+    where: NDArray[np.bool_] | None = None,
+) -> ClipScores:
+    """The scores of one picture track with the sound; `where` (T,) leaves out windows in which it is never true."""
     readers = [reader for reader in (visual, audio) if reader is not None and reader.n > 0]
     if not readers:
         raise InputError("has nothing to analyse: neither track has a valid step")
@@ -85,6 +123,8 @@ def score_clip(
         for first, stop in (stretches(grid.n, seams, grid.n) if parts else ())
         for low, high in spans(stop - first, config.window, config.overlap)
     ]
+    if where is not None:
+        cuts = [(first, stop) for first, stop in cuts if where[first:stop].any()]
     weight = np.zeros(grid.n, np.float32)
     for first, stop in cuts:
         weight[first:stop] += taper(stop - first)
@@ -135,7 +175,7 @@ def score_clip(
                     evidence[name][first:stop] = 0
     valid["joint"] = valid["visual"] | valid["audio"]
 
-    def of(track: FeatureReader | None, name: str) -> Curve | None:
+    def of(track: Reader | None, name: str) -> Curve | None:
         known = track is not None and name not in unknown and valid[name.removesuffix("_error")].any()
         return curves[name] if known else None
 
@@ -177,9 +217,7 @@ def _placed(
             yield ForgedInterval(start + (first + low) * step, start + (first + high) * step, "both", score)
 
 
-def _judged(
-    name: str, reader: FeatureReader | None, config: LocalizeConfig, usable_s: dict[str, float]
-) -> FeatureReader | None:
+def _judged(name: str, reader: T | None, config: LocalizeConfig, usable_s: dict[str, float]) -> T | None:
     """`reader` if enough of its track is valid to judge it; notes how many seconds are."""
     if reader is None:
         return None
@@ -189,11 +227,11 @@ def _judged(
 
 
 def _read(
-    model: Method[Any], visual: FeatureReader | None, audio: FeatureReader | None, first: int, stop: int
+    model: Method[Any], visual: Reader | None, audio: FeatureReader | None, first: int, stop: int
 ) -> Batch:
     """One window as a batch of one video; what a track does not cover is zero and invalid."""
 
-    def track(reader: FeatureReader | None, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def track(reader: Reader | None, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
         values = np.zeros((1, stop - first, dim), np.float32)
         mask = np.zeros((1, stop - first), np.bool_)
         end = min(stop, reader.n) if reader is not None else first

@@ -80,6 +80,8 @@ class ClipScores:
     answer of the paper's routing, carried over to any length. Without any `windows` nothing could be judged.
     `spans`, best first, are what a method that finds segments itself has found; None from any other.
     `stretches` are those of each track that are judged as clips of their own, see `pipeline.localization.stretches`.
+    `people` are the scores of each person who could be judged, by number, with the clip's sound: their picture is
+    that person's alone. Of a clip with one person there is one, whose scores are the clip's.
     """
 
     grid: TimeGrid
@@ -95,6 +97,7 @@ class ClipScores:
     evidence: Mapping[str, Evidence] = field(default_factory=dict)
     spans: tuple[ForgedInterval, ...] | None = None
     stretches: Mapping[str, tuple[Stretch, ...]] = field(default_factory=dict)
+    people: Mapping[int, ClipScores] = field(default_factory=dict)
 
     def stretches_of(self, name: str) -> tuple[Stretch, ...]:
         """Half-open steps of the stretches of the track `name`; all of the clip where none are known."""
@@ -148,12 +151,16 @@ class ClipScores:
 
 @dataclass(frozen=True, order=True)
 class ForgedInterval:
-    """A half-open forged span in seconds; `modality` is "visual", "audio" or "both", `score` in [0, 1]."""
+    """A half-open forged span in seconds; `modality` is "visual", "audio" or "both", `score` in [0, 1].
+
+    `person` is the number of the person whose picture is forged, 0 for sound and where it is not known.
+    """
 
     start_s: float
     end_s: float
     modality: str
     score: float
+    person: int = 0
 
 
 @dataclass(frozen=True)
@@ -181,7 +188,8 @@ class Finding:
     could be judged. `probability` is P(forged) for a clip as likely forged as not; None where nothing could be judged.
     From `line` on a clip is called forged, from `floor` on undecided. `strongest` is the segment that decides, also
     where it does not reach the line. `promise` is None where no false-alarm rate was certified. `probabilities` are
-    those of CLASSES that the finding rests on, None where nothing could be judged.
+    those of CLASSES that the finding rests on, None where nothing could be judged. `people` is by number how likely
+    the picture of each person is forged, who was judged by themself.
     """
 
     verdict: Verdict
@@ -193,3 +201,4 @@ class Finding:
     strongest: ForgedInterval | None = None
     promise: Promise | None = None
     probabilities: Mapping[str, float] | None = None
+    people: Mapping[int, float] = field(default_factory=dict)

@@ -12,6 +12,7 @@ from configs.schema import LocalizeConfig
 from data.declared import Declared
 from data.labels import MODALITIES
 from data.media import Assessment, MediaInfo, StreamCoverage
+from data.people import Seen
 from pipeline.localization.assess import caution
 from pipeline.localization.curves import step_curves
 from pipeline.localization.scores import MODALITY, ClipScores, Finding, Route
@@ -38,6 +39,7 @@ def build_report(
     config: LocalizeConfig,
     provenance: Provenance,
     clock: RunClock,
+    seen: Seen,
     declared: Declared | None = None,
 ) -> Report:
     """The report on one clip.
@@ -64,6 +66,7 @@ def build_report(
         provenance=provenance,
         clock=clock,
         assessment=assessment,
+        seen=seen,
         declared=declared,
     )
 

@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 
 from data.labels import ABSTAINED, CLASSES
+from data.people import Seen
 from pipeline.localization.scores import Finding, Promise
 from pipeline.report.declared import DeclaredPart
 from pipeline.report.model import Provenance, Report, RunClock, Thresholds, class_of
@@ -18,10 +19,12 @@ from pipeline.report.parts import (
     ClassProbabilities,
     ClockPart,
     CoverageOfTracks,
+    FacesPart,
     FileName,
     InputPart,
     Number,
     Part,
+    PersonPart,
     PromisePart,
     ProvenancePart,
     ScoresPart,
@@ -100,6 +103,13 @@ class ReportDocument(Part):
     )
     coverage: CoverageOfTracks
     assessment: AssessmentOfTracks
+    people: list[PersonPart] = Field(
+        [],
+        description="The people whose faces were followed, in order of appearance; empty where that was not done.",
+    )
+    faces: FacesPart | None = Field(
+        None, description="Faces that were not followed; null where nobody looked."
+    )
     warnings: list[str]
     scores: ScoresPart
     thresholds: ThresholdsPart | None = Field(
@@ -151,11 +161,23 @@ class ReportDocument(Part):
         if self.probabilities is not None:
             shares = self.probabilities.model_dump()
         coverage = {"visual": self.coverage.visual, "audio": self.coverage.audio}
+        judged_people = {
+            each.number: each.probability for each in self.people if each.probability is not None
+        }
+        seen = Seen(
+            tuple(each.person() for each in self.people),
+            *((self.faces.more, self.faces.small) if self.faces is not None else (0, 0)),
+        )
         judged = {"visual": self.assessment.visual, "audio": self.assessment.audio}
         return Report(
             input=self.input.facts(),
             finding=self.of(
-                Finding, intervals=intervals, strongest=strongest, promise=promise, probabilities=shares
+                Finding,
+                intervals=intervals,
+                strongest=strongest,
+                promise=promise,
+                probabilities=shares,
+                people=judged_people,
             ),
             route=self.route,
             branches=tuple(self.branches),
@@ -168,6 +190,7 @@ class ReportDocument(Part):
             provenance=self.provenance.of(Provenance),
             clock=self.clock.of(RunClock),
             assessment={k: track.assessment() if track is not None else None for k, track in judged.items()},
+            seen=seen,
         )
 
 

@@ -67,7 +67,8 @@ def frames(row: Row) -> tuple[int, int]:
 
 
 def _label(row: Row) -> str:
-    return f"{called(row)} {row.modality} {row.score:.2f}"
+    whose = f" person {row.person}" if row.person is not None else ""
+    return f"{called(row)} {row.modality} {row.score:.2f}{whose}"
 
 
 def _inert(cell: object) -> object:
@@ -163,6 +164,7 @@ def _track(report: Report, kind: str, stop: int, media: str | None, found: list[
 
 def _marker(row: Row) -> dict[str, Any]:
     exact = {"start_s": row.start_s, "end_s": row.end_s, "modality": row.modality, "score": row.score}
+    exact |= {"person": row.person} if row.person is not None else {}
     return {
         "OTIO_SCHEMA": "Marker.2",
         "name": _label(row),

@@ -11,7 +11,7 @@ from data.text import percent, printable
 from pipeline.report.exports import csv_table
 from pipeline.report.html import asset, page
 from pipeline.report.model import NOTE, Report
-from pipeline.report.rows import VERDICTS, WORDS, tone
+from pipeline.report.rows import VERDICTS, WORDS, rows, tone
 
 FAILED = "failed"
 
@@ -25,7 +25,8 @@ class Outcome:
 
     `label` is what is forged. `score` is the probability that the clip is forged, if forged and authentic clips were
     equally frequent. `interval_score` is the highest score of an interval. `tone` is what the page colours the verdict
-    by. `page` is the URL of the file's page relative to the folder's.
+    by. `page` is the URL of the file's page relative to the folder's. `people` are the numbers of the people in the
+    forged intervals, where several were seen.
     """
 
     file: str
@@ -36,6 +37,7 @@ class Outcome:
     intervals: int | None = None
     duration_s: float | None = None
     note: str = ""
+    people: str = ""
     sha256: str = ""
     tone: str = ""
     page: str | None = None
@@ -53,6 +55,9 @@ class Outcome:
             intervals=len(report.intervals),
             duration_s=round(duration_s, 3) if duration_s is not None else None,
             note=_note(report),
+            people=", ".join(
+                map(str, sorted({row.person for row in rows(report) if row.person is not None}))
+            ),
             sha256=report.input.sha256,
             tone=tone(report),
             page=page,
@@ -62,6 +67,7 @@ class Outcome:
     def words(self) -> str:
         """The verdict in words, with what is forged."""
         forged = f": {WORDS[self.label]}" if self.label in WORDS else ""
+        forged += f" of person {self.people}" if self.people and forged else ""
         return _WORDS[self.verdict] + forged
 
     @classmethod

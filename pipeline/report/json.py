@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 
 from data.errors import ForensicError, InputError
 from data.media import Assessment, StreamCoverage
+from data.people import Person, plain
 from data.text import printable
+from pipeline.localization.scores import ForgedInterval
 from pipeline.report.earlier import VERSIONS, upgraded
 from pipeline.report.model import ERROR_SCHEMA, NOTE, SCHEMA, Report
 from pipeline.report.rows import reason, written
@@ -61,6 +63,8 @@ def dumps(report: Report) -> str:
             "complete": report.complete,
             "coverage": {name: _coverage(track) for name, track in report.coverage.items()},
             "assessment": {name: _assessment(track) for name, track in report.assessment.items()},
+            "people": [_person(person, report) for person in report.seen.people],
+            "faces": {"more": report.seen.more, "small": report.seen.small},
             "warnings": list(report.warnings),
             "scores": {
                 "grid": {
@@ -198,9 +202,26 @@ def _finding(report: Report) -> dict[str, Any]:
         "probability": finding.probability,
         "line": finding.line,
         "floor": finding.floor,
-        "strongest": asdict(finding.strongest) if finding.strongest is not None else None,
+        "strongest": _segment(finding.strongest) if finding.strongest is not None else None,
         "promise": asdict(finding.promise) if finding.promise is not None else None,
-        "intervals": [asdict(found) for found in finding.intervals],
+        "intervals": [_segment(found) for found in finding.intervals],
+    }
+
+
+def _segment(found: ForgedInterval) -> dict[str, Any]:
+    return asdict(found) | {"person": found.person or None}
+
+
+def _person(person: Person, report: Report) -> dict[str, Any]:
+    likely = written(report.finding).people.get(person.number)
+    return {
+        "number": person.number,
+        "first_s": _time(person.first_s),
+        "last_s": _time(person.last_s),
+        "seen_s": _time(person.seen_s),
+        "judged": likely is not None,
+        "probability": likely,
+        "track": plain(person.track),
     }
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from data.declared import Declared
 from data.labels import NAMES
 from data.media import Assessment, AudioStream, MediaInfo, OtherTrack, StreamCoverage, VideoStream
+from data.people import Seen
 from data.timeline import TimeGrid
 from pipeline.localization.scores import Finding, ForgedInterval, Verdict
 
@@ -141,7 +142,8 @@ class Report:
     `complete` says that the tracks present were decoded as far as the settings demand, and could be judged.
     `assessment` maps them to what could be judged, None for a track that is absent, or where it was not recorded.
     `thresholds` and `declared`, what the file says of its origin, are None in a report that was written before they
-    were part of it.
+    were part of it. `seen` are the people in the picture, nobody where the weights follow no faces; `finding.people`
+    has those who were judged by themselves.
     """
 
     input: InputFacts
@@ -159,6 +161,7 @@ class Report:
         default_factory=lambda: {"visual": None, "audio": None}
     )
     declared: Declared | None = None
+    seen: Seen = field(default_factory=Seen)
 
     @property
     def probabilities(self) -> Mapping[str, float] | None:
@@ -184,6 +187,11 @@ class Report:
     def drawn_thresholds(self) -> Thresholds | None:
         """The thresholds where they made intervals; in another clip they decide nothing, and no form draws them."""
         return self.thresholds if self.verdict == "forged" or self.intervals else None
+
+    @property
+    def several(self) -> bool:
+        """Whether more than one person was seen, so that it must be said who is meant."""
+        return len(self.seen.people) > 1
 
     @property
     def judged(self) -> float:

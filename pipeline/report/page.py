@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from data.labels import NAMES
+from data.people import Person, plain
 from data.text import percent, timecode
 from data.timeline import Interval, merge, total_s
 from pipeline.localization.scores import ForgedInterval
@@ -19,7 +20,19 @@ from pipeline.report.model import NOTE, Report
 from pipeline.report.origin import DECLARED_NOTE, STATUS_WORDS, manifest_rows
 from pipeline.report.pictures import Pictures, Still
 from pipeline.report.provenance import provenance
-from pipeline.report.rows import WORDS, Row, promise, reach, reason, rows, statement, tone, written
+from pipeline.report.rows import (
+    WORDS,
+    Row,
+    in_order,
+    promise,
+    reach,
+    reason,
+    rows,
+    statement,
+    tone,
+    who,
+    written,
+)
 
 _INKS = {"undecided": "undecided", "not_found": "neutral"}
 """Colour of the frame around the strongest segment: none of a warning where nothing was found."""
@@ -98,7 +111,9 @@ def page_html(report: Report, pictures: Pictures | None, media: str | None, inde
         url=media,
         index=index,
         pictures=shown,
-        strip=[still for still in shown.stills if still.interval is None],
+        strip=[still for still in shown.stills if still.place == "strip"],
+        people=_people(report, shown.stills),
+        who=who(report),
         groups=_groups(found, shown.stills),
         declared=report.declared,
         declared_note=DECLARED_NOTE,
@@ -156,7 +171,7 @@ def _below(report: Report) -> ForgedInterval | None:
 
 def _lanes(report: Report, pictures: Pictures, span_s: float) -> list[Lane]:
     lanes = []
-    if any(still.interval is None for still in pictures.stills):
+    if any(still.place == "strip" for still in pictures.stills):
         lanes.append(Lane("frames", "frames", "Frames"))
     present = {name for name, track in report.coverage.items() if track is not None}
     for modality, tracks in _TRACKS.items():
@@ -225,6 +240,35 @@ def _groups(found: Sequence[Row], stills: Sequence[Still]) -> list[Group]:
     return groups
 
 
+@dataclass(frozen=True)
+class PersonRow:
+    """A person of the clip: when seen, how likely forged (None where not judged), forged intervals, and the face."""
+
+    person: Person
+    probability: float | None
+    intervals: int
+    still: Still | None
+
+
+def _people(report: Report, stills: Sequence[Still]) -> list[PersonRow]:
+    faces = {still.person: still for still in stills if still.person}
+    return [
+        PersonRow(
+            person,
+            report.finding.people.get(person.number),
+            sum(found.person == person.number for found in report.intervals),
+            faces.get(person.number),
+        )
+        for person in report.seen.people
+    ]
+
+
+def _boxes(report: Report, below: ForgedInterval | None) -> dict[int, list[list[list[float]]]]:
+    """Key frames of the faces that intervals are about, by person."""
+    meant = {found.person for found in (*report.intervals, *([below] if below is not None else []))}
+    return {person.number: plain(person.track) for person in report.seen.people if person.number in meant}
+
+
 def _data(report: Report, found: Sequence[Row], span_s: float) -> dict[str, Any]:
     """What the script needs; names and other strangers' text are not in it."""
     lanes = {lane.name: lane for lane in _curve_lanes(report, span_s)}
@@ -234,9 +278,12 @@ def _data(report: Report, found: Sequence[Row], span_s: float) -> dict[str, Any]
         "start_s": float(report.scores.grid.start),
         "step_s": float(report.scores.grid.step),
         "intervals": [[row.start_s, row.end_s, row.modality, row.score] for row in found],
-        "strongest": [below.start_s, below.end_s, below.modality, _INKS[report.verdict]]
+        "strongest": [below.start_s, below.end_s, below.modality, _INKS[report.verdict], below.person]
         if below is not None
         else None,
+        "people": [each.person for each in in_order(report.intervals)],
+        "boxes": _boxes(report, below),
+        "several": report.several,
         "words": WORDS,
         "gaps": _gaps(report),
         "curves": {

@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from data.media import Assessment, AudioStream, OtherTrack, Splice, StreamCoverage, VideoStream
+from data.people import BoxAt, Person
 from data.timeline import Interval, TimeGrid
 from pipeline.localization.scores import ForgedInterval
 from pipeline.report.model import InputFacts, StepScores
@@ -98,6 +99,9 @@ Curve = Annotated[
 ]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 TrackNumber = Annotated[Count, Field(description="Its number in the container, from 0.")]
+PersonNumber = Annotated[
+    int, Field(ge=1, lt=2**31, description="Number of a person within this clip, from 1.")
+]
 Branch = Literal["visual", "audio", "joint"]
 
 
@@ -201,12 +205,53 @@ class SegmentPart(Part):
     end_s: Position
     modality: Literal["visual", "audio", "both"]
     score: Share
+    person: PersonNumber | None = Field(
+        None, description="Whose picture it is; null for sound, and where it is not known."
+    )
 
     def interval(self) -> ForgedInterval:
         """The interval; ValueError where it ends before it starts."""
         if self.start_s > self.end_s:
             raise ValueError(f"no interval: {self.start_s} to {self.end_s} s")
-        return self.of(ForgedInterval)
+        return self.of(ForgedInterval, person=self.person or 0)
+
+
+BoxList = Annotated[
+    list[Number],
+    Field(
+        min_length=5,
+        max_length=5,
+        description="Seconds; x and y of the upper left corner, width and height, as shares of the picture.",
+    ),
+]
+
+
+class PersonPart(Part):
+    """A person of the clip. The number means nothing outside this report: nobody is recognised."""
+
+    number: PersonNumber
+    first_s: Position = Field(description="When the face is first seen.")
+    last_s: Position = Field(description="When it is last seen.")
+    seen_s: Position = Field(description="How long it is seen in all.")
+    judged: bool = Field(description="Whether this person's picture was judged by itself.")
+    probability: Share | None = Field(
+        description="How likely this person's picture is forged, on the scale of `probability`; null where not judged."
+    )
+    track: list[list[BoxList]] = Field(
+        description="Key frames of the box around the face, a list for each time it is seen without a break; between "
+        "two key frames the box moves in a straight line."
+    )
+
+    def person(self) -> Person:
+        """The person as the report has them."""
+        return self.of(Person, track=tuple(tuple(BoxAt(*at) for at in run) for run in self.track))
+
+
+class FacesPart(Part):
+    """Faces that nobody followed, the most at once."""
+
+    more: Count = Field(description="Large enough, but more than are followed at once.")
+    small: Count = Field(description="Too small to be judged.")
 
 
 class PromisePart(Part):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +17,11 @@ from data.errors import ForensicError, InputError
 from data.files import file_sha256
 from data.hook import Hook, silent
 from data.media import MediaInfo
+from data.people import BoxAt, Person
 from pipeline.media.crew import Crew
 from pipeline.media.decoder import Decoder
 from pipeline.report.model import Report
+from pipeline.report.rows import in_order
 from pipeline.report.spectrogram import Spectrogram
 
 log = logging.getLogger(__name__)
@@ -31,6 +33,11 @@ STRIP = 24
 BOX = (320, 160)
 """Width and height in pixels that stills of an interval fit into."""
 STRIP_HEIGHT = 54
+FACE_HEIGHT = 96
+MOST_PEOPLE = 64
+"""People who are shown, the first ones."""
+HEAD = 1.6
+"""Side of a person's picture, in longer sides of the box around the face."""
 STILL_BYTES = 240_000
 """All stills together; beyond it they are compressed more, then made smaller."""
 _TRIES = ((1.0, 78), (1.0, 60), (0.75, 60), (0.5, 60), (0.5, 40))
@@ -44,7 +51,7 @@ class Still:
     """One picture of the clip as JPEG: what is on screen at `time_s`, `width` x `height` pixels.
 
     `interval` counts the report's intervals in order of time from 0; None marks a still of the strip that spans the
-    whole clip. `place` is "before", "start", "middle", "end", "after" or "strip".
+    whole clip, or the face of a `person`. `place` is "before", "start", "middle", "end", "after", "strip" or "person".
     """
 
     time_s: float
@@ -53,6 +60,7 @@ class Still:
     width: int
     height: int
     jpeg: bytes
+    person: int = 0
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,7 @@ class Place:
     time_s: float
     interval: int | None
     name: str
+    person: int = 0
 
 
 def gather(
@@ -119,7 +128,9 @@ def gather(
     # One process for both: to start one costs more than to decode a short clip.
     with closing(Crew(1, config.stall_timeout_s)) as crew:
         if info.video is not None and report.coverage["visual"] is not None:
-            stills = attempt("frames", lambda: _stills(info, places(report), config, hook, crew), ())
+            stills = attempt(
+                "frames", lambda: _stills(info, places(report), report.seen.people, config, hook, crew), ()
+            )
         if info.audio is not None and report.coverage["audio"] is not None:
             sound = attempt("spectrogram", lambda: _spectrogram(info, report, config, hook, crew), None)
     if embed_video:
@@ -137,7 +148,7 @@ def places(report: Report) -> list[Place]:
     grid = report.scores.grid
     if grid.n == 0:
         return []
-    ordered = sorted(report.intervals, key=lambda found: (found.start_s, found.end_s, found.modality))
+    ordered = in_order(report.intervals)
     ranked = sorted(range(len(ordered)), key=lambda k: (-ordered[k].score, k))
     wanted: set[tuple[int, int | None, str]] = set()
     for k in ranked[:MOST_INTERVALS]:
@@ -149,14 +160,36 @@ def places(report: Report) -> list[Place]:
         wanted |= {(step, k, name) for step, name in named.items()}
     count = min(STRIP, grid.n)
     wanted |= {((2 * k + 1) * grid.n // (2 * count), None, "strip") for k in range(count)}
+    found = [
+        Place(grid.centre_s(step), interval, name) for step, interval, name in wanted if 0 <= step < grid.n
+    ]
+    found += [
+        Place(best_box(person).time_s, None, "person", person.number)
+        for person in report.seen.people[:MOST_PEOPLE]
+    ]
     return sorted(
-        (Place(grid.centre_s(step), interval, name) for step, interval, name in wanted if 0 <= step < grid.n),
-        key=lambda place: (place.time_s, -1 if place.interval is None else place.interval, place.name),
+        found,
+        key=lambda place: (
+            place.time_s,
+            -1 if place.interval is None else place.interval,
+            place.name,
+            place.person,
+        ),
     )
 
 
+def best_box(person: Person) -> BoxAt:
+    """Where the face of a person is largest."""
+    return max((at for run in person.track for at in run), key=lambda at: (at.width * at.height, -at.time_s))
+
+
 def _stills(
-    info: MediaInfo, wanted: list[Place], config: DecodeConfig, hook: Hook, crew: Crew
+    info: MediaInfo,
+    wanted: list[Place],
+    people: Sequence[Person],
+    config: DecodeConfig,
+    hook: Hook,
+    crew: Crew,
 ) -> tuple[Still, ...]:
     times_s = sorted({place.time_s for place in wanted})
     seen: dict[float, NDArray[np.uint8]] = {}
@@ -166,19 +199,40 @@ def _stills(
             if batch.valid[0]:
                 seen[times_s[batch.first]] = batch.images[0].copy()
     kept = [place for place in wanted if place.time_s in seen]
+    faces = {person.number: best_box(person) for person in people}
     made: list[Still] = []
     for scale, quality in _TRIES:
-        made = [_still(place, seen[place.time_s], scale, quality) for place in kept]
+        made = [
+            _still(place, _around(seen[place.time_s], faces.get(place.person)), scale, quality)
+            for place in kept
+        ]
         if sum(len(still.jpeg) for still in made) <= STILL_BYTES:
             break
     return tuple(made)
+
+
+def _around(image: NDArray[np.uint8], box: BoxAt | None) -> NDArray[np.uint8]:
+    """The head around the face in `box`, or all of `image` (H, W, 3) without one."""
+    if box is None:
+        return image
+    height, width = image.shape[:2]
+    middle = np.array([(box.x + box.width / 2) * width, (box.y + box.height / 2) * height])
+    side = max(box.width * width, box.height * height) * HEAD
+    (left, top), (right, bottom) = (
+        (middle - side / 2).round().astype(int),
+        (middle + side / 2).round().astype(int),
+    )
+    part = image[max(0, top) : max(0, bottom), max(0, left) : max(0, right)]
+    return part if part.size else image
 
 
 def _still(place: Place, image: NDArray[np.uint8], scale: float, quality: int) -> Still:
     import cv2
 
     height, width = image.shape[:2]
-    if place.interval is None:
+    if place.person:
+        scale = min(1.0, FACE_HEIGHT / height)
+    elif place.interval is None:
         scale = STRIP_HEIGHT / height
     if scale < 1:
         width, height = max(1, round(width * scale)), max(1, round(height * scale))
@@ -186,7 +240,7 @@ def _still(place: Place, image: NDArray[np.uint8], scale: float, quality: int) -
     written, jpeg = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not written:
         raise ValueError("a frame could not be compressed")
-    return Still(place.time_s, place.name, place.interval, width, height, jpeg.tobytes())
+    return Still(place.time_s, place.name, place.interval, width, height, jpeg.tobytes(), place.person)
 
 
 def _spectrogram(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from data.labels import ABSTAINED, NAMES
@@ -33,7 +34,8 @@ _LOOKS = {
 class Row:
     """A forged interval, rounded to milliseconds and four digits as it is written; `file` is `printable`.
 
-    `verdict` is that on the whole clip: intervals may be shown on request where that is not "forged".
+    `verdict` is that on the whole clip: intervals may be shown on request where that is not "forged". `person` is the
+    number of the person whose picture is meant, where several people were seen.
     """
 
     file: str
@@ -44,6 +46,7 @@ class Row:
     modality: str
     score: float
     verdict: str
+    person: int | None = None
 
 
 def rows(report: Report) -> tuple[Row, ...]:
@@ -58,9 +61,17 @@ def rows(report: Report) -> tuple[Row, ...]:
             modality=found.modality,
             score=round(found.score, 4),
             verdict=report.verdict,
+            person=(found.person or None) if report.several else None,
         )
-        for found in sorted(report.intervals, key=lambda found: (found.start_s, found.end_s, found.modality))
+        for found in sorted(
+            report.intervals, key=lambda found: (found.start_s, found.end_s, found.modality, found.person)
+        )
     )
+
+
+def in_order(intervals: Iterable[ForgedInterval]) -> list[ForgedInterval]:
+    """`intervals` in order of time."""
+    return sorted(intervals, key=lambda found: (found.start_s, found.end_s, found.modality, found.person))
 
 
 def statement(report: Report) -> str:
@@ -102,15 +113,16 @@ def written(finding: Finding) -> Finding:
         floor=floor,
         strongest=_written(finding.strongest) if finding.strongest is not None else None,
         intervals=tuple(map(_written, finding.intervals)),
+        people={number: round(share, 4) for number, share in finding.people.items()},
     )
 
 
 def _written(found: ForgedInterval) -> ForgedInterval:
-    return ForgedInterval(
-        round(float(found.start_s), 3),
-        round(float(found.end_s), 3),
-        found.modality,
-        round(float(found.score), 4),
+    return replace(
+        found,
+        start_s=round(float(found.start_s), 3),
+        end_s=round(float(found.end_s), 3),
+        score=round(float(found.score), 4),
     )
 
 
@@ -127,7 +139,8 @@ def reason(report: Report) -> str:
     if segment is None:
         return f"The clip {scores}; {called}."
     track = f"{'' if segment.modality == 'both' else 'the '}{WORDS[segment.modality]}"
-    span = f"{segment.start_s:.2f} to {segment.end_s:.2f} s of {track}"
+    whose = f" of person {segment.person}" if segment.person and report.several else ""
+    span = f"{segment.start_s:.2f} to {segment.end_s:.2f} s of {track}{whose}"
     return f"With its strongest segment, {span}, the clip {scores}; {called}."
 
 
@@ -218,10 +231,12 @@ def summary(report: Report, name: str) -> list[str]:
     found = rows(report)
     if found and report.verdict != "forged":
         lines.append("  intervals of the branch that was asked for; they do not make the clip forged:")
-    lines += [f"  {row.start} - {row.end}  {row.modality:<6}  {row.score:.2f}" for row in found]
+    lines += [f"  {row.start} - {row.end}  {row.modality:<6}  {row.score:.2f}{_of(row)}" for row in found]
     if not found and report.verdict == "forged":
         lines.append("  no interval reached the threshold")
     lines.append("  analysed: " + ", ".join(_analysed(report)))
+    if said := who(report):
+        lines.append(f"  {said}")
     if abs(report.input.origin_s) >= 0.001:
         lines.append(
             f"  times count from the start of the clip, {report.input.origin_s:.3f} s on its own clock"
@@ -234,6 +249,26 @@ def summary(report: Report, name: str) -> list[str]:
     lines.append(f"  took {report.clock.elapsed_s:.1f} s on {report.provenance.device}{speed}")
     lines.append(f"  {NOTE}")
     return [printable(line) for line in lines]
+
+
+def _of(row: Row) -> str:
+    return f"  person {row.person}" if row.person is not None else ""
+
+
+def who(report: Report) -> str:
+    """How many people were seen, and which faces were not judged; empty where one person was seen and nobody else."""
+    seen, parts = report.seen, []
+    if report.several:
+        parts.append(f"{len(seen.people)} people were seen")
+        left = [str(person.number) for person in seen.people if person.number not in report.finding.people]
+        if report.finding.people and left:
+            parts.append(f"not judged, because seen too briefly: person {', '.join(left)}")
+    if seen.more:
+        parts.append(f"up to {seen.more} more face{'s' if seen.more > 1 else ''} at once not followed")
+    if seen.small:
+        parts.append(f"up to {seen.small} face{'s' if seen.small > 1 else ''} at once too small to be judged")
+    said = "; ".join(parts)
+    return said[:1].upper() + said[1:] + "." if said else ""
 
 
 def reach(report: Report) -> str:

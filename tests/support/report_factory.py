@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.media import Assessment, AudioStream, StreamCoverage, VideoStream
+from data.people import BoxAt, Person, Seen
 from data.timeline import Interval, TimeGrid
 from pipeline.localization.scores import Finding, ForgedInterval, Promise
 from pipeline.report.model import InputFacts, Provenance, Report, RunClock, StepScores, Thresholds, class_of
@@ -178,6 +179,24 @@ def forged(name: str = "forged.mp4", **changes: Any) -> Report:
 def forged_visual(name: str = "forged_visual.mp4", **changes: Any) -> Report:
     """6 s, the picture forged from 3.32 to 3.88 s and weaker from 5.36 to 6.00 s."""
     return build("visual", [(3.32, 3.88, "visual", 0.94), (5.36, 6.0, "visual", 0.72)], name=name, **changes)
+
+
+def panel(name: str = "panel.mp4", **changes: Any) -> Report:
+    """6 s of two people side by side: the picture of the right one, person 2, is forged from 2 to 3 s.
+
+    The box of person 2 goes from x = 0.6 to x = 0.7 between 0 and 6 s; a third one is seen for half a second.
+    """
+    left = ((BoxAt(0.0, 0.1, 0.2, 0.25, 0.4), BoxAt(5.98, 0.1, 0.2, 0.25, 0.4)),)
+    right = ((BoxAt(0.0, 0.6, 0.3, 0.2, 0.5), BoxAt(6.0, 0.7, 0.3, 0.2, 0.5)),)
+    people = (
+        Person(1, 0.0, 6.0, 6.0, left),
+        Person(2, 0.0, 6.0, 6.0, right),
+        Person(3, 5.0, 5.5, 0.5, ((BoxAt(5.02, 0.4, 0.4, 0.1, 0.2), BoxAt(5.48, 0.4, 0.4, 0.1, 0.2)),)),
+    )
+    found = (ForgedInterval(2.0, 3.0, "visual", 0.93, 2),)
+    whole = build("visual", [(2.0, 3.0, "visual", 0.93)], name=name)
+    told = replace(whole.finding, intervals=found, strongest=found[0], people={1: 0.12, 2: 0.9412})
+    return replace(whole, **{"finding": told, "seen": Seen(people, more=1, small=3), **changes})
 
 
 def authentic(name: str = "authentic.mp4", **changes: Any) -> Report:

@@ -29,7 +29,8 @@
   const say = text => { $("status").textContent = text; };
   const describe = k => {
     const [start, end, modality, score] = intervals[k];
-    return `Interval ${k + 1} of ${intervals.length}, ${data.words[modality]}, ${timecode(start)} to ${timecode(end)}, score ${score.toFixed(2)}`;
+    const whose = data.several && data.people[k] ? ` of person ${data.people[k]}` : "";
+    return `Interval ${k + 1} of ${intervals.length}, ${data.words[modality]}${whose}, ${timecode(start)} to ${timecode(end)}, score ${score.toFixed(2)}`;
   };
 
   /* Curves: one value per point, NaN where there was no media. */
@@ -271,7 +272,45 @@
     $("zoom-out").disabled = $("zoom-reset").disabled = length() >= span;
     $("zoom-in").disabled = length() <= NARROWEST;
   }
+  /* Faces: a box on the player around whom the interval that plays is about. */
+  const faces = player ? make("div", "", player.parentNode) : null, marks = new Map();
+  if (faces) faces.id = "faces";
+  function boxAt(runs, t) {
+    for (const run of runs || []) {
+      if (t < run[0][0] - step || t > run[run.length - 1][0] + step) continue;
+      const next = run.findIndex(at => at[0] >= t);
+      if (next <= 0) return run[next < 0 ? run.length - 1 : 0].slice(1);
+      const before = run[next - 1], after = run[next], share = (t - before[0]) / (after[0] - before[0]);
+      return before.slice(1).map((value, k) => value + share * (after[k + 1] - value));
+    }
+    return null;
+  }
+  function drawFaces() {
+    if (!faces) return;
+    const meant = new Map(), marked = intervals.map(([start, end, modality], k) => [start, end, modality, data.people[k]]);
+    if (data.strongest) marked.push([...data.strongest.slice(0, 3), data.strongest[4]]);
+    for (const [start, end, modality, person] of marked) if (person && start <= time && time < end) meant.set(person, modality);
+    const { videoWidth, videoHeight, clientWidth, clientHeight } = player;
+    const scale = Math.min(clientWidth / videoWidth, clientHeight / videoHeight), wide = videoWidth * scale, tall = videoHeight * scale;
+    const left = player.offsetLeft + (clientWidth - wide) / 2, top = player.offsetTop + (clientHeight - tall) / 2;
+    for (const person of marks.keys()) if (!meant.has(person)) { marks.get(person).remove(); marks.delete(person); }
+    for (const [person, modality] of meant) {
+      /* A step is shown from its beginning, and its box is that of its middle. */
+      const box = player.hidden || !videoWidth ? null : boxAt(data.boxes[person], time + step / 2);
+      if (!box) { marks.get(person)?.remove(); marks.delete(person); continue; }
+      if (!marks.has(person)) {
+        const made = make("div", "", faces);
+        made.dataset.person = person;
+        if (data.several) make("span", "", made).textContent = `person ${person}`;
+        marks.set(person, made);
+      }
+      const mark = marks.get(person);
+      mark.className = modality;
+      Object.assign(mark.style, { left: `${left + box[0] * wide}px`, top: `${top + box[1] * tall}px`, width: `${box[2] * wide}px`, height: `${box[3] * tall}px` });
+    }
+  }
   function drawPlayhead() {
+    drawFaces();
     const at = place(time);
     playhead.style.visibility = at < -0.0001 || at > 1.0001 ? "hidden" : "visible";
     playhead.style.left = `${100 * at}%`;
@@ -373,6 +412,7 @@
     const loaded = () => {
       $("preview-note").hidden = !(last.hasAttribute("data-preview") && player.currentSrc.startsWith("data:"));
       if (time > 0) player.currentTime = time + 0.0005;
+      drawFaces();
     };
     player.addEventListener("loadedmetadata", loaded);
     /* So may the metadata, above all those of a preview inside the page. */

@@ -24,7 +24,7 @@ from extractors.compact.face_traces import (
     FaceTraces,
     Stretch,
 )
-from extractors.compact.faces import REACH
+from extractors.compact.faces import REACH, Faces, Followed
 from extractors.compact.landmarks import FaceFinder
 
 SIDE = 80  # of a picture whose face is just large enough
@@ -76,13 +76,18 @@ def features(extractor: FaceTraces, clip: Clip) -> tuple[NDArray[np.float16], ND
 # --- measures -------------------------------------------------------------------------------------------------------
 
 
+def only(boxes: NDArray[np.float64], seen: NDArray[np.bool_]) -> Faces:
+    """One face and no other."""
+    return Faces(Followed(boxes, seen), (Followed(boxes, seen),))
+
+
 @pytest.fixture
 def still_box(monkeypatch: pytest.MonkeyPatch) -> None:
     """A face in every frame, always at the same place: so that only the neighbours matter."""
     monkeypatch.setattr(
         face_traces,
         "follow_faces",
-        lambda frames, _: (np.tile(BOX, (len(frames), 1)), np.ones(len(frames), np.bool_)),
+        lambda frames, _: only(np.tile(BOX, (len(frames), 1)), np.ones(len(frames), np.bool_)),
     )
 
 
@@ -146,9 +151,9 @@ def test_of_a_very_long_picture_the_middle_is_held(
 ) -> None:
     held: list[NDArray[np.uint8]] = []
 
-    def nobody(frames: NDArray[np.uint8], _: FaceFinder) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    def nobody(frames: NDArray[np.uint8], _: FaceFinder) -> Faces:
         held.append(frames)
-        return np.zeros((len(frames), 4)), np.zeros(len(frames), np.bool_)
+        return Faces(Followed(np.zeros((len(frames), 4)), np.zeros(len(frames), np.bool_)), ())
 
     monkeypatch.setattr(face_traces, "follow_faces", nobody)
     wide = np.zeros((2, 8, 100, 3), np.uint8)
@@ -163,7 +168,7 @@ def test_faces_that_go_and_come_back_are_measured_beside_the_frames_that_have_no
     monkeypatch: pytest.MonkeyPatch, measures: FaceMeasures
 ) -> None:
     seen = np.array([True, False, False, True, True])
-    monkeypatch.setattr(face_traces, "follow_faces", lambda frames, _: (np.tile(BOX, (5, 1)), seen))
+    monkeypatch.setattr(face_traces, "follow_faces", lambda frames, _: only(np.tile(BOX, (5, 1)), seen))
     frames = long_head(5, SIDE)
     values, valid, _, _ = measured(measures, all_of(frames))
     assert valid.tolist() == seen.tolist()

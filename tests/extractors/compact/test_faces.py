@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from extractors.compact import faces
 from extractors.compact.faces import (
     DETECT_EVERY,
+    LEAST,
     MIN_FOUND,
     REACH,
     follow_faces,
@@ -145,10 +146,10 @@ def test_smoothing_keeps_a_steady_walk_and_a_single_box() -> None:
 def detect(
     monkeypatch: pytest.MonkeyPatch, length: int, found: dict[int, list[NDArray[np.float64]]]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """`follow_faces` on `length` frames in which the detector finds these boxes, and nothing else."""
+    """The face that leads on `length` frames in which the detector finds these boxes, and nothing else."""
     answers = {k: np.array(found.get(k, [])).reshape(-1, 4) for k in range(0, length, DETECT_EVERY)}
     monkeypatch.setattr(faces, "_detections", lambda *_: answers)
-    return follow_faces(np.zeros((length, 4, 4, 3), np.uint8))
+    return follow_faces(np.zeros((length, 4, 4, 3), np.uint8)).leading
 
 
 def every(first: int, stop: int, face: NDArray[np.float64]) -> dict[int, list[NDArray[np.float64]]]:
@@ -158,7 +159,7 @@ def every(first: int, stop: int, face: NDArray[np.float64]) -> dict[int, list[ND
 def test_the_only_face_is_followed_as_it_is_tracked(
     frames: NDArray[np.uint8], boxes: NDArray[np.float64]
 ) -> None:
-    found, seen = follow_faces(frames)
+    found, seen = follow_faces(frames).leading
     assert seen.all()
     assert np.array_equal(found, boxes)
 
@@ -244,3 +245,37 @@ def test_linked_tracks_are_all_of_them() -> None:
     left, right = box(10, 10, 40), box(100, 20, 60)
     tracks = linked_tracks({0: np.stack([left, right]), 6: right[None], 12: left[None]})
     assert sorted(sorted(track) for track in tracks) == [[0, 6], [0, 12]]
+
+
+# --- all faces ------------------------------------------------------------------------------------------------------
+
+
+def test_all_faces_are_followed_the_largest_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    small, large = box(10, 10, 40), box(100, 20, 60)
+    answers = {k: np.stack([small, large]) for k in range(0, 60, DETECT_EVERY)}
+    monkeypatch.setattr(faces, "_detections", lambda *_: answers)
+    found = follow_faces(np.zeros((60, 4, 4, 3), np.uint8))
+    assert [np.unique(each.boxes, axis=0).tolist() for each in found.each] == [
+        [large.tolist()],
+        [small.tolist()],
+    ]
+    assert all(each.seen.all() for each in found.each)
+    assert (found.more, found.small) == (0, 0)
+
+
+def test_fifty_faces_are_counted_and_eight_of_them_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    crowd = np.stack([box(100 * k, 0, 40 + k) for k in range(50)])
+    monkeypatch.setattr(faces, "_detections", lambda *_: dict.fromkeys(range(0, 60, DETECT_EVERY), crowd))
+    found = follow_faces(np.zeros((60, 4, 4, 3), np.uint8))
+    assert [each.boxes[0, 2] for each in found.each] == [89, 88, 87, 86, 85, 84, 83, 82]
+    assert found.more == 42
+
+
+def test_faces_too_small_to_be_looked_at_are_counted_the_most_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    face, tiny = box(100, 20, 60), box(10, 10, LEAST - 1)
+    answers = {k: np.stack([face, *([tiny] if k > 20 else []), tiny]) for k in range(0, 60, DETECT_EVERY)}
+    monkeypatch.setattr(faces, "_detections", lambda *_: answers)
+    found = follow_faces(np.zeros((60, 4, 4, 3), np.uint8))
+    assert (len(found.each), found.small, found.more) == (1, 2, 0)

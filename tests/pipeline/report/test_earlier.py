@@ -45,6 +45,7 @@ def test_every_part_of_an_earlier_report_is_kept(version: int) -> None:
     )
     after = json.loads(dumps(back))
     assert after["probabilities"] == before["probabilities"]
+    assert [each.pop("person") for each in after["intervals"]] == [None]
     for kept in (
         "label",
         "intervals",

@@ -14,7 +14,18 @@ from data.errors import InputError
 from pipeline.report.folder import Outcome, index_csv, index_html, ranked, table
 from pipeline.report.outputs import Outputs
 
-COLUMNS = ["file", "verdict", "label", "score", "interval_score", "intervals", "duration_s", "note", "sha256"]
+COLUMNS = [
+    "file",
+    "verdict",
+    "label",
+    "score",
+    "interval_score",
+    "intervals",
+    "duration_s",
+    "note",
+    "people",
+    "sha256",
+]
 HEADS = ["File", "Verdict", "Score", "Highest interval", "Intervals", "Duration (s)", "Note"]
 
 
@@ -90,6 +101,7 @@ def test_index_csv_has_a_row_for_every_file() -> None:
         "intervals": "3",
         "duration_s": "6.0",
         "note": "",
+        "people": "",
         "sha256": forged().input.sha256,
     }
     assert (second["verdict"], second["note"], second["score"]) == ("failed", "is empty", "")

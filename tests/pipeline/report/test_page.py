@@ -307,7 +307,7 @@ def test_the_same_report_makes_the_same_bytes() -> None:
 def test_pages_are_small() -> None:
     assert len(page_html(factory.forged(), None, None)) < 100_000
     hour = page_html(factory.hour(), factory.pictures(factory.hour(), most=24), None)
-    assert len(hour) < 700_000
+    assert len(hour) < 710_000
     data = Page(hour).data
     assert len(data["intervals"]) == len(rows(factory.hour())) == 24
     assert data["curves"]["visual_error"]["top"] == 80.0

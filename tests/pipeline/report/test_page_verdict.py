@@ -60,9 +60,9 @@ def test_a_segment_below_the_line_is_marked_where_it_lies() -> None:
     # 3.2 to 4.1 of 6 s are 533.33 to 683.33 of 1000.
     assert (mark.attributes["x"], mark.attributes["width"]) == ("533.33", "150.00")
     assert len(page.all("rect", **{"class": "strongest undecided"})) == 2  # sound score and sound error
-    assert page.data["strongest"] == [3.2, 4.1, "audio", "undecided"]
+    assert page.data["strongest"] == [3.2, 4.1, "audio", "undecided", 0]
     assert "</span>strongest segment" in page.html
-    assert shown(factory.authentic()).data["strongest"] == [2.0, 2.6, "visual", "neutral"]
+    assert shown(factory.authentic()).data["strongest"] == [2.0, 2.6, "visual", "neutral", 0]
     forged = shown(factory.forged())
     assert forged.data["strongest"] is None
     assert "</span>strongest segment" not in forged.html

@@ -178,12 +178,13 @@ def test_csv_and_summary_say_the_same() -> None:
         "modality": "audio",
         "score": "0.8765",
         "verdict": "forged",
+        "person": "",
     }
     assert f"  {row.start} - {row.end}  audio   0.88" in summary(report(), "clip.mp4")
 
 
 def test_csv_without_intervals_is_a_header() -> None:
-    header = '"file","start","end","start_s","end_s","modality","score","verdict"\n'
+    header = '"file","start","end","start_s","end_s","modality","score","verdict","person"\n'
     assert export_text(concluded(report(), intervals=()), "csv") == header
 
 

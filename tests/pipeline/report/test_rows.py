@@ -157,7 +157,7 @@ def test_exports_call_an_interval_forged_only_where_the_clip_is() -> None:
     )
     assert "Verdict: no forgery found." in export_text(shown, "vtt")
     assert "* COMMENT: Verdict: no forgery found." in export_text(shown, "edl")
-    assert export_text(shown, "csv").splitlines()[1].endswith(',"visual",0.7,"not_found"')
+    assert export_text(shown, "csv").splitlines()[1].endswith(',"visual",0.7,"not_found",""')
     assert "Verdict: undecided." in export_text(undecided(), "vtt")
     assert "Verdict" not in export_text(forged(), "vtt")
 
