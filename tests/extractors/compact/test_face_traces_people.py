@@ -39,6 +39,7 @@ class Kept:
         self.steps: list[tuple[NDArray[np.floating], NDArray[np.bool_]]] = []
         self.people: dict[int, list[tuple[int, NDArray[np.floating] | None, NDArray[np.bool_]]]] = {}
         self.notes: dict[str, str] = {}
+        self.cuts: list[int] = []
         self.ended = False
 
     def append(self, values: NDArray[np.floating], valid: NDArray[np.bool_]) -> None:
@@ -48,6 +49,9 @@ class Kept:
         self, number: int, first: int, values: NDArray[np.floating] | None, valid: NDArray[np.bool_]
     ) -> None:
         self.people.setdefault(number, []).append((first, values, valid))
+
+    def cut(self) -> None:
+        self.cuts.append(sum(len(valid) for _, valid in self.steps))
 
     def note(self, name: str, text: str) -> None:
         self.notes[name] = text

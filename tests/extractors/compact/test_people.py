@@ -59,6 +59,15 @@ def test_after_a_cut_a_face_is_whom_it_looks_like() -> None:
     assert who.number([face(RIGHT, 2)], there + 10 * REACH, 0, 0) == [3]
 
 
+def test_across_a_cut_the_same_place_says_nothing() -> None:
+    who = people()
+    who.number([face(LEFT, 0)], 0, 0, 0)
+    who.cut()
+    assert who.number([face(LEFT, 1)], LENGTH, 0, 0) == [2]
+    who.cut()
+    assert who.number([face(LEFT, 0)], 2 * LENGTH, 0, 0) == [1]
+
+
 def test_two_faces_at_once_are_two_people_however_alike() -> None:
     who = people()
     assert who.number([face(LEFT, 0), face(RIGHT, 0)], 0, 0, 0) == [1, 2]

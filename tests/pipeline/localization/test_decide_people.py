@@ -10,6 +10,7 @@ import pytest
 from evidence_factory import Hearing, evidence, scores_of
 
 from configs.schema import DecisionConfig, LocalizeConfig, TrackDecision, TrackWeights
+from pipeline.localization.curves import step_curves
 from pipeline.localization.decide import (
     FEATURES,
     JudgedTrack,
@@ -17,7 +18,6 @@ from pipeline.localization.decide import (
     judge,
     judge_track,
     of_people,
-    step_curves,
 )
 from pipeline.localization.scores import ClipScores
 
@@ -111,3 +111,24 @@ def test_the_picture_curve_of_several_people_is_that_of_the_likeliest() -> None:
     single = [step_curves(each, CONFIG).visual for each in scores.people.values()]
     together = step_curves(scores, CONFIG).visual
     assert np.array_equal(together, np.maximum(*single))
+
+
+def test_of_a_long_file_each_stretch_of_each_person_is_judged() -> None:
+    """Two stretches: person 2 is forged in the second one, at the same steps of it as `SPAN`."""
+    halves = {number: (clip(False, None, number), clip(number == 2, None, number + 9)) for number in (1, 2)}
+
+    def joined(number: int) -> ClipScores:
+        first, second = halves[number]
+        n = first.grid.n
+        both = np.concatenate([first.evidence["visual"], second.evidence["visual"]])
+        return replace(scores_of({"visual": both}), stretches={"visual": ((0, n), (n, 2 * n))})
+
+    people = {number: joined(number) for number in halves}
+    found = decide(replace(people[1], people=people), CONFIG)
+    assert found.verdict == "forged"
+    (interval,) = found.intervals
+    n = halves[1][0].grid.n
+    assert interval.person == 2
+    assert (interval.start_s, interval.end_s) == pytest.approx(
+        ((n + SPAN[0]) / 25, (n + SPAN[1]) / 25), abs=0.09
+    )
