@@ -354,6 +354,12 @@ class Kept:
         self.values.append(values)
         self.valid.append(valid)
 
+    def beside(self, *_: object) -> None:
+        pass
+
+    def note(self, *_: object) -> None:
+        pass
+
     def cut(self) -> None:
         self.cuts.append(sum(map(len, self.valid)))
 

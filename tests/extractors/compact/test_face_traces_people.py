@@ -19,6 +19,7 @@ from extractors.compact.face_traces import FaceTraces
 SIDE = 80
 CONFIG = VisualConfig(network="face_traces", short_side=SIDE, crop=None)
 LENGTH = 540
+FADE = 100  # frames: slow enough to be no cut
 Clip = tuple[NDArray[np.uint8], NDArray[np.bool_]]
 
 
@@ -60,10 +61,11 @@ class Kept:
         self.ended = True
 
 
-def panel(length: int = 300, alone_until: int = 0) -> NDArray[np.uint8]:
-    """Two heads side by side; the right one, another person under other noise, comes at `alone_until`."""
+def panel(length: int = 300, there: int = 0) -> NDArray[np.uint8]:
+    """Two heads side by side; the right one, mirrored and under other noise, comes slowly into view before `there`."""
     left, right = long_head(length, 160), long_head(length, 160, seed=1)[:, :, ::-1].copy()
-    right[:alone_until] = 90
+    share = np.clip((np.arange(length) - there + FADE) / FADE, 0, 1)[:, None, None, None] if there else 1.0
+    right = (90 + share * (right.astype(np.float64) - 90)).astype(np.uint8)
     return np.concatenate([left, right], axis=2)
 
 
@@ -76,7 +78,7 @@ def pushed(extractor: FaceTraces, pieces: Iterator[Clip]) -> Kept:
 
 def test_one_person_has_the_steps_of_the_clip_and_they_are_those_of_the_stream(extractor: FaceTraces) -> None:
     frames, flags = long_head(LENGTH, SIDE), np.ones(LENGTH, np.bool_)
-    frames[300:420], flags[125], frames[125] = 90, False, 0
+    flags[125], frames[125] = False, 0
     sink = pushed(extractor, iter([(frames, flags)]))
     values, valid = (np.concatenate(part) for part in zip(*sink.steps, strict=True))
     plain, seen = zip(*extractor.stream(iter([(frames, flags)])), strict=True)
@@ -117,13 +119,24 @@ def steps_of(sink: Kept, right: bool) -> NDArray[np.float64]:
 
 
 def test_a_person_who_comes_later_begins_there(extractor: FaceTraces) -> None:
-    sink = pushed(extractor, all_of(panel(600, alone_until=400)))
+    sink = pushed(extractor, all_of(panel(600, there=440)))
+    assert sink.cuts == []
     late = Seen.of(sink.notes["seen"]).people[1]
-    assert late.first_s == pytest.approx(400 / FPS, abs=6 / FPS)
+    assert (440 - FADE) / FPS < late.first_s < 440 / FPS
     ((first, _, valid), (last, _, _)) = sink.people[2]
     assert (first, last) == (250, 500)
     assert np.flatnonzero(valid)[0] + first == round(late.first_s * FPS)
     assert sink.people[1][0][1] is None, "while alone the steps are those of the clip"
+
+
+def test_after_a_cut_people_go_on_from_its_step(extractor: FaceTraces) -> None:
+    frames = panel(300)
+    frames[150:] = frames[150:] // 2  # the light goes out
+    sink = pushed(extractor, all_of(frames))
+    assert sink.cuts == [150]
+    starts = sorted({first for parts in sink.people.values() for first, _, _ in parts})
+    assert starts == [0, 150]
+    assert sum(len(valid) for parts in sink.people.values() for _, _, valid in parts) == 2 * 300
 
 
 def test_people_do_not_depend_on_how_the_clip_is_cut(extractor: FaceTraces) -> None:
