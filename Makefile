@@ -45,7 +45,7 @@ fuzz: $(VENV)/.installed-dev  ## Decode FILES=2000 mutated media files: nothing 
 
 parity: $(PARITY)/.installed $(WHEEL)/.installed  ## Compare TSN with mmaction2's, and scores with AV-Deepfake1M's wheel, in environments of their own
 	$(PARITY)/bin/python -m pytest tests/parity/test_tsn_parity.py --confcutdir=tests/parity -m mmaction
-	$(WHEEL)/bin/python -m pytest tests/parity/test_wheel_parity.py --confcutdir=tests/parity -m wheel --junitxml=build/wheel-parity.xml
+	$(WHEEL)/bin/python -m pytest tests/parity/test_wheel_parity.py --confcutdir=tests/parity -m wheel -o junit_family=xunit1 --junitxml=build/wheel-parity.xml
 
 bench: $(VENV)/.installed-dev $(PARITY)/.installed  ## Measure speeds as ratios to a peer or a limit, all in one run
 	$(BIN)/python benchmarks/run.py --parity $(PARITY)/bin/python $(BENCH)
