@@ -3,6 +3,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 PARITY := .venv-parity
+WHEEL := .venv-wheel
 BIN := $(VENV)/bin
 # Strict: a link, an anchor or a page of the navigation that leads nowhere is an error.
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
@@ -42,8 +43,9 @@ docs: $(VENV)/.installed-dev  ## Build the documentation into site/
 fuzz: $(VENV)/.installed-dev  ## Decode FILES=2000 mutated media files: nothing may crash, hang or go unsaid
 	PYTHONPATH=.:tests/support $(BIN)/python tests/support/fuzz.py --files $(FILES)
 
-parity: $(PARITY)/.installed  ## Compare TSN with mmaction2's own recognizer, in an environment of its own
-	$(PARITY)/bin/python -m pytest tests/parity --confcutdir=tests/parity -m mmaction
+parity: $(PARITY)/.installed $(WHEEL)/.installed  ## Compare TSN with mmaction2's, and scores with AV-Deepfake1M's wheel, in environments of their own
+	$(PARITY)/bin/python -m pytest tests/parity/test_tsn_parity.py --confcutdir=tests/parity -m mmaction
+	$(WHEEL)/bin/python -m pytest tests/parity/test_wheel_parity.py --confcutdir=tests/parity -m wheel -o junit_family=xunit1 --junitxml=build/wheel-parity.xml
 
 bench: $(VENV)/.installed-dev $(PARITY)/.installed  ## Measure speeds as ratios to a peer or a limit, all in one run
 	$(BIN)/python benchmarks/run.py --parity $(PARITY)/bin/python $(BENCH)
@@ -61,7 +63,7 @@ weights: $(VENV)/.installed-dev  ## Make the shipped weights from nothing, out o
 	PIPELINE=$(BIN)/pipeline PYTHON=$(BIN)/python sh tools/make_weights.sh "$(MEDIA)" "$(WEIGHTS)"
 
 clean:  ## Remove environments, caches and outputs
-	rm -rf $(VENV) $(PARITY) demo-out pipeline-out site build dist *.egg-info
+	rm -rf $(VENV) $(PARITY) $(WHEEL) demo-out pipeline-out site build dist *.egg-info
 	rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -85,4 +87,11 @@ $(VENV)/.installed-dev: $(VENV)/.made setup.cfg pyproject.toml constraints.txt
 $(PARITY)/.installed: tests/parity/requirements.txt constraints.txt
 	$(PYTHON) -m venv $(PARITY)
 	$(PARITY)/bin/python -m pip install --quiet -c constraints.txt -r tests/parity/requirements.txt
+	@touch $@
+
+# The wheel without its dependencies: its package asks for Lightning and an old numpy, which its evaluation does not need.
+$(WHEEL)/.installed: tests/parity/requirements-wheel.txt constraints.txt
+	$(PYTHON) -m venv $(WHEEL)
+	$(WHEEL)/bin/python -m pip install --quiet -c constraints.txt -r tests/parity/requirements-wheel.txt
+	$(WHEEL)/bin/python -m pip install --quiet --no-deps avdeepfake1m==0.0.4
 	@touch $@

@@ -158,7 +158,7 @@ def extraction(
 
     Raises WeightsError when the extractors' weights are missing or do not fit, UsageError for bad settings.
     """
-    config, bundle = _settings_of(source, overrides)
+    config, bundle = settings_of(source, overrides)
     extractors, _ = load_extractors(config, bundle, choose_device(device), hook)
     # What was fitted to the folder's RT-DeepLoc says nothing of the one that is trained on its extractors.
     localize = config.localize.model_copy(update={"calibration": Calibration(), "decision": None})
@@ -188,7 +188,7 @@ def name_setup(
     from extractors.registry import extractor_class
     from extractors.weights import resolve
 
-    config, bundle = _settings_of(source, overrides)
+    config, bundle = settings_of(source, overrides)
     chosen = choose_device(device) if device == "auto" else device
     parts = (config.visual, config.audio)
     visual, audio = (
@@ -199,8 +199,11 @@ def name_setup(
     return NamedSetup(config, setup_digest(visual, audio, config), chosen if used else "cpu")
 
 
-def _settings_of(source: str | Path, overrides: Iterable[str]) -> tuple[PipelineConfig, Path | None]:
-    """Settings of a preset or a weights folder, and that folder; None for a preset without weights of its own."""
+def settings_of(source: str | Path, overrides: Iterable[str]) -> tuple[PipelineConfig, Path | None]:
+    """Settings of a preset or a weights folder, and that folder; None for a preset without weights of its own.
+
+    Raises WeightsError when there is no such folder, UsageError for bad settings.
+    """
     if str(source) in preset_names() and not (SHIPPED / str(source)).is_dir():
         return settings(source, overrides), None
     bundle = weights_folder(source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import groupby
@@ -9,11 +10,15 @@ from itertools import groupby
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scenedetect.common import FrameTimecode
-from scenedetect.detectors import AdaptiveDetector, ThresholdDetector
 
 from data.labels import FPS
 from extractors.base import Piece
+
+with warnings.catch_warnings():
+    # PySceneDetect brings a progress bar, which we never show, and which asks a notebook for widgets.
+    warnings.filterwarnings("ignore", message="IProgress not found")
+    from scenedetect.common import FrameTimecode
+    from scenedetect.detectors import AdaptiveDetector, ThresholdDetector
 
 SHORTEST = 13
 """Frames from one cut to the next at least, half a second: faster changes are flashes or part of a montage."""

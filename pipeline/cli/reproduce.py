@@ -62,6 +62,12 @@ def reproduce(
     workers: Annotated[
         int, typer.Option(min=0, help="Processes that load features; 0 loads them in the main process.")
     ] = 0,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Print stages, hours and disk, and exit; only the metadata must be there."
+        ),
+    ] = False,
     device: Device = "auto",
     overrides: Overrides = None,
     root: Root = None,
@@ -77,15 +83,17 @@ def reproduce(
     Examples:
       pipeline reproduce --table 1 --dataset LAV-DF/ --out results/ --preset paper
       pipeline reproduce --table 2 --dataset AV-Deepfake1M/ --other LAV-DF/ --out results/
+      pipeline reproduce --table 1 --dataset LAV-DF/ --out results/ --preset paper --dry-run
       pipeline reproduce --figure 4 --dataset dataset/ --out results/
     """
     import os
 
     from data.errors import UsageError
     from data.files import check_folder
-    from data.manifest import Manifest
-    from pipeline.bundle import extraction
+    from data.manifest import Manifest, read_metadata
+    from pipeline.bundle import extraction, settings_of
     from pipeline.progress import ProgressBar
+    from pipeline.reproduction.estimate import estimate
     from pipeline.reproduction.experiment import Bench, evaluation_split
     from pipeline.reproduction.reproduce import Study, Subject
 
@@ -102,6 +110,19 @@ def reproduce(
     except ValueError:
         raise UsageError(f"--seeds {seeds} are not numbers", fix="for example --seeds 3407,1,2") from None
     subject = cast("Subject", f"table{table}" if table is not None else f"figure{figure}")
+    if dry_run:
+        named = (_layout(dataset, layout), _layout(other, other_layout) if other is not None else None)
+        source = Manifest(dataset, tuple(read_metadata(named[0], dataset).values()))
+        tested = source
+        if other is not None and named[1] is not None:
+            tested = Manifest(other, tuple(read_metadata(named[1], other).values()))
+        config, _ = settings_of(weights_source(weights, preset), overrides or ())
+        with ProgressBar(quiet=quiet) as bar:
+            bar.begin("dry run")
+            sets = (source, tested)
+            found = estimate(subject, config, sets, evaluation_split(tested), len(chosen), device, bar)
+        print(found.markdown(), end="")
+        return
     check_folder(out, "--out")
     feature_store = open_store(store if store is not None else str(out / "features"))
     layouts = [_layout(dataset, layout)]

@@ -103,6 +103,19 @@ class Reproduction:
     failures: tuple[ForensicError, ...] = ()
 
 
+def variants(subject: Subject) -> tuple[Variant, ...]:
+    """The rows of a table, or the points of a figure."""
+    match subject:
+        case "table3":
+            return ABLATION
+        case "figure3":
+            return tuple(variant for by_value in SENSITIVITY.values() for variant in by_value.values())
+        case "figure4":
+            return (_OURS,)
+        case _:
+            return METHODS
+
+
 class Study:
     """All that one command does: extraction, then every run, with a result after each of them.
 
@@ -157,7 +170,7 @@ class Study:
     @cached_property
     def runs(self) -> Mapping[str, Sequence[Run]]:
         """Every run that it takes, by row of the table, seed by seed."""
-        return {v.label: [self.run(v, seed) for seed in self.seeds] for v in self._variants()}
+        return {v.label: [self.run(v, seed) for seed in self.seeds] for v in variants(self.subject)}
 
     def run(self, variant: Variant, seed: int) -> Run:
         """The run of one variant; where its settings are the method's own, that of the method itself."""
@@ -176,17 +189,6 @@ class Study:
     def _settings(self, changes: Sequence[str], seed: int) -> PipelineConfig:
         values = self.bench.setup.config.model_dump(mode="json")
         return validate(apply_overrides(values, (*changes, f"train.seed={seed}")), origin=self.subject)
-
-    def _variants(self) -> tuple[Variant, ...]:
-        match self.subject:
-            case "table3":
-                return ABLATION
-            case "figure3":
-                return tuple(variant for by_value in SENSITIVITY.values() for variant in by_value.values())
-            case "figure4":
-                return (_OURS,)
-            case _:
-                return METHODS
 
     def _extract(self) -> None:
         """Features of every clip that is needed; of a set that is only tested, nothing but its test split."""
@@ -239,7 +241,7 @@ class Study:
                 rows,
                 self._published(),
                 columns,
-                {v.label for v in self._variants() if v.supervision == "fully"},
+                {v.label for v in variants(self.subject) if v.supervision == "fully"},
             ),
             columns,
             self.comparable,
@@ -290,7 +292,7 @@ class Study:
     @property
     def _located(self) -> bool:
         """Whether any of the methods is trained with forged intervals."""
-        return any(variant.supervision == "fully" for variant in self._variants())
+        return any(variant.supervision == "fully" for variant in variants(self.subject))
 
     def _facts(self) -> dict[str, Any]:
         bench, config = self.bench, self.bench.setup.config

@@ -92,6 +92,47 @@ def test_evaluate_writes_tables_and_submissions(
     assert repeated["video level"]["all"]["AUC"] == document["tables"]["video level"]["all"]["AUC"]
 
 
+@pytest.mark.parametrize(
+    ("server", "file"),
+    [
+        ("1m-deepfakes", "prediction.zip"),
+        ("ddl-gav", "submission.zip"),
+        ("mle-dojo", "submission.csv"),
+        ("deepfakebench", "frames.txt"),
+        ("partialspoof", ""),
+    ],
+)
+def test_a_detectors_submission_is_accepted(
+    server: str,
+    file: str,
+    cli: Cli,
+    stored: tuple[Path, Path, tuple[Any, ...]],
+    tiny_bundle: Path,
+    tmp_path: Path,
+) -> None:
+    """Of five clips one cannot be read: it has a place in every format."""
+    root, store, _ = stored
+    command = ("evaluate", "--dataset", root, "--split", "dev")
+    made = cli(
+        *(*command, "--weights", tiny_bundle, "--store", store, "--device", "cpu", "--bootstrap", "0"),
+        *("--out", tmp_path, "--write", server),
+    )
+    assert made.code == 4, made.err
+    assert f"wrote {tmp_path / server}" in made.out
+    answer = cli(*command, "--submission", tmp_path / server / file, "--server", server)
+    assert answer.code == 0, answer.err
+    assert f"measured as {server} does" in answer.out
+
+
+def test_a_submission_needs_a_folder_to_be_written_to(cli: Cli, tmp_path: Path) -> None:
+    refused = cli("evaluate", "--dataset", tmp_path, "--write", "1m-deepfakes")
+    assert refused.code == 2
+    assert "give --out DIR" in refused.err
+    unknown = cli("evaluate", "--dataset", tmp_path, "--write", "nobody")
+    assert unknown.code == 2
+    assert "is not one of 1m-deepfakes" in unknown.err
+
+
 def test_foreign_predictions_need_no_clip_on_the_disk(cli: Cli, tmp_path: Path) -> None:
     clips = write_set(tmp_path / "set")
     shutil.rmtree(tmp_path / "set" / "dev")
