@@ -21,7 +21,18 @@ Visit = Callable[..., Any]
 def outcome(name: str, verdict: str, score: float, intervals: int, duration_s: float) -> Outcome:
     highest, label = score - 0.01 if intervals else None, "visual" if verdict == "forged" else "real"
     return Outcome(
-        name, verdict, label, score, highest, intervals, duration_s, "", "ab" * 32, verdict, f"{name}.html"
+        name,
+        verdict,
+        label,
+        score,
+        highest,
+        intervals,
+        duration_s,
+        "",
+        "",
+        "ab" * 32,
+        verdict,
+        f"{name}.html",
     )
 
 
