@@ -53,6 +53,8 @@ def serve(
       pipeline serve
       curl -F file=@clip.mp4 http://127.0.0.1:8420/analyses
     """
+    from urllib.parse import quote
+
     from data.errors import UsageError
     from pipeline.bundle import bundle_config, weights_folder
 
@@ -87,8 +89,8 @@ def serve(
     listening = listen(host, port)
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{listening.getsockname()[1]}/" + (
-        f"?token={token}" if token is not None else ""
+        f"?token={quote(token, safe='')}" if token is not None else ""
     )
-    names = [*LOOPBACK, *(name or [])] if is_loopback(host) else [host, *LOOPBACK, *(name or [])]
+    names = [host, *LOOPBACK, *(name or [])]
     print(f"open {address}\nuploads and reports are in {data}; Ctrl-C ends it", flush=True)
     answer(data, setup, limits, listening, names, token)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import queue
+import sqlite3
 import sys
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -69,7 +71,7 @@ class Analyst:
                 job_id, state="failed", ended=time.time(), error="cancelled", fix="upload it again"
             )
             if ended and self._current == job_id and self._child is not None:
-                self._child.kill()
+                self._child.end()  # so that nothing is written any more when this returns
         return ended
 
     def stop(self) -> None:
@@ -90,13 +92,38 @@ class Analyst:
                     self._news.wait(_PATIENCE_S)
                     self._news.clear()
                 else:
-                    self._analyse(job)
-            except Exception:  # the thread must outlive whatever happens to one job
-                _LOG.exception("an analysis went wrong")
+                    self._attempt(job)
+            except (OSError, sqlite3.Error) as error:  # the thread must outlive a disk that is full
+                _LOG.warning("the queue cannot be read or written: %s", error)
                 self._leaving.wait(_PATIENCE_S)
         if self._child is not None:
             self._child.end()
             self._child.release()
+
+    def _attempt(self, job: Job) -> None:
+        try:
+            self._analyse(job)
+        except Exception as error:
+            # What the process still says is about this job, and no other may take it for its own.
+            self._drop()
+            _LOG.warning("an analysis could not be followed to its end: %s", error)
+            while not self._leaving.is_set():
+                with suppress(OSError, sqlite3.Error):
+                    fix = "see that the server's disk has room, and try again"
+                    self._end(job, state="failed", error=f"it could not be written down ({error})", fix=fix)
+                    return
+                self._leaving.wait(_PATIENCE_S)
+
+    def _drop(self) -> str:
+        """End the process, if there is one, and say how it ended."""
+        with self._lock:
+            child, self._child, self._current = self._child, None, None
+        if child is None:
+            return ""
+        child.end()
+        reason = child.exit_reason()
+        child.release()
+        return reason
 
     def _analyse(self, job: Job) -> None:
         media = next((path for path in (self._folder / job.id).glob("media*") if path.is_file()), None)
@@ -106,6 +133,9 @@ class Analyst:
         heard = False
         while True:
             with self._lock:
+                now = self._jobs.get(job.id)
+                if now is None or now.state != "running":
+                    return  # cancelled or deleted before it began
                 used = self._child is not None
                 if self._child is None:
                     self._child = Child(self._module)
@@ -120,11 +150,7 @@ class Analyst:
                     self._end(job, **message["ended"])
                     return
                 self._jobs.change(job.id, **message)
-            child.end()
-            reason = child.exit_reason()
-            child.release()
-            with self._lock:
-                self._child = self._current = None
+            reason = self._drop()
             if heard or not used or self._leaving.is_set():
                 break
             # It was killed for the job before, which had just ended: this one has not begun.

@@ -31,8 +31,8 @@ FORMS = ("json", "html", "csv", "vtt", "labels.txt", "edl", "otio")
 _COOKIE = "rt_deeploc_token"
 _SWEEP_EVERY_S = 600.0
 _SPARE = 1_000_000_000  # bytes that stay free on the disk
-_AT_ONCE = 8
-"""Uploads that are received at a time; further ones wait."""
+_AT_ONCE = 64
+"""Uploads that are received at a time; further ones are turned away."""
 
 _TYPES = {".mp4": "video/mp4", ".m4v": "video/mp4", ".webm": "video/webm", ".mov": "video/quicktime"}
 
@@ -106,7 +106,7 @@ def make_app(
     Requests must name one of `hosts`, so that a page elsewhere cannot reach it by a name of its own (DNS rebinding);
     with a `token` they must carry it, as a bearer token, or as the cookie that ``/?token=`` sets.
     """
-    receiving = asyncio.Semaphore(_AT_ONCE)
+    arriving_now = set[str]()
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
@@ -184,24 +184,28 @@ def make_app(
         """Take a file and put its analysis at the end of the queue."""
         declared = request.headers.get("content-length", "")
         length = int(declared) if declared.isdecimal() else None
-        async with receiving:
-            if jobs.count("queued") >= limits.most_waiting:
-                raise Refused(429, f"{limits.most_waiting} analyses are waiting already", "try again later")
-            if shutil.disk_usage(folder).free < _SPARE + (length or 0):
-                raise Refused(507, "the disk of the server is almost full", "delete old analyses")
-            job_id = Jobs.new_id()
-            place = folder / job_id
-            place.mkdir(mode=0o700)
-            try:
-                kind = request.headers.get("content-type", "")
-                arriving = place / "arriving"
-                name, size = await receive(request.stream(), kind, length, arriving, limits.most_bytes)
-                ending = Path(name).suffix.lower()
-                arriving.rename(place / f"media{ending if ending in MEDIA_SUFFIXES else ''}")
-                jobs.add(Job(job_id, name, size, time.time()))
-            except BaseException:
-                await asyncio.to_thread(shutil.rmtree, place, True)
-                raise
+        if jobs.count("queued") >= limits.most_waiting:
+            raise Refused(429, f"{limits.most_waiting} analyses are waiting already", "try again later")
+        if len(arriving_now) >= _AT_ONCE:
+            raise Refused(429, f"{_AT_ONCE} uploads are arriving already", "try again later")
+        if shutil.disk_usage(folder).free < _SPARE + (length or 0):
+            raise Refused(507, "the disk of the server is almost full", "delete old analyses")
+        job_id = Jobs.new_id()
+        place = folder / job_id
+        arriving_now.add(job_id)
+        place.mkdir(mode=0o700)
+        try:
+            kind = request.headers.get("content-type", "")
+            arriving = place / "arriving"
+            name, size = await receive(request.stream(), kind, length, arriving, limits.most_bytes)
+            ending = Path(name).suffix.lower()
+            arriving.rename(place / f"media{ending if ending in MEDIA_SUFFIXES else ''}")
+            jobs.add(Job(job_id, name, size, time.time()))
+        except BaseException:
+            await asyncio.to_thread(shutil.rmtree, place, True)
+            raise
+        finally:
+            arriving_now.discard(job_id)
         analyst.wake()
         return Accepted(id=job_id, state="queued")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import re
@@ -20,6 +21,9 @@ _AROUND = 64 * 1024
 """Bytes that a form may have besides its file."""
 
 _MOST_NAME = 200
+
+PATIENCE_S = 30.0
+"""Longest time in which nothing of an upload arrives."""
 
 
 class Refused(Exception):
@@ -124,7 +128,7 @@ async def receive(
         with path.open("xb") as sink:
             form = _Form(sink, most)
             parser = MultipartParser(boundary, form.callbacks())  # type: ignore[arg-type]
-            async for chunk in chunks:
+            async for chunk in _in_time(chunks):
                 received += len(chunk)
                 if received > most + _AROUND:
                     raise too_large(most)
@@ -150,6 +154,18 @@ async def receive(
     finally:
         if not whole:
             path.unlink(missing_ok=True)
+
+
+async def _in_time(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """`chunks`, none of which may take longer than `PATIENCE_S`: clients that stall must not keep others out."""
+    while True:
+        try:
+            chunk = await asyncio.wait_for(anext(chunks), PATIENCE_S)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise Refused(408, "nothing has come for too long", "send it again") from None
+        yield chunk
 
 
 def is_id(text: str) -> bool:

@@ -116,3 +116,16 @@ def test_a_client_name_is_never_a_path(name: str) -> None:
 )
 def test_client_names_by_hand(name: str, shown: str) -> None:
     assert client_name(name) == shown
+
+
+def test_an_upload_that_stalls_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def stalled() -> AsyncIterator[bytes]:
+        yield BODY[:20]
+        await asyncio.sleep(60)
+        yield BODY[20:]
+
+    monkeypatch.setattr("pipeline.server.uploads.PATIENCE_S", 0.05)
+    with pytest.raises(Refused) as refused:
+        asyncio.run(receive(stalled(), KIND, None, tmp_path / "f", 1000))
+    assert refused.value.status == 408
+    assert list(tmp_path.iterdir()) == []
