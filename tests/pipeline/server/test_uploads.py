@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,12 @@ from hypothesis import strategies as st
 from pipeline.server.uploads import Refused, client_name, receive
 
 
+def finished(work: Coroutine[Any, Any, tuple[str, int]]) -> tuple[str, int]:
+    """What `work` returns, from a thread of its own: a browser of other tests may keep a loop running in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
+
+
 async def pieces(body: bytes, size: int) -> AsyncIterator[bytes]:
     for first in range(0, len(body), size):
         yield body[first : first + size]
@@ -24,7 +31,7 @@ async def pieces(body: bytes, size: int) -> AsyncIterator[bytes]:
 def take(
     body: bytes, kind: str, path: Path, most: int = 1000, length: int | None = None, size: int = 7
 ) -> Any:
-    return asyncio.run(receive(pieces(body, size), kind, length, path, most))
+    return finished(receive(pieces(body, size), kind, length, path, most))
 
 
 @pytest.mark.parametrize("size", [1, 7, 10_000])
@@ -67,7 +74,7 @@ def test_too_much_is_refused_before_a_byte_is_read(tmp_path: Path) -> None:
         yield b""
 
     with pytest.raises(Refused, match="larger than") as refused:
-        asyncio.run(receive(never(), KIND, 10**10, tmp_path / "f", 2 * 10**9))
+        finished(receive(never(), KIND, 10**10, tmp_path / "f", 2 * 10**9))
     assert refused.value.status == 413
 
 
@@ -78,7 +85,7 @@ def test_a_form_that_never_ends_is_cut_at_the_limit_even_outside_its_file(tmp_pa
             yield b"x" * 10_000
 
     with pytest.raises(Refused) as refused:
-        asyncio.run(receive(endless(), KIND, None, tmp_path / "f", 1000))
+        finished(receive(endless(), KIND, None, tmp_path / "f", 1000))
     assert refused.value.status == 413
 
 
@@ -90,7 +97,7 @@ def test_a_client_that_leaves_and_a_full_disk_leave_nothing(
         raise ConnectionError("gone")
 
     with pytest.raises(ConnectionError):
-        asyncio.run(receive(gone(), KIND, None, tmp_path / "f", 1000))
+        finished(receive(gone(), KIND, None, tmp_path / "f", 1000))
 
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -126,6 +133,6 @@ def test_an_upload_that_stalls_is_ended(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr("pipeline.server.uploads.PATIENCE_S", 0.05)
     with pytest.raises(Refused) as refused:
-        asyncio.run(receive(stalled(), KIND, None, tmp_path / "f", 1000))
+        finished(receive(stalled(), KIND, None, tmp_path / "f", 1000))
     assert refused.value.status == 408
     assert list(tmp_path.iterdir()) == []
