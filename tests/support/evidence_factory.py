@@ -18,6 +18,8 @@ from pipeline.localization.scores import ClipScores, Window
 from pipeline.training.decision import LabelledClip
 
 STEPS = 150
+SPAN = (60, 76)
+"""Steps of a forged run."""
 
 
 @dataclass(frozen=True)
@@ -108,3 +110,16 @@ def labelled_clips(
         person = f"p{k % (people or n)}"
         clips.append(LabelledClip(scores_of(tracks), CLASSES.index(kind), person, forged))
     return clips
+
+
+def sure_clip(
+    visual: bool | None, audio: bool | None, seed: int = 0, span: tuple[int, int] = SPAN
+) -> ClipScores:
+    """Scores of a clip with sure evidence: a track is forged in `span`, authentic, or absent."""
+    rng = np.random.default_rng(seed)
+    tracks = {
+        name: evidence(rng, Hearing(0.99, 0.5, edge=5.0), span if forged else None)
+        for name, forged in (("visual", visual), ("audio", audio))
+        if forged is not None
+    }
+    return scores_of(tracks)

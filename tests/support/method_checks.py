@@ -45,6 +45,15 @@ def known(scores: Scores) -> dict[str, torch.Tensor]:
     return {name: value for name, value in vars(scores).items() if value is not None}
 
 
+def check_odd_batch(model: WeakMethod[Any], labels: list[int], length: int) -> None:
+    """A batch of few clips, or short ones, gives finite losses and a finite gradient of every parameter."""
+    batch = random_batch(labels, length)
+    terms = model.train().losses(model(batch, torch.Generator().manual_seed(0)), batch)
+    terms["total"].backward()
+    assert all(value.isfinite() and value.dim() == 0 for value in terms.values())
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
 def check_padding_of_scores(model: Method[Any]) -> None:
     """Scores of a video alone equal those in a padded batch of others, and are zero where nothing is valid."""
     batch = holed(padded(random_batch([0, 1, 2, 3, 0], 12), 4, junk=1e4))

@@ -7,7 +7,14 @@ import math
 
 import pytest
 import torch
-from method_checks import area, check_determinism, check_padding_of_losses, check_padding_of_scores, lesson
+from method_checks import (
+    area,
+    check_determinism,
+    check_odd_batch,
+    check_padding_of_losses,
+    check_padding_of_scores,
+    lesson,
+)
 from model_factory import random_batch, tiny_config
 from torch import nn
 from torch.nn import functional as F
@@ -166,11 +173,7 @@ def test_what_every_method_stands() -> None:
 
 @pytest.mark.parametrize(("labels", "length"), [([0], 1), ([3], 1), ([0, 0], 3), ([1, 2, 3], 7)])
 def test_odd_batches_train_without_nan(labels: list[int], length: int) -> None:
-    model, batch = tiny().train(), random_batch(labels, length)
-    terms = model.losses(model(batch), batch)
-    terms["total"].backward()
-    assert all(value.isfinite() and value.dim() == 0 for value in terms.values())
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+    check_odd_batch(tiny(), labels, length)
 
 
 def test_it_learns_where_the_sound_is_forged_from_video_labels_alone() -> None:

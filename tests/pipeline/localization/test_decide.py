@@ -8,7 +8,8 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from evidence_factory import Hearing, evidence, scores_of
+from evidence_factory import SPAN, Hearing, evidence, scores_of
+from evidence_factory import sure_clip as clip
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -42,18 +43,6 @@ DECISION = DecisionConfig(
     population="the authentic clips of a set",
 )
 CONFIG = LocalizeConfig(decision=DECISION)
-SPAN = (60, 76)
-
-
-def clip(visual: bool | None, audio: bool | None, seed: int = 0, span: tuple[int, int] = SPAN) -> ClipScores:
-    """Scores of a clip with sure evidence: a track is forged in `span`, authentic, or absent."""
-    rng = np.random.default_rng(seed)
-    tracks = {
-        name: evidence(rng, Hearing(0.99, 0.5, edge=5.0), span if forged else None)
-        for name, forged in (("visual", visual), ("audio", audio))
-        if forged is not None
-    }
-    return scores_of(tracks)
 
 
 def said(log_odds: float) -> JudgedTrack:

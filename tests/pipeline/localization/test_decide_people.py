@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from evidence_factory import Hearing, evidence, scores_of
+from evidence_factory import SPAN, scores_of
+from evidence_factory import sure_clip as clip
 
 from configs.schema import DecisionConfig, LocalizeConfig, TrackDecision, TrackWeights
 from pipeline.localization.curves import step_curves
@@ -24,18 +25,6 @@ from pipeline.localization.scores import ClipScores
 TRACK = TrackDecision(centre=-3.0, scale=2.0, track=TrackWeights(bias=0.5, best=1.0))
 DECISION = DecisionConfig(visual=TRACK, audio=TRACK, line=0.8)
 CONFIG = LocalizeConfig(decision=DECISION)
-SPAN = (60, 76)
-
-
-def clip(visual: bool | None, audio: bool | None, seed: int = 0, span: tuple[int, int] = SPAN) -> ClipScores:
-    """Scores of a clip with sure evidence: a track is forged in `span`, authentic, or absent."""
-    rng = np.random.default_rng(seed)
-    tracks = {
-        name: evidence(rng, Hearing(0.99, 0.5, edge=5.0), span if forged else None)
-        for name, forged in (("visual", visual), ("audio", audio))
-        if forged is not None
-    }
-    return scores_of(tracks)
 
 
 def said(log_odds: float) -> JudgedTrack:
