@@ -97,7 +97,7 @@ VOICES = {
     "hibari": Voice(
         (Package("hibari-tts==0.2.1", "49f2abbbe451c988e7448b5afa08c8a56410535ebb855c0e7d174275df5ca1f3"),),
         "Apache-2.0",
-        "https://pypi.org/project/hibari-tts/",
+        "https://github.com/MMWilliams/hibari",
         hibari,
     ),
     "kokoro": Voice(

@@ -1,7 +1,7 @@
 """Neural text to speech out of the folder that `tools/machine_voices.py` makes: hibari, Kokoro and Piper.
 
 Each is one ONNX file, run by onnxruntime, and a table of phonemes; the program espeak-ng says how words are
-pronounced. Sources: Kokoro-82M (https://huggingface.co/hexgrad/Kokoro-82M), hibari (https://pypi.org/project/hibari-tts),
+pronounced. Sources: Kokoro-82M (https://huggingface.co/hexgrad/Kokoro-82M), hibari (https://github.com/MMWilliams/hibari),
 Piper (Kim et al., "VITS", 2021; https://github.com/rhasspy/piper).
 """
 
