@@ -75,6 +75,23 @@ def check_folder(folder: Path, option: str) -> None:
         raise UsageError(f"cannot be written ({error.strerror})", folder, fix) from error
 
 
+@contextlib.contextmanager
+def locked(folder: Path, name: str, what: str, fix: str) -> Iterator[None]:
+    """Make `folder` and hold its lock file `name`; UsageError with `what` and `fix` while somebody else does."""
+    from filelock import FileLock, Timeout
+
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / name)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UsageError(what, folder, fix) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def write_text(path: Path, text: str, durable: bool = True) -> None:
     """Write a file whole or not at all, with its folders; `durable` as in `data.files.replacing`.
 

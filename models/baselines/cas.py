@@ -64,14 +64,23 @@ def scores(cas: Tensor, batch: Batch, divisor: int) -> Scores:
     mask = either(batch)
     step = cas.softmax(dim=-1)[..., FORGED] * (cas[..., FORGED] > 0)  # (B, T)
     forged = topk_mean(cas, mask, divisor).softmax(dim=-1)[:, FORGED:]  # (B, 1)
+    return on_tracks(forged, step, batch)
+
+
+def on_tracks(forged: Tensor, step: Tensor, batch: Batch, spans: tuple[Tensor, ...] | None = None) -> Scores:
+    """Scores of a model that says how likely a video is forged (B, 1), and each step (B, T), but not which track is.
+
+    See `scores`; `spans` are segments that it has found itself.
+    """
     both, real = widest(batch)
     return Scores(
         video_probabilities=forged * both + (1 - forged) * real,
         visual=step * batch.visual_mask,
         audio=step * batch.audio_mask,
-        joint=step * mask,
+        joint=step * either(batch),
         visual_error=None,
         audio_error=None,
+        spans=spans,
     )
 
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from configs.detectors import OptimiserConfig, PyramidConfig
 from configs.schema import ModelConfig
 from models.baselines import points as rules
-from models.baselines.cas import either, widest
+from models.baselines.cas import either, on_tracks
 from models.baselines.pyramid import Conv, Levels
 from models.batch import Batch
 from models.embedding import blank
@@ -176,16 +176,7 @@ class PointDetector(SupervisedMethod[Outputs]):
                 for one in spans
             ]
         )
-        both, real = widest(batch)
-        return Scores(
-            video_probabilities=forged * both + (1 - forged) * real,
-            visual=step * batch.visual_mask,
-            audio=step * batch.audio_mask,
-            joint=step * mask,
-            visual_error=None,
-            audio_error=None,
-            spans=spans,
-        )
+        return on_tracks(forged, step, batch, spans)
 
     def probability(self, outputs: Outputs, spans: Sequence[Tensor]) -> Tensor:
         """(B,): how likely each clip is forged; the score of its best segment unless there is a classifier of clips."""

@@ -148,18 +148,9 @@ class SAL(WeakMethod[Outputs]):
         """A step is forged with its fused score; see `models.baselines.cas.scores` for the tracks."""
         with evaluating(self):
             outputs = self(batch)
-            mask = family.either(batch)
             step = fused(outputs.cas, outputs.visual, outputs.audio, batch)[..., FORGED]
             forged = outputs.video.softmax(dim=-1)[:, FORGED:]
-        widest, real = family.widest(batch)
-        return Scores(
-            video_probabilities=forged * widest + (1 - forged) * real,
-            visual=step * batch.visual_mask,
-            audio=step * batch.audio_mask,
-            joint=step * mask,
-            visual_error=None,
-            audio_error=None,
-        )
+        return family.on_tracks(forged, step, batch)
 
     def _pseudo_labels(self, outputs: Outputs, mask: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T) bool: steps of an action; (B, T): how far each is trusted, by the running mean and variance."""

@@ -24,24 +24,21 @@ from pipeline.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pipeline.evaluation.result import Evaluation
 
 _NAMES: tuple[Name, ...] = get_args(Name)
-
-
 _SERVERS: tuple[ServerName, ...] = get_args(ServerName)
 
 
-def _server(text: str) -> str:
-    if text not in _SERVERS:
-        raise typer.BadParameter(f"'{text}' is not one of {', '.join(_SERVERS)}")
-    return text
+def _one_of(names: tuple[str, ...]) -> Callable[[str], str]:
+    def known(text: str) -> str:
+        if text not in names:
+            raise typer.BadParameter(f"'{text}' is not one of {', '.join(names)}")
+        return text
 
-
-def _name(text: str) -> str:
-    if text not in _NAMES:
-        raise typer.BadParameter(f"'{text}' is not one of {', '.join(_NAMES)}")
-    return text
+    return known
 
 
 def evaluate(
@@ -75,7 +72,7 @@ def evaluate(
     write: Annotated[
         list[str] | None,
         typer.Option(
-            parser=_server,
+            parser=_one_of(_SERVERS),
             metavar="|".join(_SERVERS),
             help="Also write the detector's predictions in this server's format, into --out. Repeatable.",
         ),
@@ -83,7 +80,7 @@ def evaluate(
     protocol: Annotated[
         list[str] | None,
         typer.Option(
-            parser=_name,
+            parser=_one_of(_NAMES),
             metavar="|".join(_NAMES),
             help="Evaluation protocol (docs/metrics.md). Repeatable. [default: honest, paper]",
         ),

@@ -11,10 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from data.errors import UsageError
-from data.files import replacing, write_json
+from data.files import locked, replacing, write_json
 from data.labels import SPLITS
 from data.manifest import RECIPE, SIDECAR, write_lavdf
 from data.manifest.sidecar import SynthesizedClip, _clip_of, sample_of
@@ -70,18 +68,8 @@ def below(plan: Plan, path: Path) -> str:
 @contextmanager
 def alone_in(out: Path) -> Iterator[None]:
     """Lock the folder against a second run, which would delete the unfinished files of this one."""
-    out.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(out / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UsageError(
-            "is being written by another run", out, "wait for it, or choose another --out"
-        ) from None
-    try:
+    with locked(out, ".lock", "is being written by another run", "wait for it, or choose another --out"):
         yield
-    finally:
-        lock.release()
 
 
 def keep_recipe(plan: Plan, out: Path) -> None:

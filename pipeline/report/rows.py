@@ -63,9 +63,7 @@ def rows(report: Report) -> tuple[Row, ...]:
             verdict=report.verdict,
             person=(found.person or None) if report.several else None,
         )
-        for found in sorted(
-            report.intervals, key=lambda found: (found.start_s, found.end_s, found.modality, found.person)
-        )
+        for found in in_order(report.intervals)
     )
 
 

@@ -96,9 +96,7 @@ class Analyst:
             except (OSError, sqlite3.Error) as error:  # the thread must outlive a disk that is full
                 _LOG.warning("the queue cannot be read or written: %s", error)
                 self._leaving.wait(_PATIENCE_S)
-        if self._child is not None:
-            self._child.end()
-            self._child.release()
+        self._drop()
 
     def _attempt(self, job: Job) -> None:
         try:

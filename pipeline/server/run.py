@@ -8,10 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import uvicorn
-from filelock import FileLock, Timeout
 
 from data.errors import UsageError
-from data.files import check_folder
+from data.files import check_folder, locked
 from pipeline.server.analyst import Analyst, Setup
 from pipeline.server.app import Limits, make_app, tidy
 from pipeline.server.jobs import Jobs
@@ -56,15 +55,9 @@ def serve(
     Raises UsageError when `folder` cannot be used, or another server uses it.
     """
     check_folder(folder, "--data")
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / "server.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UsageError(
-            "another server uses this folder", folder, "end it, or give --data another one"
-        ) from None
-    with lock:
+    with locked(
+        folder, "server.lock", "another server uses this folder", "end it, or give --data another one"
+    ):
         jobs = Jobs(folder / "jobs.sqlite")
         jobs.requeue()
         tidy(folder, jobs)
