@@ -203,6 +203,14 @@ class PretrainConfig(Settings):
         "shipped",
         description="File with the pre-trained eye (tensors eye.*); shipped: that of the shipped weights.",
     )
+    splits: tuple[Literal["train", "dev"], ...] = Field(
+        ("train",), min_length=1, description="Splits that are trained on: train, dev or both. Never test."
+    )
+    folds: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="Number of further trainings, each without a share of the people and families of forgeries, whose "
+        "evidence `pipeline tune --unseen` fits the decision to; 0: none.",
+    )
     seed: int = Field(3407, description="Random seed of initial weights, crops and order.")
 
 

@@ -72,7 +72,7 @@ def read_sidecar(root: Path) -> list[SynthesizedClip]:
     """What the sidecar of the set at `root` says of its clips. Raises InputError when it is absent or damaged."""
     path = root / SIDECAR
     try:
-        return [_clip_of(row) for row in json.loads(path.read_text(encoding="utf-8"))]
+        return [clip_of(row) for row in json.loads(path.read_text(encoding="utf-8"))]
     except FileNotFoundError:
         raise InputError(
             "is not there", path, "give a set that `pipeline data benchmark` or `synthesize` made"
@@ -117,7 +117,8 @@ def generators(root: Path) -> dict[str, Origin]:
         raise InputError(f"cannot be read ({error})", path, "make the set again") from None
 
 
-def _clip_of(row: dict[str, Any]) -> SynthesizedClip:
+def clip_of(row: dict[str, Any]) -> SynthesizedClip:
+    """A clip as one `row` of a sidecar has it. Raises KeyError or TypeError when something is missing."""
     edits = {key: tuple(EditedSegment(**one) for one in row[key]) for key in ("segments", "shams")}
     seen = tuple(
         Appearance(one["person"], one["start_s"], one["end_s"], (x, y, width, height))

@@ -151,13 +151,27 @@ class FaceTraces(PerClip):
             traces = torch.from_numpy(part.traces).float().unsqueeze(0)
             valid = torch.from_numpy(part.valid).unsqueeze(0)
             vectors = self._net(relative(traces, valid), traces, valid).features()[0].numpy()
-            if len(part.looks):
-                inside, whole = self._head(*LookHead.split(torch.from_numpy(part.seen).float())).T.numpy()
-                evidence, steps = vectors[:, -len(EVIDENCE) :], np.arange(len(part.valid))
-                if self.config.look_every_s <= DENSE_S:
-                    evidence[:, EVIDENCE.index("inside")] += np.interp(steps, part.looks, inside)
-                evidence[:, EVIDENCE.index("whole")] += np.interp(steps, part.looks, whole)
+            evidence = vectors[:, -len(EVIDENCE) :]
+            evidence += looked_at(self._head, len(vectors), part.looks, part.seen, self.config.look_every_s)
         return (vectors * part.valid[:, None]).astype(np.float16)
+
+
+def looked_at(
+    head: LookHead,
+    steps: int,
+    looks: NDArray[np.int64],
+    seen: NDArray[np.float16],
+    look_every_s: float,
+) -> NDArray[np.float32]:
+    """What `head` adds to the evidence (T, 4) of `steps`, of which `looks` (K,) were `seen` (K, E)."""
+    found = np.zeros((steps, len(EVIDENCE)), np.float32)
+    if len(looks):
+        with inference():
+            inside, whole = head(*LookHead.split(torch.from_numpy(seen).float())).T.numpy()
+        if look_every_s <= DENSE_S:
+            found[:, EVIDENCE.index("inside")] = np.interp(np.arange(steps), looks, inside)
+        found[:, EVIDENCE.index("whole")] = np.interp(np.arange(steps), looks, whole)
+    return found
 
 
 class FaceMeasures:
@@ -181,15 +195,12 @@ class FaceMeasures:
 
         A face that is not seen at any look is looked at in the middle.
         """
-        every, done, due = max(1, round(look_every_s * FPS)), 0, 0
+        done, due = 0, 0
         for frames, before, valid in _stretches(self._viewed(pieces)):
             faces = follow_faces(np.stack(frames[:-1]), self._finder)
             seen = faces.leading.seen & valid
-            looks = []
-            for step in np.flatnonzero(seen).tolist():
-                if done + step >= due:
-                    looks.append(step)
-                    due = done + step + every
+            found, due = due_looks(seen, look_every_s, due - done)
+            looks, due = found.tolist(), due + done
             if len(faces.each) == 1:
                 leading = self._stretch(before, frames, valid, faces.leading, looks)
                 each: tuple[Stretch, ...] = (leading,)
@@ -251,6 +262,17 @@ class FaceMeasures:
                 part = torch.from_numpy(np.stack(crops[first : first + _LOOKED_AT_ONCE]))
                 seen[first : first + len(part)] = self._eye(part).numpy()
         return np.array(kept, np.int64), seen
+
+
+def due_looks(seen: NDArray[np.bool_], look_every_s: float, due: int = 0) -> tuple[NDArray[np.int64], int]:
+    """Steps (K,) at which a face that is `seen` (T,) is looked at, every `look_every_s` s from step `due` on, and the
+    step from which on the next look is due."""
+    looks: list[int] = []
+    for step in np.flatnonzero(seen).tolist():
+        if step >= due:
+            looks.append(step)
+            due = step + max(1, round(look_every_s * FPS))
+    return np.array(looks, np.int64), due
 
 
 def relative(measures: Tensor, valid: Tensor) -> Tensor:

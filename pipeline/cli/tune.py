@@ -39,6 +39,13 @@ def tune(
     max_clips: Annotated[
         int, typer.Option(min=1, help="Use at most this many clips, drawn with a fixed seed.")
     ] = 2000,
+    unseen: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder written by `pipeline pretrain` with pretrain.folds: fit the decision to what networks said "
+            "of people and generators that they never saw."
+        ),
+    ] = None,
     device: Device = "auto",
     quiet: Quiet = False,
     debug: Debug = False,
@@ -58,6 +65,7 @@ def tune(
     from data.manifest import Manifest
     from pipeline.detector import Pipeline
     from pipeline.progress import ProgressBar
+    from pipeline.training.crossfit import load_unseen
     from pipeline.training.tune import RECORD_FILE, save_tuning
     from pipeline.training.tune import tune as search
 
@@ -67,7 +75,10 @@ def tune(
         bar.begin("weights")
         detector = Pipeline.from_pretrained(weights, device=device, hook=bar)
         bar.begin(", ".join(map(str, dataset)))
-        result = search(detector, manifests, feature_store, split, metric, protocol, max_clips, bar)
+        known = load_unseen(unseen, detector.config.localize) if unseen is not None else ()
+        result = search(
+            detector, manifests, feature_store, split, metric, protocol, max_clips, bar, unseen=known
+        )
     save_tuning(result, weights)
     chosen, (old, new) = result.config, result.quality
     bias = ", ".join(f"{value:g}" for value in chosen.calibration.bias)

@@ -15,7 +15,7 @@ from data.errors import UsageError
 from data.files import locked, replacing, write_json
 from data.labels import SPLITS
 from data.manifest import RECIPE, SIDECAR, write_lavdf
-from data.manifest.sidecar import SynthesizedClip, _clip_of, sample_of
+from data.manifest.sidecar import SynthesizedClip, clip_of, sample_of
 from pipeline.forging.neural_voices import neural_voices
 from pipeline.forging.plan import ROWS, Plan
 from pipeline.forging.voices import installed_engines
@@ -33,7 +33,7 @@ def read_clips(out: Path) -> list[SynthesizedClip]:
 def finished(out: Path, name: str) -> SynthesizedClip | None:
     """The clip's row, if there is one and its file has the size it names: a power failure may leave one alone."""
     try:
-        clip = _clip_of(json.loads(row_path(out, name).read_text(encoding="utf-8")))
+        clip = clip_of(json.loads(row_path(out, name).read_text(encoding="utf-8")))
         return clip if (out / clip.file).stat().st_size == clip.size_bytes else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
@@ -22,7 +22,7 @@ from data.errors import InputError
 from data.files import replacing
 from data.hook import Hook
 from data.labels import RATE
-from data.manifest.sidecar import EditedSegment, SynthesizedClip, read_sidecar
+from data.manifest.sidecar import EditedSegment, Origin, SynthesizedClip, generators, read_sidecar
 from extractors.compact.weights import load_tensors
 from extractors.windows import HOP
 
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 LONGEST_S = 20.0
 """Seconds of a clip that are measured: what the networks see at once."""
 
-LOOKS = 6
-"""Faces of a clip that the eye looks at: it costs more than all else, and neighbours look alike."""
+FORGED_LOOKS, SHAM_LOOKS = 2, 1
+"""Faces in forged spans, and in harmless ones, that the eye looks at beyond those that the extractor looks at."""
 
 WHOLE = 0.9
 """Share of forged steps from which on a clip counts as forged from end to end."""
@@ -52,6 +52,14 @@ class Measured(NamedTuple):
     seen: NDArray[np.float16]
 
 
+class Known(NamedTuple):
+    """What is known of a `clip` of a data `set_name`: `families` are those of the forgeries of the track."""
+
+    set_name: str
+    clip: SynthesizedClip
+    families: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class LabelledSteps:
     """Steps of one clip as they were `measured`, and what was done to them.
@@ -64,6 +72,7 @@ class LabelledSteps:
     measured: Measured
     forged: NDArray[np.bool_]
     sham: NDArray[np.bool_]
+    known: Known | None = None
 
     @property
     def whole(self) -> bool:
@@ -74,7 +83,7 @@ class LabelledSteps:
 def labelled_faces(
     datasets: Sequence[Path], config: PipelineConfig, folder: Path, workers: int, hook: Hook
 ) -> list[LabelledSteps]:
-    """The pictures of all clips of the train splits, as `extractors.compact.face_traces` measures them.
+    """The pictures of all clips of `config.pretrain.splits`, as `extractors.compact.face_traces` measures them.
 
     What was measured stays in `folder`. Raises InputError when none is forged.
     """
@@ -84,7 +93,7 @@ def labelled_faces(
 def labelled_voices(
     datasets: Sequence[Path], config: PipelineConfig, folder: Path, workers: int, hook: Hook
 ) -> list[LabelledSteps]:
-    """The sound of all clips of the train splits, as `extractors.compact.voice_traces` measures it.
+    """The sound of all clips of `config.pretrain.splits`, as `extractors.compact.voice_traces` measures it.
 
     What was measured stays in `folder`. Raises InputError when none is forged.
     """
@@ -92,12 +101,13 @@ def labelled_voices(
 
 
 class _Job(NamedTuple):
-    """A clip, and its steps of a given length."""
+    """A clip, its steps of a given length, and the families of what its track was forged with."""
 
     root: Path
     clip: SynthesizedClip
     modality: str
     step_s: float
+    families: tuple[str, ...]
 
     def spans(self, segments: Iterable[EditedSegment], steps: int) -> NDArray[np.bool_]:
         """The steps whose middle lies in one of `segments` of the track."""
@@ -117,6 +127,7 @@ class _Job(NamedTuple):
 
 
 def _faces(config: PipelineConfig, job: _Job) -> Measured | None:
+    from extractors.compact.face_traces import due_looks
     from pipeline.media.whole import read_frames
 
     frames = read_frames(
@@ -127,7 +138,8 @@ def _faces(config: PipelineConfig, job: _Job) -> Measured | None:
     measures, frames = _face_measures(config.pretrain.eye), frames[: round(LONGEST_S * config.decode.fps)]
     traces, valid, boxes = measures.traces(frames)
     forged, sham = (job.spans(of, len(valid)) for of in (job.clip.segments, job.clip.shams))
-    looks = chosen_looks(valid, forged, sham & ~forged, crc32(job.clip.file.encode()))
+    looks, _ = due_looks(valid, config.visual.look_every_s)
+    looks = chosen_looks(looks, valid, forged, sham & ~forged, crc32(job.clip.file.encode()))
     return Measured(traces, valid, *measures.look(list(frames), boxes, looks))
 
 
@@ -168,15 +180,18 @@ def _voice_measures(ear: str) -> VoiceMeasures:
 
 
 def chosen_looks(
-    valid: NDArray[np.bool_], forged: NDArray[np.bool_], sham: NDArray[np.bool_], seed: int
+    usual: NDArray[np.int64],
+    valid: NDArray[np.bool_],
+    forged: NDArray[np.bool_],
+    sham: NDArray[np.bool_],
+    seed: int,
 ) -> NDArray[np.int64]:
-    """Up to `LOOKS` of the `valid` steps (T,): a third of them forged, a sixth shams, then any."""
+    """The `usual` looks (K,), and a few more of the `valid` steps (T,) that were `forged` or edited."""
     rng = np.random.default_rng(seed)
-    chosen: list[int] = []
-    for steps, most in ((valid & forged, LOOKS // 3), (valid & sham, LOOKS // 6), (valid, LOOKS)):
+    chosen = usual.tolist()
+    for steps, most in ((valid & forged, FORGED_LOOKS), (valid & sham, SHAM_LOOKS)):
         left = np.setdiff1d(np.flatnonzero(steps), chosen)
-        count = min(most, LOOKS - len(chosen), len(left))
-        chosen += rng.choice(left, count, replace=False).tolist() if count else []
+        chosen += rng.choice(left, min(most, len(left)), replace=False).tolist()
     return np.array(sorted(chosen), np.int64)
 
 
@@ -194,10 +209,12 @@ def _labelled(
     hook: Hook,
 ) -> list[LabelledSteps]:
     jobs = [
-        _Job(root, clip, modality, step_s)
+        _Job(root, clip, modality, step_s, _families(clip, modality, origins))
         for root in datasets
+        for origins in [generators(root)]
         for clip in read_sidecar(root)
-        if clip.split == "train" and (clip.video_frames if modality == "visual" else clip.audio_samples)
+        if clip.split in config.pretrain.splits
+        and (clip.video_frames if modality == "visual" else clip.audio_samples)
     ]
     clips: list[LabelledSteps] = []
     with ProcessPoolExecutor(workers, get_context("spawn"), _one_thread) as pool:
@@ -207,12 +224,19 @@ def _labelled(
                 forged, sham = (
                     job.spans(of, len(measured.valid)) for of in (job.clip.segments, job.clip.shams)
                 )
-                clips.append(LabelledSteps(job.kind, measured, forged, sham & ~forged))
+                known = Known(job.root.name, job.clip, job.families)
+                clips.append(LabelledSteps(job.kind, measured, forged, sham & ~forged, known))
             hook(f"measure {modality}", done, len(jobs))
     if not any(steps.forged.any() for steps in clips):
-        fix = "synthesize a larger data set"
-        raise InputError(f"no {modality} forgery in the train split", datasets[0], fix)
+        fix, splits = "synthesize a larger data set", " or ".join(config.pretrain.splits)
+        raise InputError(f"no {modality} forgery in the {splits} split", datasets[0], fix)
     return clips
+
+
+def _families(clip: SynthesizedClip, modality: str, origins: Mapping[str, Origin]) -> tuple[str, ...]:
+    """What the track was forged with, by family; a manipulation of our own is a family by itself."""
+    made = {one.made_by for one in clip.segments if one.modality == modality}
+    return tuple(sorted({origins[name].family if name in origins else name for name in made}))
 
 
 def _kept(measure: _Measure, config: PipelineConfig, folder: Path, job: _Job) -> Measured | None:

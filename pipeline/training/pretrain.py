@@ -10,7 +10,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar, cast
 
 import numpy as np
 import torch
@@ -27,8 +27,10 @@ from data.hook import Hook, silent
 from extractors.compact.energies import CHANNELS, SIDE
 from extractors.compact.evidence_net import DIM, EvidenceNet, LookHead, Steps
 from extractors.compact.weights import stored
-from extractors.runtime import extractor_digest
+from extractors.runtime import extractor_digest, inference
 from pipeline.bundle import SHIPPED
+from pipeline.localization.scores import Evidence
+from pipeline.training.crossfit import UNSEEN, Unseen, deal, save_unseen
 from pipeline.training.labelled import LabelledSteps, labelled_faces, labelled_voices
 
 FACE_WEIGHTS, VOICE_WEIGHTS = "face_traces.safetensors", "voice_traces.safetensors"
@@ -49,6 +51,8 @@ _BESIDE = 0.4  # how much of an edge the steps beside it are
 
 Split = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """Measures (B, T, D) and validity (B, T) to relative and absolute ones."""
+
+Trained = TypeVar("Trained")
 
 Mirror = Callable[[NDArray[np.float16], bool, bool], NDArray[np.float16]]
 
@@ -75,26 +79,32 @@ def pretrain_visual(
 
     Raises InputError when the data sets have no forged picture in their train splits, or no face to look at.
     """
-    from extractors.compact.face_traces import SCHEMA_VERSION, relative
+    from extractors.compact.face_traces import SCHEMA_VERSION, due_looks, looked_at, relative
 
-    shaping = {"short_side", "crop"}
+    shaping = {"short_side", "crop", "look_every_s"}
     digest = extractor_digest(
         "face_measures", SCHEMA_VERSION, config.visual, Path(config.pretrain.eye), include=shaping
     )
     clips = labelled_faces(datasets, config, out / MEASURED / f"visual-{digest}", workers, hook)
     if not any(len(clip.measured.looks) for clip in clips):
         raise InputError("no face in the train split is seen well enough to look at", datasets[0])
-    net = _train_net(
-        clips,
-        lambda traces, valid: (relative(traces, valid), traces),
-        mirrored,
-        config.pretrain.visual_steps,
-        config.pretrain,
-        "face_traces",
-        hook,
-    )
-    head = _train_head(clips, config.pretrain, hook)
-    _save(out / FACE_WEIGHTS, {"net.": net, "head.": head}, Path(config.pretrain.eye), "eye.")
+    settings, every = config.pretrain, config.visual.look_every_s
+    prepared = [_prepared(clip, lambda traces, valid: (relative(traces, valid), traces)) for clip in clips]
+
+    def trained(some: list[Prepared], name: str) -> tuple[EvidenceNet, LookHead]:
+        net = _train_net(some, mirrored, settings.visual_steps, settings, f"face_traces{name}", hook)
+        return net, _train_head([one.steps for one in some], settings, f"looks{name}", hook)
+
+    def judged(parts: tuple[EvidenceNet, LookHead], clip: Prepared) -> Evidence:
+        net, head = parts
+        seen = clip.steps.measured
+        usual = np.isin(seen.looks, due_looks(seen.valid, every)[0])
+        added = looked_at(head, len(seen.valid), seen.looks[usual], seen.seen[usual], every)
+        return _evidence(net, clip) + added
+
+    net, head = trained(prepared, "")
+    _save(out / FACE_WEIGHTS, {"net.": net, "head.": head}, Path(settings.eye), "eye.")
+    _cross_fit(prepared, settings.folds, trained, judged, out / UNSEEN / "visual.safetensors")
     return out / FACE_WEIGHTS
 
 
@@ -111,9 +121,52 @@ def pretrain_audio(
         "voice_measures", SCHEMA_VERSION, config.audio, Path(config.pretrain.ear), include=set()
     )
     clips = labelled_voices(datasets, config, out / MEASURED / f"audio-{digest}", workers, hook)
-    net = _train_net(clips, split, None, config.pretrain.audio_steps, config.pretrain, "voice_traces", hook)
-    _save(out / VOICE_WEIGHTS, {"net.": net}, Path(config.pretrain.ear), "ear.")
+    settings = config.pretrain
+    prepared = [_prepared(clip, split) for clip in clips]
+
+    def trained(some: list[Prepared], name: str) -> EvidenceNet:
+        return _train_net(some, None, settings.audio_steps, settings, f"voice_traces{name}", hook)
+
+    net = trained(prepared, "")
+    _save(out / VOICE_WEIGHTS, {"net.": net}, Path(settings.ear), "ear.")
+    _cross_fit(prepared, settings.folds, trained, _evidence, out / UNSEEN / "audio.safetensors")
     return out / VOICE_WEIGHTS
+
+
+def _cross_fit(
+    prepared: list[Prepared],
+    folds: int,
+    train: Callable[[list[Prepared], str], Trained],
+    judge: Callable[[Trained, Prepared], Evidence],
+    out: Path,
+) -> None:
+    """Write the evidence of each clip by what was trained without its person or its forgery; nothing without `folds`.
+
+    A clip whose fold leaves too little to train on is left out.
+    """
+    if not folds:
+        return
+    dealt = deal([clip.steps for clip in prepared], folds)
+    found: list[Unseen] = []
+    for fold in range(folds):
+        others = [clip for clip in prepared if dealt.training(fold, clip.steps)]
+        if not any(clip.steps.forged.any() for clip in others):
+            continue
+        parts = train(others, f" without fold {fold + 1}")
+        for clip in prepared:
+            if clip.steps.known is not None and dealt.judging(clip.steps) == fold:
+                name, known, _ = clip.steps.known
+                found.append(Unseen(name, known, judge(parts, clip), clip.steps.measured.valid))
+    save_unseen(out, found)
+
+
+def _evidence(net: EvidenceNet, clip: Prepared) -> Evidence:
+    """What a network over measures says of each step (T, 4) of a clip."""
+    with inference():
+        relative, absolute = (torch.from_numpy(part).float()[None] for part in (clip.relative, clip.absolute))
+        found = net(relative, absolute, torch.from_numpy(clip.steps.measured.valid)[None])
+        evidence: Evidence = found.evidence[0].numpy()
+    return evidence
 
 
 def _save(out: Path, parts: dict[str, nn.Module], source: Path, kept: str) -> None:
@@ -186,18 +239,17 @@ def loss_of(steps: Steps, target: Target) -> Tensor:
 
 
 def _train_net(
-    clips: list[LabelledSteps],
-    split: Split,
+    prepared: list[Prepared],
     mirror: Mirror | None,
     updates: int,
     settings: PretrainConfig,
     name: str,
     hook: Hook,
-) -> nn.Module:
+) -> EvidenceNet:
     rng = np.random.default_rng(settings.seed)
     torch.manual_seed(settings.seed)
-    prepared = [_prepared(clip, split) for clip in clips]
-    some = [prepared[k] for k in rng.choice(len(clips), min(_SAMPLED, len(clips)), replace=False)]
+    chosen = rng.choice(len(prepared), min(_SAMPLED, len(prepared)), replace=False)
+    some = [prepared[k] for k in chosen]
     relative, absolute = (
         torch.from_numpy(np.concatenate([clip[k] for clip in some])).float() for k in (1, 2)
     )
@@ -214,7 +266,7 @@ def _train_net(
     return _optimised(net, loss, prepared, settings.batch, updates, settings, rng, name, hook)
 
 
-def _train_head(clips: list[LabelledSteps], settings: PretrainConfig, hook: Hook) -> nn.Module:
+def _train_head(clips: list[LabelledSteps], settings: PretrainConfig, name: str, hook: Hook) -> LookHead:
     """The head over what the eye saw: of each face by itself, inside and whole."""
     rng = np.random.default_rng(settings.seed)
     torch.manual_seed(settings.seed)
@@ -238,7 +290,7 @@ def _train_head(clips: list[LabelledSteps], settings: PretrainConfig, hook: Hook
         of_inside = F.binary_cross_entropy_with_logits(inside, forged, reduction="none") * partial
         return of_inside.mean() + F.binary_cross_entropy_with_logits(whole, forged)
 
-    return _optimised(head, loss, faces, _FACES, settings.head_steps, settings, rng, "looks", hook)
+    return _optimised(head, loss, faces, _FACES, settings.head_steps, settings, rng, name, hook)
 
 
 class _Face(NamedTuple):
@@ -262,10 +314,11 @@ class _Face(NamedTuple):
 
 
 Example = TypeVar("Example", Prepared, _Face)
+Network = TypeVar("Network", EvidenceNet, LookHead)
 
 
 def _optimised(
-    net: nn.Module,
+    net: Network,
     loss_over: Callable[[list[Example]], Tensor],
     examples: list[Example],
     batch: int,
@@ -274,7 +327,7 @@ def _optimised(
     rng: np.random.Generator,
     name: str,
     hook: Hook,
-) -> nn.Module:
+) -> Network:
     """The running mean of the weights of `net` after `updates` steps; every kind of forgery is drawn about as often."""
     kinds = defaultdict(list)
     for example in examples:
@@ -307,8 +360,7 @@ def _optimised(
         if (k + 1) % 100 == 0 or k + 1 == updates:
             _LOG.info("%s: step %d of %d, loss %.4f", name, k + 1, updates, running)
         hook(f"pretrain {name}", k + 1, updates)
-    trained: nn.Module = mean.module
-    return trained.eval()
+    return cast(Network, mean.module).eval()
 
 
 def cut(

@@ -135,11 +135,13 @@ def tune(
     max_clips: int = MAX_CLIPS,
     hook: Hook = silent,
     with_decision: bool = True,
+    unseen: Sequence[LabelledClip] = (),
 ) -> Tuning:
     """Fit the calibration, search the settings of `localize` by `metric` of `protocol`, fit the decision on segments.
 
     All on the clips of `split` of all `manifests`, at most `max_clips` of each. The decision needs extractors that give
-    evidence; the paper's tables are made without it.
+    evidence; the paper's tables are made without it. It is fitted to the clips of `unseen` instead, where there are
+    any: extractors that were trained on the split have seen its people.
 
     The calibration comes first because it decides how proposals rank. Then all pairs of thresholds, the gap and the
     shortest length, and again until nothing gets better, three rounds at most. Thresholds from before stay where
@@ -171,9 +173,11 @@ def tune(
     best = max(trials, key=lambda trial: trial.score)  # the first of equals
     config = start.model_copy(update={**best.values, "calibration": calibration})
     dataset = ", ".join(manifest.root.name for manifest in manifests)
-    fitted = None
+    fitted, population = None, f"the authentic clips of the {split} split of {dataset}"
+    if unseen:
+        known, population = list(unseen), "the authentic clips of the material for training"
     if with_decision and known:
-        fitted = fit_decision(known, f"the authentic clips of the {split} split of {dataset}", hook=hook)
+        fitted = fit_decision(known, population, hook=hook)
     if fitted is not None:
         config = config.model_copy(update={"decision": fitted.config})
     return Tuning(

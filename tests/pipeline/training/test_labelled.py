@@ -21,15 +21,16 @@ from data.hook import silent
 from data.labels import FPS
 from extractors.compact.evidence_net import EvidenceNet
 from extractors.compact.eye import load_eye
-from extractors.compact.face_traces import MEASURES, FaceMeasures, FaceTraces, relative
+from extractors.compact.face_traces import MEASURES, FaceMeasures, FaceTraces, due_looks, relative
 from extractors.compact.sound_traces import ABSOLUTE, RELATIVE
 from extractors.compact.voice_traces import VoiceTraces, split
 from extractors.compact.weights import load_part, load_tensors
 from pipeline.media.whole import read_frames, read_sound
 from pipeline.training import labelled
 from pipeline.training.labelled import (
+    FORGED_LOOKS,
     LONGEST_S,
-    LOOKS,
+    SHAM_LOOKS,
     WHOLE,
     LabelledSteps,
     Measured,
@@ -229,8 +230,10 @@ def test_looks_are_those_of_the_extractor(
     pieces = iter([(frames, np.ones(len(frames), np.bool_))])
     (part,) = FaceMeasures(eye)(pieces, 1 / FPS)
     measured = faces[0].measured
-    assert len(measured.looks) == LOOKS
-    assert measured.seen.shape == (LOOKS, eye.dim)
+    usual, _ = due_looks(measured.valid, config.visual.look_every_s)
+    assert set(usual.tolist()) <= set(measured.looks.tolist()), "those of the extractor are among them"
+    assert len(measured.looks) <= len(usual) + FORGED_LOOKS + SHAM_LOOKS
+    assert measured.seen.shape == (len(measured.looks), eye.dim)
     rows_of = [part.looks.tolist().index(look) for look in measured.looks]
     assert measured.seen.astype(float) == pytest.approx(part.seen[rows_of].astype(float), abs=0.05)
 
@@ -257,31 +260,29 @@ def test_sound_is_given_to_training_as_the_extractor_gives_it_to_its_network(
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_third_of_the_looks_are_forged_and_a_sixth_shams(seed: int) -> None:
+def test_forged_and_edited_steps_are_looked_at_beyond_the_usual_looks(seed: int) -> None:
     valid = np.ones(100, np.bool_)
     forged, sham = np.zeros(100, np.bool_), np.zeros(100, np.bool_)
     valid[:10], forged[5:20], sham[40:44] = False, True, True
-    looks = chosen_looks(valid, forged, sham, seed)
-    assert LOOKS == 6
-    assert looks.tolist() == sorted(set(looks.tolist()))
-    assert len(looks) == 6
+    usual = np.array([10, 60])
+    looks = chosen_looks(usual, valid, forged, sham, seed)
+    assert looks.tolist() == sorted({*looks.tolist(), *usual.tolist()})
     assert valid[looks].all()
-    assert forged[looks].sum() >= 2
-    assert sham[looks].sum() >= 1
-    assert np.array_equal(chosen_looks(valid, forged, sham, seed), looks)
+    more = np.setdiff1d(looks, usual)
+    assert (len(more), forged[more].sum(), sham[more].sum()) == (3, 2, 1)
+    assert np.array_equal(chosen_looks(usual, valid, forged, sham, seed), looks)
 
 
-def test_looks_are_spread_by_chance() -> None:
+def test_of_an_untouched_clip_the_usual_looks_are_enough() -> None:
     nothing, valid = np.zeros(50, np.bool_), np.ones(50, np.bool_)
-    chosen = np.concatenate([chosen_looks(valid, nothing, nothing, seed) for seed in range(100)])
-    assert np.bincount(chosen, minlength=50).min() > 0
+    assert chosen_looks(np.array([3, 30]), valid, nothing, nothing, 0).tolist() == [3, 30]
 
 
-@pytest.mark.parametrize(("steps", "looks"), [([], []), ([3], [3]), ([0, 2, 4, 5, 7, 9], [0, 2, 4, 5, 7, 9])])
-def test_where_there_are_few_faces_all_are_looked_at(steps: list[int], looks: list[int]) -> None:
+@pytest.mark.parametrize(("steps", "looks"), [([], []), ([3], [3]), ([0, 2], [0, 2]), ([7, 9], [7, 9])])
+def test_no_look_is_taken_twice(steps: list[int], looks: list[int]) -> None:
     valid = np.isin(np.arange(10), steps)
-    for other in (np.zeros(10, np.bool_), np.ones(10, np.bool_)):
-        assert chosen_looks(valid, other, other, 0).tolist() == looks
+    every = np.ones(10, np.bool_)
+    assert chosen_looks(np.array(steps[:1], np.int64), valid, every, every, 0).tolist() == looks
 
 
 def test_of_a_long_clip_the_beginning_is_measured(
@@ -331,6 +332,43 @@ def test_clips_of_other_splits_are_not_even_opened(one: Path, read: Reader) -> N
     others = [kept[0] | {"split": split, "file": f"{split}/none.mp4"} for split in ("dev", "test")]
     (one / "forgeries.json").write_text(json.dumps([*others, *kept]))
     assert len(read([one])) == 1
+
+
+def test_clips_of_the_dev_split_are_read_where_they_are_asked_for(
+    one: Path, config: PipelineConfig, tmp_path: Path
+) -> None:
+    row = json.loads((one / "forgeries.json").read_text())[0]
+    (one / "forgeries.json").write_text(json.dumps([row | {"split": "dev"}, row | {"split": "test"}]))
+    pretrain = config.pretrain.model_copy(update={"splits": ("train", "dev")})
+    found = labelled_voices(
+        [one], config.model_copy(update={"pretrain": pretrain}), tmp_path / "measured", 1, silent
+    )
+    assert [steps.known.clip.split for steps in found if steps.known is not None] == ["dev"]
+
+
+def test_it_is_known_what_a_track_was_forged_with(
+    forged: Path, rows: list[dict[str, Any]], tmp_path: Path, read_voices: Reader
+) -> None:
+    root = one_clip(
+        forged,
+        rows,
+        tmp_path / "made",
+        [
+            (0.4, 0.8, "audio", "splice_output"),
+            (1.0, 1.2, "audio", "recode_speech"),
+            (0.4, 0.8, "visual", "x"),
+        ],
+        [(2.0, 2.2, "audio", "touch_up_speech")],
+    )
+    (row,) = json.loads((root / "forgeries.json").read_text())
+    row["segments"][0]["generator"] = "HiFi-GAN V1"
+    (root / "forgeries.json").write_text(json.dumps([row]))
+    families = {"train": {"vocoder": {"hifigan": ["HiFi-GAN V1", "HiFi-GAN V2"]}}}
+    (root / "recipe.json").write_text(json.dumps({"settings": {"families": families}}))
+    (steps,) = read_voices([root])
+    assert steps.known is not None
+    assert steps.known.families == ("hifigan", "recode_speech")
+    assert (steps.known.set_name, steps.known.clip.file) == ("made", row["file"])
 
 
 def test_a_clip_without_a_face_or_without_speech_is_left_out(one: Path, read: Reader) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +19,16 @@ from numpy.typing import NDArray
 from configs.loader import load_config
 from configs.schema import PipelineConfig
 from data.errors import InputError
+from data.manifest.sidecar import EditedSegment, SynthesizedClip
 from extractors.compact.evidence_net import DIM, EvidenceNet, LookHead
 from extractors.compact.face_traces import MEASURES, FaceTraces
 from extractors.compact.sound_traces import ABSOLUTE, RELATIVE
-from extractors.compact.voice_traces import VoiceTraces
+from extractors.compact.voice_traces import VoiceTraces, split
 from extractors.compact.weights import load_part, load_tensors, stored
 from pipeline.bundle import SHIPPED
 from pipeline.training import labelled, pretrain
-from pipeline.training.labelled import LabelledSteps, Measured
+from pipeline.training.crossfit import deal, load_unseen, save_unseen
+from pipeline.training.labelled import Known, LabelledSteps, Measured
 from pipeline.training.pretrain import (
     Prepared,
     cut,
@@ -216,8 +220,6 @@ def test_a_span_is_told_from_a_harmless_edit_and_a_whole_fake_from_all(
     net, known = trained(path), torch.ones(1, 80, dtype=torch.bool)
 
     def evidence(kind: str) -> NDArray[np.float32]:
-        from extractors.compact.voice_traces import split
-
         (clip,) = toy(kind, 9, 1)
         with torch.inference_mode():
             measures = torch.from_numpy(clip.measured.measures)[None].float()
@@ -359,3 +361,60 @@ def test_the_ear_and_eye_are_those_of_the_shipped_weights_unless_named() -> None
     named = with_sources(load_config("compact", ["pretrain.eye=other.safetensors"]))
     assert named.pretrain.eye == "other.safetensors"
     assert named.pretrain.ear == plain.pretrain.ear
+
+
+# --- cross-fitting --------------------------------------------------------------------------------------------------
+
+
+def of_people(clips: list[LabelledSteps], people: int) -> list[LabelledSteps]:
+    """`clips` with what is known of them: the k-th of a kind is of person k, forged by the family of its kind."""
+    seen: Counter[str] = Counter()
+    found = []
+    for clip in clips:
+        number = seen[clip.kind] % people
+        seen[clip.kind] += 1
+        forged = bool(clip.forged.any())
+        spans = (EditedSegment(0.8, 1.4, "audio", clip.kind),) if forged else ()
+        name = f"{clip.kind}{seen[clip.kind]}.mp4"
+        known = SynthesizedClip(
+            name, f"p{number}", "g", "train", 2 if forged else 0, spans, (), None, "s", 0.0, 0, 51200, 9
+        )
+        found.append(replace(clip, known=Known("toys", known, (clip.kind,) if forged else ())))
+    return found
+
+
+def test_each_clip_is_judged_by_a_network_that_saw_neither_its_person_nor_its_forgery(
+    toys: Callable[..., Path], tmp_path: Path, config: PipelineConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pretrain, "_DECAY", 0.9)
+    clips = of_people(TOY, 5)
+    path = toys(clips, tmp_path, folds=2, audio_steps=40)
+    save_unseen(tmp_path / "unseen" / "visual.safetensors", [])
+    found = load_unseen(tmp_path, config.localize)
+    assert len(found) == len(clips)
+    # What ships is the same as without folds, and says something else of what it has seen.
+    assert path.read_bytes() == toys(clips, tmp_path / "alone", audio_steps=40).read_bytes()
+    assert not (tmp_path / "alone" / "unseen").exists()
+    dealt = deal(clips, 2)
+    one = next(clip for clip in found if clip.label == 0)
+    fold = dealt.people[one.person]
+    others = [clip for clip in clips if dealt.training(fold, clip)]
+    alone = trained(toys(others, tmp_path / "others", audio_steps=40))
+    steps = next(c for c in clips if not c.forged.any() and c.known and c.known.clip.identity == one.person)
+    measures, known = (
+        torch.from_numpy(part)[None] for part in (steps.measured.measures, steps.measured.valid)
+    )
+    with torch.inference_mode():
+        wanted = alone(*split(measures.float(), known), known).evidence[0].numpy()
+    assert one.scores.evidence["audio"] == pytest.approx(wanted, abs=0.02)
+
+
+def test_faces_are_judged_unseen_with_the_looks_of_the_extractor(
+    tmp_path: Path, config: PipelineConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clips = of_people(LOOKED, 4)
+    pretrained_head(clips, tmp_path, config, monkeypatch, head_steps=5, folds=2)
+    save_unseen(tmp_path / "unseen" / "audio.safetensors", [])
+    found = load_unseen(tmp_path, config.localize)
+    assert len(found) == sum(not clip.forged.any() for clip in clips), "what is forged in them is the sound"
+    assert all(np.isfinite(clip.scores.evidence["visual"]).all() for clip in found)

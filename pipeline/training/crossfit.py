@@ -1,0 +1,185 @@
+"""What extractors say of clips whose person, or kind of forgery, they never saw: cross-fitting (Chernozhukov et al.,
+2018, https://arxiv.org/abs/1608.00060, has the idea).
+
+People and families of generators are dealt into folds. For each fold networks are trained without its people and
+families, and they alone judge these. So every person at hand serves the training of what ships and, unseen, the fit of
+the decision and the count of false alarms.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from fractions import Fraction
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from configs.schema import LocalizeConfig
+from data.errors import InputError
+from data.files import replacing
+from data.labels import CLASSES, EVIDENCE, FPS, MODALITIES, Modality
+from data.manifest.sidecar import SynthesizedClip, clip_of, sample_of
+from data.timeline import TimeGrid
+from pipeline.localization.assess import assessable
+from pipeline.localization.scores import ClipScores, Evidence, Window
+from pipeline.training.decision import LabelledClip, labelled
+from pipeline.training.labelled import Known, LabelledSteps
+
+UNSEEN = "unseen"
+"""Folder, beside the weights, of the evidence of clips by networks that never saw them: a file for each track."""
+
+Flags = NDArray[np.bool_]
+
+
+class Folds(NamedTuple):
+    """The fold of each person and of each family of forgeries."""
+
+    people: Mapping[str, int]
+    families: Mapping[str, int]
+
+    def judging(self, clip: LabelledSteps) -> int | None:
+        """The fold whose networks may judge a clip: that of what it was forged with, or else of its person.
+
+        None where it was forged with what lies in several folds: each of their networks has seen a part.
+        """
+        known = _known(clip)
+        found = {self.families[name] for name in known.families} or {self.people[known.clip.identity]}
+        return found.pop() if len(found) == 1 else None
+
+    def training(self, fold: int, clip: LabelledSteps) -> bool:
+        """Whether the networks of a fold may be trained on a clip."""
+        known = _known(clip)
+        return self.people[known.clip.identity] != fold and all(
+            self.families[name] != fold for name in known.families
+        )
+
+
+def deal(clips: Sequence[LabelledSteps], folds: int) -> Folds:
+    """Families, then people, into `folds` with about as many clips each; the outcome does not depend on their order.
+
+    A person who was forged with families of one fold only is dealt into it: then both are unseen together.
+    """
+    counts: Counter[str] = Counter()
+    people: Counter[str] = Counter()
+    with_families: defaultdict[str, set[str]] = defaultdict(set)
+    for clip in clips:
+        known = _known(clip)
+        counts.update(known.families)
+        people[known.clip.identity] += 1
+        with_families[known.clip.identity].update(known.families)
+    families = _dealt(counts, folds, {})
+    bound = {
+        person: next(iter(found))
+        for person, names in with_families.items()
+        if len(found := {families[name] for name in names}) == 1
+    }
+    return Folds(_dealt(people, folds, bound), families)
+
+
+def _dealt(counts: Mapping[str, int], folds: int, bound: Mapping[str, int]) -> dict[str, int]:
+    """The largest first, each into the fold that has least; those that are `bound` are where they are."""
+    filled, found = [0] * folds, dict(bound)
+    for name, fold in bound.items():
+        filled[fold] += counts[name]
+    order = sorted(counts, key=lambda name: (-counts[name], sha256(name.encode()).hexdigest()))
+    for name in order:
+        if name not in found:
+            found[name] = filled.index(min(filled))
+            filled[found[name]] += counts[name]
+    return found
+
+
+def _known(clip: LabelledSteps) -> Known:
+    if clip.known is None:
+        raise ValueError("nothing is known of the clip")
+    return clip.known
+
+
+class Unseen(NamedTuple):
+    """The `evidence` (T, 4) of one track of a `clip` of a data set by networks that never saw it, `valid` (T,)."""
+
+    set_name: str
+    clip: SynthesizedClip
+    evidence: Evidence
+    valid: Flags
+
+
+def save_unseen(path: Path, found: Iterable[Unseen]) -> None:
+    """Write the evidence of one track. Raises UsageError when it cannot be written."""
+    tensors: dict[str, NDArray[np.generic]] = {}
+    rows = []
+    for k, one in enumerate(found):
+        rows.append({"set": one.set_name, "clip": asdict(one.clip)})
+        tensors |= {f"evidence.{k}": one.evidence.astype(np.float32), f"valid.{k}": one.valid}
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, {"clips": json.dumps(rows)})
+
+
+def load_unseen(folder: Path, config: LocalizeConfig) -> list[LabelledClip]:
+    """Clips with the evidence that `pretrain` has written below `folder`, those whose forged tracks were all judged.
+
+    A track that is not assessable counts as absent, as it does in a clip that is analysed; curves and probabilities of
+    a model there are none: they say nothing. Raises InputError when a file is missing or damaged.
+    """
+    tracks = {name: _read(folder / UNSEEN / f"{name}.safetensors") for name in MODALITIES}
+    keys = dict.fromkeys(key for track in tracks.values() for key in track)
+    clips = []
+    for key in keys:
+        parts = {name: track[key] for name, track in tracks.items() if key in track}
+        parts = {name: one for name, one in parts.items() if assessable(one.valid, Fraction(1, FPS), config)}
+        clip = next((one.clip for one in parts.values()), None)
+        if clip is not None and {one.modality for one in clip.segments} <= set(parts):
+            clips.append(labelled(sample_of(clip), clip.label, _scores(parts), clip, key[0]))
+    return clips
+
+
+def _read(path: Path) -> dict[tuple[str, str], Unseen]:
+    try:
+        with safe_open(path, "numpy") as file:
+            rows = json.loads(file.metadata()["clips"])
+            found = [
+                Unseen(
+                    row["set"],
+                    clip_of(row["clip"]),
+                    file.get_tensor(f"evidence.{k}"),
+                    file.get_tensor(f"valid.{k}"),
+                )
+                for k, row in enumerate(rows)
+            ]
+    except FileNotFoundError:
+        raise InputError("is not there", path, "run `pipeline pretrain` with pretrain.folds=4") from None
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"cannot be read ({error})", path, "run `pipeline pretrain` again") from None
+    return {(one.set_name, one.clip.file): one for one in found}
+
+
+def _scores(parts: Mapping[Modality, Unseen]) -> ClipScores:
+    steps = max(len(one.valid) for one in parts.values())
+    valid = {name: np.zeros(steps, np.bool_) for name in (*MODALITIES, "joint")}
+    evidence: dict[str, Evidence] = {}
+    for name, one in parts.items():
+        valid[name][: len(one.valid)] = one.valid
+        evidence[name] = np.zeros((steps, len(EVIDENCE)), np.float32)
+        evidence[name][: len(one.valid)] = one.evidence * one.valid[:, None]
+    valid["joint"] = valid["visual"] | valid["audio"]
+    even = np.full(steps, 0.5, np.float32)
+    return ClipScores(
+        grid=TimeGrid.at_rate(FPS, steps),
+        visual=even if "visual" in parts else None,
+        audio=even if "audio" in parts else None,
+        joint=even,
+        visual_error=None,
+        audio_error=None,
+        valid=valid,
+        routed={},
+        windows=(Window(0, steps, (1 / len(CLASSES),) * len(CLASSES)),),
+        evidence=evidence,
+    )
