@@ -22,6 +22,7 @@ from data.timeline import TimeGrid
 from pipeline.localization import calibrate
 from pipeline.localization.calibrate import calibrated
 from pipeline.localization.scores import ClipScores, Window
+from pipeline.training.decision import labelled
 from pipeline.training.tune import Tuning, save_tuning, tune
 
 START = LocalizeConfig()
@@ -347,6 +348,19 @@ def test_several_data_sets_count_as_one(evident: dict[str, Any]) -> None:
     assert result.decision.people == result.decision.clips == 80
     assert result.decision.config.population == "the authentic clips of the dev split of one, two"
     assert result.config.calibration != Calibration()
+
+
+def test_the_decision_is_fitted_to_evidence_of_networks_that_had_not_seen_the_clips(
+    evident: dict[str, Any],
+) -> None:
+    seen = run(samples(16))
+    rows = samples(12)
+    unseen = [labelled(row, row.label or 0, scores(row, 0.9, 0.1), None, "material") for row in rows]
+    result = run(samples(16), unseen=unseen)
+    assert result.decision is not None
+    assert result.decision.clips == len(unseen) != (seen.decision.clips if seen.decision else 0)
+    assert result.decision.config.population == "the authentic clips of the material for training"
+    assert result.config.calibration == seen.config.calibration, "it has nothing to do with the decision"
 
 
 def test_every_data_set_needs_forged_intervals(scored: dict[str, Any]) -> None:
