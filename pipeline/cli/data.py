@@ -148,6 +148,10 @@ def conditions(
     only: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Make only this condition. Repeatable.")
     ] = None,
+    long_s: Annotated[float, typer.Option(min=1, help="Least length of a long clip, in seconds.")] = 600,
+    long_copies: Annotated[
+        int, typer.Option(min=1, help="Long clips of each kind with a forged span, and without.")
+    ] = 2,
     workers: Workers = 2,
     root: Root = None,
     quiet: Quiet = False,
@@ -170,7 +174,7 @@ def conditions(
 
     if out.resolve().is_relative_to(dataset.resolve()):
         raise UsageError("lies inside --dataset", out, "choose a folder elsewhere with --out")
-    batches = [plan(name, dataset, split, seed) for name in only or CONDITIONS]
+    batches = [plan(name, dataset, split, seed, long_s, long_copies) for name in only or CONDITIONS]
     check_folder(out, "--out")
     made, bar = [], ProgressBar(quiet=quiet)
     for batch in batches:

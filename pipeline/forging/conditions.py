@@ -21,6 +21,7 @@ from data.manifest import Manifest, samples_of
 from data.manifest.sidecar import EditedSegment, SynthesizedClip, read_sidecar
 from pipeline.forging.files import alone_in, finished, keep_row, read_clips, same_recipe, write_truth
 from pipeline.forging.harmless import FPS, Tracks, edited, read_tracks
+from pipeline.forging.long import COPIES as LONG_COPIES
 from pipeline.forging.long import LONG_S, plan_long, write_long
 from pipeline.forging.workers import in_workers
 from pipeline.media.encode import H264, Format, write_clip
@@ -83,7 +84,14 @@ class Batch:
         return self.root / self.clips[k].file
 
 
-def plan(condition: str, root: Path, split: str, seed: int = 0) -> Batch:
+def plan(
+    condition: str,
+    root: Path,
+    split: str,
+    seed: int = 0,
+    long_s: float = LONG_S,
+    long_copies: int = LONG_COPIES,
+) -> Batch:
     """Plan the files of `condition` from the clips of `split` at `root`, a data set of `pipeline synthesize`.
 
     Raises InputError when metadata or sidecar is absent or damaged, UsageError when there is no such condition or
@@ -105,7 +113,7 @@ def plan(condition: str, root: Path, split: str, seed: int = 0) -> Batch:
         case "harmless":
             files = [(f"{_stem(clips[k])}_{copy}", (k,)) for k in authentic for copy in range(COPIES)]
         case "long":
-            files = plan_long(clips, rng, LONG_S)
+            files = plan_long(clips, rng, long_s, long_copies)
         case _:
             files = [(_stem(clip), (k,)) for k, clip in enumerate(clips)]
     return Batch(condition, root, split, clips, tuple(files), seed)

@@ -21,10 +21,10 @@ from pipeline.media.whole import read_frames, read_sound
 Frames = NDArray[np.uint8]
 
 COPIES = 2
-"""Long videos of each kind, with a forged span and without."""
+"""Usual number of long videos of each kind, with a forged span and without."""
 
 LONG_S = 600.0
-"""Their least length in seconds."""
+"""Their usual least length in seconds."""
 
 KINDS = ("take", "jumps", "panel", "turns", "news")
 """`take`: clips of one person one after the other; `jumps`: the same, with the middle of each left out; `panel`: two to
@@ -46,9 +46,10 @@ class _Piece:
 
 
 def plan_long(
-    clips: Sequence[SynthesizedClip], rng: np.random.Generator, least_s: float
+    clips: Sequence[SynthesizedClip], rng: np.random.Generator, least_s: float, copies: int = COPIES
 ) -> list[tuple[str, tuple[int, ...]]]:
-    """Names of the long videos, and the clips whose sound is heard in each, in order.
+    """Names of the long videos, and the clips heard in each, in order: `copies` of each kind with a forged
+    span and without, of `least_s` seconds.
 
     A name is the kind, what is in it, and a number, as in ``panel_forged_0``. Raises UsageError when the clips are of
     fewer than two people, or none of them is forged in one span and of a person with an authentic clip.
@@ -64,7 +65,7 @@ def plan_long(
     files = []
     for kind in KINDS:
         for content in ("real", "forged"):
-            for copy in range(COPIES):
+            for copy in range(copies):
                 extra = int(rng.choice(forged)) if content == "forged" else None
                 chosen = _people(
                     kind, list(people), rng, clips[extra].identity if extra is not None else None

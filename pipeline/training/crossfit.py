@@ -46,18 +46,20 @@ class Folds(NamedTuple):
     families: Mapping[str, int]
 
     def judging(self, clip: LabelledSteps) -> int | None:
-        """The fold whose networks may judge a clip: that of what it was forged with, or else of its person.
+        """The fold whose networks may judge a clip: that of what it was forged with, or else of who is in it.
 
-        None where it was forged with what lies in several folds: each of their networks has seen a part.
+        None where that lies in several folds: each of their networks has seen a part.
         """
         known = _known(clip)
-        found = {self.families[name] for name in known.families} or {self.people[known.clip.identity]}
+        found = {self.families[name] for name in known.families} or {
+            self.people[name] for name in people_of(known.clip)
+        }
         return found.pop() if len(found) == 1 else None
 
     def training(self, fold: int, clip: LabelledSteps) -> bool:
         """Whether the networks of a fold may be trained on a clip."""
         known = _known(clip)
-        return self.people[known.clip.identity] != fold and all(
+        return all(self.people[name] != fold for name in people_of(known.clip)) and all(
             self.families[name] != fold for name in known.families
         )
 
@@ -73,8 +75,9 @@ def deal(clips: Sequence[LabelledSteps], folds: int) -> Folds:
     for clip in clips:
         known = _known(clip)
         counts.update(known.families)
-        people[known.clip.identity] += 1
-        with_families[known.clip.identity].update(known.families)
+        for person in people_of(known.clip):
+            people[person] += 1
+            with_families[person].update(known.families)
     families = _dealt(counts, folds, {})
     bound = {
         person: next(iter(found))
@@ -82,6 +85,11 @@ def deal(clips: Sequence[LabelledSteps], folds: int) -> Folds:
         if len(found := {families[name] for name in names}) == 1
     }
     return Folds(_dealt(people, folds, bound), families)
+
+
+def people_of(clip: SynthesizedClip) -> set[str]:
+    """Everybody who is in a clip."""
+    return {one.person for one in clip.appearances} or {clip.identity}
 
 
 def _dealt(counts: Mapping[str, int], folds: int, bound: Mapping[str, int]) -> dict[str, int]:

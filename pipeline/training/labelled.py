@@ -65,7 +65,7 @@ class LabelledSteps:
     """Steps of one clip as they were `measured`, and what was done to them.
 
     `forged` (T,) and `sham` (T,) say where it was forged, and where it was edited all the same; `kind` is the
-    manipulation or generator, "sham" or "authentic".
+    manipulation or generator, "sham", "authentic" or, of several clips, "joined".
     """
 
     kind: str
@@ -123,6 +123,8 @@ class _Job(NamedTuple):
         names = [span.manipulation for span in self.clip.segments if span.modality == self.modality]
         if names:
             return names[0]
+        if self.clip.appearances:
+            return "joined"
         return "sham" if any(span.modality == self.modality for span in self.clip.shams) else "authentic"
 
 

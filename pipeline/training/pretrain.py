@@ -44,6 +44,7 @@ MEASURED = "measured"
 _LOG = logging.getLogger(__name__)
 _SAMPLED = 400  # clips from which means and deviations are taken
 _DECAY = 0.998  # of the running mean of the weights
+_UNFORGED = ("sham", "authentic", "joined")
 _ORDINARY = 3.0  # how much oftener untouched clips and shams are drawn than one kind of forgery
 _FACES = 128  # faces that the head over looks sees at once
 _EDGE_WEIGHT, _EDGE_PULL = 0.5, 6.0  # of the loss of onset and offset; of a step that is one, against others
@@ -334,7 +335,7 @@ def _optimised(
         kinds[example.kind].append(example)
     # What there is more of is seen more often, but not in proportion.
     often = np.array(
-        [len(of) ** 0.5 * (_ORDINARY if kind in ("sham", "authentic") else 1.0) for kind, of in kinds.items()]
+        [len(of) ** 0.5 * (_ORDINARY if kind in _UNFORGED else 1.0) for kind, of in kinds.items()]
     )
     groups, often = list(kinds.values()), often / often.sum()
     optimizer = torch.optim.AdamW(

@@ -12,7 +12,6 @@ from condition_set import FRAMES, write_set
 
 from data.errors import UsageError
 from data.manifest.sidecar import SynthesizedClip, read_sidecar
-from pipeline.forging import conditions, long
 from pipeline.forging.conditions import make_condition, plan
 from pipeline.forging.harmless import read_tracks
 from pipeline.forging.long import KINDS, plan_long, write_long
@@ -124,12 +123,8 @@ def test_parts_of_other_sizes_are_padded(known: Path, rows: list[SynthesizedClip
     assert made.frames[:FRAMES, : max(0, margin - 2)].mean() < 12
 
 
-def test_the_rows_come_back_from_the_sidecar(
-    known: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(conditions, "LONG_S", 2.0)
-    monkeypatch.setattr(long, "COPIES", 1)
-    make_condition(plan("long", known, "test"), tmp_path)
+def test_the_rows_come_back_from_the_sidecar(known: Path, tmp_path: Path) -> None:
+    make_condition(plan("long", known, "test", long_s=2.0, long_copies=1), tmp_path)
     found = {row.identity: row for row in read_sidecar(tmp_path)}
     assert set(found) == {f"{kind}_{content}_0" for kind in KINDS for content in ("real", "forged")}
     for name, row in found.items():

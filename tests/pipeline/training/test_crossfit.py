@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from configs.schema import LocalizeConfig
 from data.errors import InputError
 from data.labels import Modality
-from data.manifest.sidecar import EditedSegment, SynthesizedClip
+from data.manifest.sidecar import Appearance, EditedSegment, SynthesizedClip
 from pipeline.training.crossfit import UNSEEN, Unseen, deal, load_unseen, save_unseen
 from pipeline.training.labelled import Known, LabelledSteps, Measured
 
@@ -72,6 +73,21 @@ def test_a_person_forged_in_one_way_is_unseen_together_with_it() -> None:
     dealt = deal(CLIPS, 2)
     assert {dealt.people[f"p{k}"] for k in range(4)} == {dealt.families["a"]}
     assert {dealt.people[f"p{k}"] for k in (4, 5)} == {dealt.families["b"]}
+
+
+def test_a_clip_of_several_people_is_unseen_where_all_of_them_are() -> None:
+    def joined(*people: str) -> LabelledSteps:
+        seen = tuple(Appearance(name, 0.0, 1.0, (0.0, 0.0, 1.0, 1.0)) for name in people)
+        clip = replace(clip_of("joined.mp4", "news_real_0"), appearances=seen)
+        return replace(steps_of("any"), known=Known("set", clip, ()))
+
+    clips = [*(steps_of(f"p{k}") for k in range(8)), joined("p0", "p1", "p2"), joined("p3")]
+    dealt = deal(clips, 2)
+    assert "news_real_0" not in dealt.people
+    assert dealt.judging(clips[-1]) == dealt.people["p3"]
+    among = {dealt.people[name] for name in ("p0", "p1", "p2")}
+    assert [dealt.training(fold, clips[-2]) for fold in (0, 1)] == [fold not in among for fold in (0, 1)]
+    assert dealt.judging(clips[-2]) == (among.pop() if len(among) == 1 else None)
 
 
 def test_folds_are_alike_in_size_and_do_not_depend_on_the_order_of_the_clips() -> None:
