@@ -60,6 +60,7 @@ results: $(VENV)/.installed  ## Measure the shipped weights on the sets below BE
 
 weights: $(VENV)/.installed-dev  ## Make the shipped weights from nothing, out of the media in MEDIA=dir, into WEIGHTS=dir
 	@test -n "$(MEDIA)" || { echo "name the folder of media: make weights MEDIA=dir"; exit 1; }
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[forge]'
 	PIPELINE=$(BIN)/pipeline PYTHON=$(BIN)/python sh tools/make_weights.sh "$(MEDIA)" "$(WEIGHTS)"
 
 clean:  ## Remove environments, caches and outputs

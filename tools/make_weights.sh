@@ -30,7 +30,10 @@ stage gather "$python" tools/gather_media.py --media "$media" --out "$out/gather
 # Forged for the extractors: by real generators, by our own manipulations in part, and from end to end.
 stage generators "$pipeline" synthesize --pairs "$pairs" --split train --out "$out/sets/generators"
 stage own "$pipeline" synthesize --input "$authentic" --preset extractors --split train --seed 1 \
-    --set synthesize.variants=1 --set synthesize.whole_share=0 --set "$lyra" --out "$out/sets/own"
+    --set synthesize.variants=2 --set synthesize.whole_share=0 --set "$lyra" --out "$out/sets/own"
+# Of several people, one after the other: a change of speaker is no evidence.
+stage joined "$pipeline" data conditions --dataset "$out/sets/own" --split train --only long --long-s 18 \
+    --long-copies 20 --out "$out/sets/joined"
 stage whole "$pipeline" synthesize --input "$pictures" --preset extractors --split train --seed 3 \
     --set synthesize.variants=2 --set synthesize.whole_share=1 --set "$lyra" --out "$out/sets/whole"
 # For RT-DeepLoc, which learns from the clips' labels alone; and for what is chosen on people and generators apart.
@@ -46,7 +49,7 @@ stage genuine-dev "$pipeline" synthesize --pairs "$pairs" --split dev --out "$ou
 cross="--set pretrain.splits=[train,dev] --set pretrain.folds=4"
 stage sound "$pipeline" pretrain --track audio --out "$out/extractors" $cross \
     --dataset "$out/sets/generators" --dataset "$out/sets/genuine-dev" --dataset "$out/sets/own" \
-    --dataset "$out/sets/dev" --dataset "$out/sets/whole" \
+    --dataset "$out/sets/dev" --dataset "$out/sets/whole" --dataset "$out/sets/joined/long" \
     --set "pretrain.ear=$out/parts/ear.safetensors"
 stage picture "$pipeline" pretrain --track visual --out "$out/extractors" $cross \
     --dataset "$out/sets/generators" --dataset "$out/sets/genuine-dev" --dataset "$out/sets/own" \
