@@ -20,7 +20,7 @@ PATIENCE_S = 60.0
 
 
 def main() -> None:
-    """Files called slow* take a minute, die* end the process, bad* fail; all others are done at once."""
+    """Files called slow* take a minute, busy* write for as long, die* end the process, bad* fail; others are done."""
     pipe = answer_pipe()
     lines = queue.SimpleQueue[bytes]()
     take_lines(lines.put)
@@ -31,6 +31,10 @@ def main() -> None:
         pipe.write(json.dumps({"step": "look", "completed": 1, "total": 4}).encode() + b"\n")
         if name.startswith("slow"):
             time.sleep(60)
+        end = time.monotonic() + 60
+        while name.startswith("busy") and time.monotonic() < end:
+            media.parent.mkdir(exist_ok=True)
+            (media.parent / "report.json").write_text("{}")
         if name.startswith("die"):
             os._exit(9)
         if name.startswith("bad"):

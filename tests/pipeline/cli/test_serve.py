@@ -13,10 +13,18 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import media_factory
 import pytest
 from fake_analyst import form
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+
+from pipeline.server import run
+from pipeline.server.analyst import Analyst, Setup
+from pipeline.server.app import Limits, make_app
+from pipeline.server.jobs import Jobs
 
 PATIENCE_S = 120.0
 
@@ -57,6 +65,57 @@ def test_without_its_packages_it_says_what_to_install(
     answer = cli("serve", "--data", tmp_path)
     assert answer.code == 2
     assert "rt-deeploc[server]" in answer.err
+
+
+@pytest.fixture
+def started(
+    cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[str, TestClient]]:
+    """Starts the command: the address that it prints, and a client of the application that it would answer with."""
+    apps = list[FastAPI]()
+
+    def answer(
+        folder: Path,
+        setup: Setup,
+        limits: Limits,
+        listening: socket.socket,
+        names: list[str],
+        token: str | None,
+    ) -> None:
+        listening.close()
+        folder.mkdir(parents=True)
+        jobs = Jobs(folder / "jobs.sqlite")
+        apps.append(make_app(folder, jobs, Analyst(jobs, folder, setup), limits, names, token))
+
+    monkeypatch.setattr(run, "serve", answer)
+
+    def start(*arguments: str) -> tuple[str, TestClient]:
+        said = cli("serve", "--data", tmp_path / "data", "--port", "0", *arguments)
+        assert said.code == 0, said.err
+        address = said.out.partition("open ")[2].partition("\n")[0]
+        # Outside of `with` nothing is analysed.
+        return address, TestClient(apps.pop(), base_url=address.partition("?")[0], follow_redirects=False)
+
+    return start
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost"])
+def test_it_answers_to_the_address_that_it_prints(
+    started: Callable[..., tuple[str, TestClient]], host: str
+) -> None:
+    address, client = started("--host", host)
+    assert urlsplit(address).hostname == host
+    assert client.get(address).status_code == 200
+
+
+@pytest.mark.parametrize("token", ["sixteen-letters-1", "a&b=c#d%25e+f/g?h", "a b;c,d\"e\\f'g=hij"])
+def test_the_address_that_it_prints_lets_its_reader_in(
+    started: Callable[..., tuple[str, TestClient]], token: str
+) -> None:
+    address, client = started("--token", token)
+    assert client.get("/").status_code == 401
+    assert client.get(address).status_code == 303
+    assert client.get("/").status_code == 200
 
 
 @pytest.fixture

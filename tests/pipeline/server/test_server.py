@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import re
 import socket
-import sqlite3
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-from fake_analyst import PATIENCE_S, Server, form
+from fake_analyst import Server, form
 from starlette.testclient import TestClient
 
 from pipeline.server.analyst import Analyst, Setup
@@ -292,70 +290,6 @@ def test_every_answer_forbids_what_browsers_may_guess(folder: Path) -> None:
             assert headers["x-content-type-options"] == "nosniff"
             assert headers["x-frame-options"] == "DENY"
         assert "script-src 'self'" in own.get("/").headers["content-security-policy"]
-
-
-class Stumbling(Jobs):
-    """A queue in which no analysis can be ended while `full`."""
-
-    full = False
-
-    def change(self, job_id: str, **values: object) -> bool:
-        """See `Jobs.change`."""
-        if self.full and "state" in values:
-            raise sqlite3.OperationalError("database or disk is full")
-        return super().change(job_id, **values)
-
-
-def waiting(jobs: Jobs, folder: Path, name: str, created: float) -> str:
-    """An upload in the queue."""
-    job_id = Jobs.new_id()
-    (folder / job_id).mkdir(parents=True)
-    (folder / job_id / "media.mp4").write_bytes(b"media")
-    jobs.add(Job(job_id, name, 5, created))
-    return job_id
-
-
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < end, "nothing happened"
-        time.sleep(0.05)
-
-
-def test_no_file_gets_the_verdict_of_another_when_the_disk_is_full(folder: Path) -> None:
-    folder.mkdir()
-    jobs = Stumbling(folder / "jobs.sqlite")
-    one, two = (waiting(jobs, folder, name, at) for name, at in (("a.mp4", 1.0), ("bad-b.mp4", 2.0)))
-    jobs.full = True
-    analyst = Analyst(jobs, folder, Setup("compact"), "fake_analyst")
-    analyst.start()
-    try:
-        until(lambda: (folder / one / "report.otio").is_file())
-        time.sleep(1.5)
-        jobs.full = False
-        until(lambda: all((job := jobs.get(each)) is not None and job.over for each in (one, two)))
-        first, second = jobs.get(one), jobs.get(two)
-        assert first is not None
-        assert second is not None
-        assert (first.state, "could not be written down" in first.error) == ("failed", True)
-        assert (second.state, second.error) == ("failed", "bad-b.mp4: nothing to see")
-    finally:
-        analyst.stop()
-
-
-def test_what_was_cancelled_before_it_began_does_not_run(folder: Path) -> None:
-    folder.mkdir()
-    jobs = Jobs(folder / "jobs.sqlite")
-    gone = waiting(jobs, folder, "gone.mp4", 1.0)
-    claimed = jobs.claim()
-    assert claimed is not None
-    analyst = Analyst(jobs, folder, Setup("compact"), "fake_analyst")
-    assert analyst.cancel(gone)  # after it was taken from the queue, before the process is told
-    analyst._analyse(claimed)
-    assert not (folder / gone / "report.json").exists()
-    found = jobs.get(gone)
-    assert found is not None
-    assert (found.state, found.error) == ("failed", "cancelled")
 
 
 def test_clients_that_stall_do_not_keep_others_out(server: Server) -> None:

@@ -1,0 +1,113 @@
+"""The thread that watches the process: whose verdict is whose, and what is over when an answer says so."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fake_analyst import PATIENCE_S
+from starlette.testclient import TestClient
+
+from pipeline.media.process import Child
+from pipeline.server.analyst import Analyst, Setup
+from pipeline.server.app import Limits, make_app
+from pipeline.server.jobs import Job, Jobs
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "data"
+    made.mkdir()
+    return made
+
+
+class Stumbling(Jobs):
+    """A queue in which no analysis can be ended while `full`."""
+
+    full = False
+
+    def change(self, job_id: str, **values: object) -> bool:
+        """See `Jobs.change`."""
+        if self.full and "state" in values:
+            raise sqlite3.OperationalError("database or disk is full")
+        return super().change(job_id, **values)
+
+
+def waiting(jobs: Jobs, folder: Path, name: str, created: float) -> str:
+    """An upload in the queue."""
+    job_id = Jobs.new_id()
+    (folder / job_id).mkdir(parents=True)
+    (folder / job_id / "media.mp4").write_bytes(b"media")
+    jobs.add(Job(job_id, name, 5, created))
+    return job_id
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < end, "nothing happened"
+        time.sleep(0.05)
+
+
+def test_no_file_gets_the_verdict_of_another_when_the_disk_is_full(folder: Path) -> None:
+    jobs = Stumbling(folder / "jobs.sqlite")
+    one, two = (waiting(jobs, folder, name, at) for name, at in (("a.mp4", 1.0), ("bad-b.mp4", 2.0)))
+    jobs.full = True
+    analyst = Analyst(jobs, folder, Setup("compact"), "fake_analyst")
+    analyst.start()
+    try:
+        until(lambda: (folder / one / "report.otio").is_file())
+        time.sleep(1.5)
+        jobs.full = False
+        until(lambda: all((job := jobs.get(each)) is not None and job.over for each in (one, two)))
+        first, second = jobs.get(one), jobs.get(two)
+        assert first is not None
+        assert second is not None
+        assert (first.state, "could not be written down" in first.error) == ("failed", True)
+        assert (second.state, second.error) == ("failed", "bad-b.mp4: nothing to see")
+    finally:
+        analyst.stop()
+
+
+def test_what_was_cancelled_before_it_began_does_not_run(folder: Path) -> None:
+    jobs = Jobs(folder / "jobs.sqlite")
+    gone = waiting(jobs, folder, "gone.mp4", 1.0)
+    claimed = jobs.claim()
+    assert claimed is not None
+    analyst = Analyst(jobs, folder, Setup("compact"), "fake_analyst")
+    assert analyst.cancel(gone)  # after it was taken from the queue, before the process is told
+    analyst._analyse(claimed)
+    assert not (folder / gone / "report.json").exists()
+    found = jobs.get(gone)
+    assert found is not None
+    assert (found.state, found.error) == ("failed", "cancelled")
+
+
+def dies_late(monkeypatch: pytest.MonkeyPatch, delay_s: float = 0.5) -> None:
+    """As on a busy machine, where a process that was killed lives on for a moment."""
+    kill = Child.kill
+
+    def later(child: Child) -> None:
+        timer = threading.Timer(delay_s, kill, [child])
+        timer.daemon = True
+        timer.start()
+
+    monkeypatch.setattr(Child, "kill", later)
+
+
+def test_a_deleted_analysis_writes_nothing_any_more(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = Jobs(folder / "jobs.sqlite")
+    busy = waiting(jobs, folder, "busy.mp4", 1.0)
+    app = make_app(
+        folder, jobs, Analyst(jobs, folder, Setup("compact"), "fake_analyst"), Limits(), ["127.0.0.1"]
+    )
+    with TestClient(app, base_url="http://127.0.0.1") as own:
+        until((folder / busy / "report.json").is_file)
+        dies_late(monkeypatch)
+        assert own.delete(f"/analyses/{busy}").status_code == 204
+        time.sleep(0.2)
+        assert not (folder / busy).exists()
