@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import queue
+import shutil
 import sqlite3
 import sys
 import threading
@@ -43,13 +44,14 @@ class Analyst:
     """Works through `jobs` whose uploads lie in `folder`/ID, in a thread that watches the process.
 
     A process that dies costs the job that it was at, which fails with a word about it; the next job gets a new one.
-    `module` holds the `main` of the process.
+    Its temporary files lie in `folder`/scratch and go with it. `module` holds the `main` of the process.
     """
 
     def __init__(
         self, jobs: Jobs, folder: Path, setup: Setup, module: str = "pipeline.server.analyst"
     ) -> None:
         self._jobs, self._folder, self._setup, self._module = jobs, folder, setup, module
+        self._scratch = folder / "scratch"
         self._child: Child | None = None
         self._current: str | None = None
         self._lock = threading.Lock()
@@ -85,6 +87,7 @@ class Analyst:
             self._thread.join()
 
     def _work(self) -> None:
+        self._sweep()  # of a server that was killed
         while not self._leaving.is_set():
             try:
                 job = self._jobs.claim()
@@ -121,7 +124,12 @@ class Analyst:
         child.end()
         reason = child.exit_reason()
         child.release()
+        self._sweep()
         return reason
+
+    def _sweep(self) -> None:
+        """Delete temporary files of a process that was killed: they hold what it saw and heard in an upload."""
+        shutil.rmtree(self._scratch, ignore_errors=True)
 
     def _analyse(self, job: Job) -> None:
         media = next((path for path in (self._folder / job.id).glob("media*") if path.is_file()), None)
@@ -132,11 +140,12 @@ class Analyst:
         while True:
             with self._lock:
                 now = self._jobs.get(job.id)
-                if now is None or now.state != "running":
-                    return  # cancelled or deleted before it began
+                if self._leaving.is_set() or now is None or now.state != "running":
+                    return  # left, cancelled or deleted before it began
                 used = self._child is not None
                 if self._child is None:
-                    self._child = Child(self._module)
+                    self._scratch.mkdir(mode=0o700, exist_ok=True)
+                    self._child = Child(self._module, TMPDIR=str(self._scratch))
                     self._child.tell(asdict(self._setup))
                 child, self._current = self._child, job.id
             child.tell({"media": str(media), "name": job.name})
@@ -145,6 +154,7 @@ class Analyst:
                 if "ended" in message:
                     with self._lock:
                         self._current = None
+                        child.forget_errors()  # or warnings fill the disk over the months
                     self._end(job, **message["ended"])
                     return
                 self._jobs.change(job.id, **message)

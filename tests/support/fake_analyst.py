@@ -9,6 +9,7 @@ import queue
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,9 @@ def main() -> None:
         order = json.loads(lines.get())
         media, name = Path(order["media"]), order["name"]
         pipe.write(json.dumps({"step": "look", "completed": 1, "total": 4}).encode() + b"\n")
+        Path(tempfile.mkdtemp(), "features").write_text(f"features of {name}")
+        sys.stderr.write("a warning\n")
+        sys.stderr.flush()
         if name.startswith("slow"):
             time.sleep(60)
         end = time.monotonic() + 60

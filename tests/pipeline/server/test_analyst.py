@@ -111,3 +111,49 @@ def test_a_deleted_analysis_writes_nothing_any_more(folder: Path, monkeypatch: p
         assert own.delete(f"/analyses/{busy}").status_code == 204
         time.sleep(0.2)
         assert not (folder / busy).exists()
+
+
+def test_what_a_killed_process_kept_for_itself_goes_with_it(folder: Path) -> None:
+    jobs = Jobs(folder / "jobs.sqlite")
+    (folder / "scratch").mkdir()
+    (folder / "scratch" / "old").write_text("features that a server left when it was killed")
+    slow = waiting(jobs, folder, "slow.mp4", 1.0)
+    analyst = Analyst(jobs, folder, Setup("compact"), "fake_analyst")
+    analyst.start()
+    try:
+        until(
+            lambda: (
+                [each.read_text() for each in folder.glob("scratch/*/features")] == ["features of slow.mp4"]
+            )
+        )
+        assert not (folder / "scratch" / "old").exists()
+        assert analyst.cancel(slow)
+        until(lambda: not (folder / "scratch").exists())
+    finally:
+        analyst.stop()
+
+
+def test_a_server_that_ends_begins_nothing(folder: Path) -> None:
+    jobs = Jobs(folder / "jobs.sqlite")
+    job_id = waiting(jobs, folder, "clip.mp4", 1.0)
+    claimed = jobs.claim()
+    assert claimed is not None
+    analyst = Analyst(jobs, folder, Setup("compact"), "fake_analyst")
+    analyst.stop()  # after a job was taken from the queue, before there is a process
+    analyst._analyse(claimed)
+    assert not (folder / job_id / "report.json").exists()
+    assert jobs.requeue() == 1
+
+
+def test_warnings_of_the_process_do_not_pile_up(folder: Path) -> None:
+    jobs = Jobs(folder / "jobs.sqlite")
+    analyst = Analyst(jobs, folder, Setup("compact"), "fake_analyst")
+    analyst.start()
+    try:
+        for k in range(3):
+            job_id = waiting(jobs, folder, f"{k}.mp4", float(k))
+            until(lambda job_id=job_id: (job := jobs.get(job_id)) is not None and job.over)
+        assert analyst._child is not None
+        assert analyst._child._stderr.seek(0, 2) == 0
+    finally:
+        analyst.stop()
