@@ -20,9 +20,9 @@ from pydantic import BaseModel, Field
 
 from data.manifest import MEDIA_SUFFIXES
 from data.text import printable
-from pipeline.server.analyst import REPORT, Analyst
 from pipeline.server.jobs import Job, Jobs, State
 from pipeline.server.uploads import FIELD, Refused, is_id, receive
+from pipeline.server.worker import REPORT, Worker
 
 ASSETS = Path(__file__).parent / "assets"
 FORMS = ("json", "html", "csv", "vtt", "labels.txt", "edl", "otio")
@@ -96,7 +96,7 @@ class Problem(BaseModel):
 def make_app(
     folder: Path,
     jobs: Jobs,
-    analyst: Analyst,
+    worker: Worker,
     limits: Limits,
     hosts: list[str],
     token: str | None = None,
@@ -110,11 +110,11 @@ def make_app(
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
-        analyst.start()
+        worker.start()
         sweeper = asyncio.create_task(_sweep(folder, jobs, limits))
         yield
         sweeper.cancel()
-        await asyncio.to_thread(analyst.stop)
+        await asyncio.to_thread(worker.stop)
 
     app = FastAPIOffline(
         title="RT-DeepLoc",
@@ -206,7 +206,7 @@ def make_app(
             raise
         finally:
             arriving_now.discard(job_id)
-        analyst.wake()
+        worker.wake()
         return Accepted(id=job_id, state="queued")
 
     @app.get("/analyses")
@@ -237,14 +237,14 @@ def make_app(
     def cancel(job_id: str) -> Analysis:
         """End an analysis that waits or runs; one that is over stays as it is."""
         known(job_id)
-        analyst.cancel(job_id)
+        worker.cancel(job_id)
         return Analysis.of(known(job_id))
 
     @app.delete("/analyses/{job_id}", status_code=204, responses=missing)
     def delete(job_id: str) -> None:
         """Delete an analysis with its upload and report."""
         known(job_id)
-        analyst.cancel(job_id)
+        worker.cancel(job_id)
         forget(folder, jobs, job_id)
 
     return app

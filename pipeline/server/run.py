@@ -11,9 +11,9 @@ import uvicorn
 
 from data.errors import UsageError
 from data.files import check_folder, locked
-from pipeline.server.analyst import Analyst, Setup
 from pipeline.server.app import Limits, make_app, tidy
 from pipeline.server.jobs import Jobs
+from pipeline.server.worker import Setup, Worker
 
 LOOPBACK = ["127.0.0.1", "localhost", "::1"]
 
@@ -46,7 +46,7 @@ def serve(
     listening: socket.socket,
     names: list[str],
     token: str | None,
-    module: str = "pipeline.server.analyst",
+    module: str = "pipeline.server.worker",
 ) -> None:
     """Answer until the process is told to end; `names` are hosts by which clients may call it.
 
@@ -61,8 +61,8 @@ def serve(
         jobs = Jobs(folder / "jobs.sqlite")
         jobs.requeue()
         tidy(folder, jobs)
-        analyst = Analyst(jobs, folder, setup, module)
-        app = make_app(folder, jobs, analyst, limits, names, token)
+        worker = Worker(jobs, folder, setup, module)
+        app = make_app(folder, jobs, worker, limits, names, token)
         config = uvicorn.Config(
             app, log_level="warning", server_header=False, date_header=True, timeout_graceful_shutdown=5
         )

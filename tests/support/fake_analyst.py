@@ -69,7 +69,7 @@ class Server:
         code = (
             "import sys; from pathlib import Path\n"
             f"sys.path.append({str(Path(__file__).parent)!r})\n"
-            "from pipeline.server.analyst import Setup\n"
+            "from pipeline.server.worker import Setup\n"
             "from pipeline.server.app import Limits\n"
             "from pipeline.server.run import listen, serve\n"
             f"serve(Path({str(folder)!r}), Setup('compact'), Limits(**{limits!r}), listen('127.0.0.1', {self.port}),"

@@ -22,9 +22,9 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from pipeline.server import run
-from pipeline.server.analyst import Analyst, Setup
 from pipeline.server.app import Limits, make_app
 from pipeline.server.jobs import Jobs
+from pipeline.server.worker import Setup, Worker
 
 PATIENCE_S = 120.0
 
@@ -35,6 +35,8 @@ PATIENCE_S = 120.0
         (["--host", "0.0.0.0"], "--token"),
         (["--token", "short"], "16"),
         (["--set", "visual.nothing=1"], "nothing"),
+        (["--max-alarms", "0.3"], "0.3"),
+        (["--trust", "nobody.pem"], "--trust"),
     ],
 )
 def test_what_would_be_unsafe_or_wrong_is_refused(
@@ -85,7 +87,7 @@ def started(
         listening.close()
         folder.mkdir(parents=True)
         jobs = Jobs(folder / "jobs.sqlite")
-        apps.append(make_app(folder, jobs, Analyst(jobs, folder, setup), limits, names, token))
+        apps.append(make_app(folder, jobs, Worker(jobs, folder, setup), limits, names, token))
 
     monkeypatch.setattr(run, "serve", answer)
 
@@ -166,3 +168,5 @@ def test_a_clip_and_what_is_none_go_through_the_real_thing(served: int, tmp_path
     assert 'src="media.mp4"' in page
     assert found[1]["error"].startswith("notes.mp4: ")
     assert str(tmp_path) not in found[1]["error"]
+    for address in found[0]["files"].values():
+        assert ask(served, "GET", address)[0] == 200

@@ -14,9 +14,9 @@ import pytest
 from fake_analyst import Server, form
 from starlette.testclient import TestClient
 
-from pipeline.server.analyst import Analyst, Setup
 from pipeline.server.app import Limits, make_app, tidy
 from pipeline.server.jobs import Job, Jobs
+from pipeline.server.worker import Setup, Worker
 
 FORGED_HOST = "evil.example"
 
@@ -38,7 +38,7 @@ def client(folder: Path, token: str | None = None, host: str = "127.0.0.1", **li
     folder.mkdir(exist_ok=True)
     jobs = Jobs(folder / "jobs.sqlite")
     app = make_app(
-        folder, jobs, Analyst(jobs, folder, Setup("compact")), Limits(**limits), ["127.0.0.1"], token
+        folder, jobs, Worker(jobs, folder, Setup("compact")), Limits(**limits), ["127.0.0.1"], token
     )
     return TestClient(app, base_url=f"http://{host}:8420", follow_redirects=False)
 
@@ -220,11 +220,11 @@ def test_no_path_of_a_client_is_opened(folder: Path, path: str) -> None:
 def test_more_than_may_wait_is_turned_away(folder: Path) -> None:
     folder.mkdir()
     full = Jobs(folder / "full.sqlite")
-    analyst = Analyst(full, folder, Setup("compact"))
+    worker = Worker(full, folder, Setup("compact"))
     for k in range(2):
         full.add(Job(Jobs.new_id(), "x", 1, float(k)))
-    app = make_app(folder, full, analyst, Limits(most_waiting=2), ["127.0.0.1"])
-    resting = TestClient(app, base_url="http://127.0.0.1")  # outside of `with` its analyst does not start
+    app = make_app(folder, full, worker, Limits(most_waiting=2), ["127.0.0.1"])
+    resting = TestClient(app, base_url="http://127.0.0.1")  # outside of `with` its worker does not start
     answer = send(resting)
     assert (answer.status_code, answer.json()["fix"]) == (429, "try again later")
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -13,9 +15,9 @@ from fake_analyst import PATIENCE_S
 from starlette.testclient import TestClient
 
 from pipeline.media.process import Child
-from pipeline.server.analyst import Analyst, Setup
 from pipeline.server.app import Limits, make_app
 from pipeline.server.jobs import Job, Jobs
+from pipeline.server.worker import Setup, Worker, _load
 
 
 @pytest.fixture
@@ -57,8 +59,8 @@ def test_no_file_gets_the_verdict_of_another_when_the_disk_is_full(folder: Path)
     jobs = Stumbling(folder / "jobs.sqlite")
     one, two = (waiting(jobs, folder, name, at) for name, at in (("a.mp4", 1.0), ("bad-b.mp4", 2.0)))
     jobs.full = True
-    analyst = Analyst(jobs, folder, Setup("compact"), "fake_analyst")
-    analyst.start()
+    worker = Worker(jobs, folder, Setup("compact"), "fake_analyst")
+    worker.start()
     try:
         until(lambda: (folder / one / "report.otio").is_file())
         time.sleep(1.5)
@@ -70,7 +72,7 @@ def test_no_file_gets_the_verdict_of_another_when_the_disk_is_full(folder: Path)
         assert (first.state, "could not be written down" in first.error) == ("failed", True)
         assert (second.state, second.error) == ("failed", "bad-b.mp4: nothing to see")
     finally:
-        analyst.stop()
+        worker.stop()
 
 
 def test_what_was_cancelled_before_it_began_does_not_run(folder: Path) -> None:
@@ -78,9 +80,9 @@ def test_what_was_cancelled_before_it_began_does_not_run(folder: Path) -> None:
     gone = waiting(jobs, folder, "gone.mp4", 1.0)
     claimed = jobs.claim()
     assert claimed is not None
-    analyst = Analyst(jobs, folder, Setup("compact"), "fake_analyst")
-    assert analyst.cancel(gone)  # after it was taken from the queue, before the process is told
-    analyst._analyse(claimed)
+    worker = Worker(jobs, folder, Setup("compact"), "fake_analyst")
+    assert worker.cancel(gone)  # after it was taken from the queue, before the process is told
+    worker._analyse(claimed)
     assert not (folder / gone / "report.json").exists()
     found = jobs.get(gone)
     assert found is not None
@@ -103,7 +105,7 @@ def test_a_deleted_analysis_writes_nothing_any_more(folder: Path, monkeypatch: p
     jobs = Jobs(folder / "jobs.sqlite")
     busy = waiting(jobs, folder, "busy.mp4", 1.0)
     app = make_app(
-        folder, jobs, Analyst(jobs, folder, Setup("compact"), "fake_analyst"), Limits(), ["127.0.0.1"]
+        folder, jobs, Worker(jobs, folder, Setup("compact"), "fake_analyst"), Limits(), ["127.0.0.1"]
     )
     with TestClient(app, base_url="http://127.0.0.1") as own:
         until((folder / busy / "report.json").is_file)
@@ -118,8 +120,8 @@ def test_what_a_killed_process_kept_for_itself_goes_with_it(folder: Path) -> Non
     (folder / "scratch").mkdir()
     (folder / "scratch" / "old").write_text("features that a server left when it was killed")
     slow = waiting(jobs, folder, "slow.mp4", 1.0)
-    analyst = Analyst(jobs, folder, Setup("compact"), "fake_analyst")
-    analyst.start()
+    worker = Worker(jobs, folder, Setup("compact"), "fake_analyst")
+    worker.start()
     try:
         until(
             lambda: (
@@ -127,10 +129,10 @@ def test_what_a_killed_process_kept_for_itself_goes_with_it(folder: Path) -> Non
             )
         )
         assert not (folder / "scratch" / "old").exists()
-        assert analyst.cancel(slow)
+        assert worker.cancel(slow)
         until(lambda: not (folder / "scratch").exists())
     finally:
-        analyst.stop()
+        worker.stop()
 
 
 def test_a_server_that_ends_begins_nothing(folder: Path) -> None:
@@ -138,22 +140,31 @@ def test_a_server_that_ends_begins_nothing(folder: Path) -> None:
     job_id = waiting(jobs, folder, "clip.mp4", 1.0)
     claimed = jobs.claim()
     assert claimed is not None
-    analyst = Analyst(jobs, folder, Setup("compact"), "fake_analyst")
-    analyst.stop()  # after a job was taken from the queue, before there is a process
-    analyst._analyse(claimed)
+    worker = Worker(jobs, folder, Setup("compact"), "fake_analyst")
+    worker.stop()  # after a job was taken from the queue, before there is a process
+    worker._analyse(claimed)
     assert not (folder / job_id / "report.json").exists()
     assert jobs.requeue() == 1
 
 
 def test_warnings_of_the_process_do_not_pile_up(folder: Path) -> None:
     jobs = Jobs(folder / "jobs.sqlite")
-    analyst = Analyst(jobs, folder, Setup("compact"), "fake_analyst")
-    analyst.start()
+    worker = Worker(jobs, folder, Setup("compact"), "fake_analyst")
+    worker.start()
     try:
         for k in range(3):
             job_id = waiting(jobs, folder, f"{k}.mp4", float(k))
             until(lambda job_id=job_id: (job := jobs.get(job_id)) is not None and job.over)
-        assert analyst._child is not None
-        assert analyst._child._stderr.seek(0, 2) == 0
+        assert worker._child is not None
+        assert worker._child._stderr.seek(0, 2) == 0
     finally:
-        analyst.stop()
+        worker.stop()
+
+
+def test_the_options_of_the_server_reach_the_detector(tiny_bundle: Path, tmp_path: Path) -> None:
+    setup = Setup(
+        str(tiny_bundle), device="cpu", overrides=("decode.stall_timeout_s=7",), trust=str(tmp_path / "a.pem")
+    )
+    analyst = _load(json.loads(json.dumps(asdict(setup))))
+    assert analyst.options["trust"] == tmp_path / "a.pem"
+    assert analyst.detector.config.decode.stall_timeout_s == 7

@@ -10,16 +10,17 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from data.errors import ForensicError
 from pipeline.media.process import Child, answer_pipe, take_lines
 from pipeline.server.jobs import Job, Jobs
+
+if TYPE_CHECKING:
+    from pipeline.jobs import Analyst
 
 REPORT = "report"
 """Name of the report's files without their endings."""
@@ -31,16 +32,17 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Setup:
-    """What the process loads: as the options of `pipeline run`."""
+    """What the process loads: those of `pipeline.jobs.Orders` that hold for all uploads, as JSON has them."""
 
-    weights: str
+    source: str
     preset: str | None = None
     device: str = "auto"
     overrides: tuple[str, ...] = ()
     max_alarms: float | None = None
+    trust: str | None = None
 
 
-class Analyst:
+class Worker:
     """Works through `jobs` whose uploads lie in `folder`/ID, in a thread that watches the process.
 
     A process that dies costs the job that it was at, which fails with a word about it; the next job gets a new one.
@@ -48,7 +50,7 @@ class Analyst:
     """
 
     def __init__(
-        self, jobs: Jobs, folder: Path, setup: Setup, module: str = "pipeline.server.analyst"
+        self, jobs: Jobs, folder: Path, setup: Setup, module: str = "pipeline.server.worker"
     ) -> None:
         self._jobs, self._folder, self._setup, self._module = jobs, folder, setup, module
         self._scratch = folder / "scratch"
@@ -56,7 +58,7 @@ class Analyst:
         self._current: str | None = None
         self._lock = threading.Lock()
         self._news, self._leaving = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._work, name="analyst", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="worker", daemon=True)
 
     def start(self) -> None:
         """Begin with what waits."""
@@ -176,20 +178,20 @@ def main() -> None:
     pipe = answer_pipe()
     lines = queue.SimpleQueue[bytes]()
     take_lines(lines.put)
-    analyse: _Analysis | ForensicError | None = None
+    analyst: Analyst | None = None
     setup = json.loads(lines.get())
     while True:
         order = json.loads(lines.get())
         hook = _Reporter(pipe)
-        if not isinstance(analyse, _Analysis):
+        if analyst is None:
             hook("load the weights")
             try:
-                analyse = _Analysis(setup)
+                analyst = _load(setup)
             except ForensicError as error:
                 _say(pipe, ended=_failed(error))
                 continue
         try:
-            ended = analyse(Path(order["media"]), order["name"], hook)
+            ended = _analyse(analyst, Path(order["media"]), order["name"], hook)
         except ForensicError as error:
             ended = _failed(error, order["name"])
         except MemoryError:
@@ -200,32 +202,26 @@ def main() -> None:
         _say(pipe, ended=ended)
 
 
-class _Analysis:
-    """The loaded detector, which writes all forms of a report beside the media."""
+def _load(setup: dict[str, Any]) -> Analyst:
+    from pipeline.jobs import Analyst, Orders
 
-    def __init__(self, setup: Mapping[str, Any]) -> None:
-        from pipeline.detector import Pipeline
+    trust = Path(setup["trust"]) if setup["trust"] is not None else None
+    return Analyst(Orders(Path(), **setup | {"trust": trust}))
 
-        self._max_alarms = setup["max_alarms"]
-        self._detector = Pipeline.from_pretrained(
-            setup["weights"], preset=setup["preset"], device=setup["device"], overrides=setup["overrides"]
-        )
-        self._detector.promising(self._max_alarms)
 
-    def __call__(self, media: Path, name: str, hook: _Reporter) -> dict[str, Any]:
-        from typing import get_args
+def _analyse(analyst: Analyst, media: Path, name: str, hook: _Reporter) -> dict[str, Any]:
+    """Write all forms of a report beside `media`, which the client calls `name`."""
+    from typing import get_args
 
-        from pipeline.report.exports import Form
-        from pipeline.report.outputs import Outputs
-        from pipeline.report.pictures import gather
-        from pipeline.report.rows import verdict
+    from pipeline.report.exports import Form
+    from pipeline.report.outputs import Outputs
+    from pipeline.report.rows import verdict
 
-        report = self._detector(media, hook=hook, max_alarms=self._max_alarms)
-        named = replace(report, input=replace(report.input, name=name))
-        with Outputs(media.parent, html=True, exports=get_args(Form)) as outputs:
-            pictures = partial(gather, media, named, self._detector.config.decode, False, hook)
-            outputs.add(Path(REPORT), named, media, pictures)
-        return {"state": "done", "verdict": report.verdict, "outcome": verdict(report)}
+    report = analyst.detector(media, hook=hook, **analyst.options)
+    named = replace(report, input=replace(report.input, name=name))
+    with Outputs(media.parent, html=True, exports=get_args(Form)) as outputs:
+        analyst.write(outputs, Path(REPORT), named, hook, media)
+    return {"state": "done", "verdict": report.verdict, "outcome": verdict(report)}
 
 
 class _Reporter:
