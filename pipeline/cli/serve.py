@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from pipeline.cli.options import Debug, Device, Overrides, Preset, Weights, weights_source
 
+_TOKEN = "RT_DEEPLOC_TOKEN"
 _MISSING = ("fastapi", "fastapi_offline", "uvicorn", "python_multipart", "starlette", "h11", "click")
 
 
@@ -23,9 +25,7 @@ def serve(
     ] = None,
     token: Annotated[
         str | None,
-        typer.Option(
-            envvar="RT_DEEPLOC_TOKEN", help="Secret that every client must know; at least 16 characters."
-        ),
+        typer.Option(envvar=_TOKEN, help="Secret that every client must know; at least 16 characters."),
     ] = None,
     name: Annotated[
         list[str] | None,
@@ -109,5 +109,9 @@ def serve(
         f"?token={quote(token, safe='')}" if token is not None else ""
     )
     names = [host, *LOOPBACK, *(name or [])]
-    print(f"open {address}\nuploads and reports are in {data}; Ctrl-C ends it", flush=True)
-    answer(data, setup, limits, listening, names, token)
+    os.environ.pop(_TOKEN, None)  # what opens untrusted media need not know it
+
+    def ready() -> None:
+        print(f"open {address}\nuploads and reports are in {data}; Ctrl-C ends it", flush=True)
+
+    answer(data, setup, limits, listening, names, token, ready=ready)

@@ -62,7 +62,7 @@ def form(
 class Server:
     """`pipeline.server.run.serve` with the fake process, in a process of its own."""
 
-    def __init__(self, folder: Path, **limits: float) -> None:
+    def __init__(self, folder: Path, patience_s: float = 30.0, **limits: float) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -71,7 +71,9 @@ class Server:
             f"sys.path.append({str(Path(__file__).parent)!r})\n"
             "from pipeline.server.worker import Setup\n"
             "from pipeline.server.app import Limits\n"
+            "from pipeline.server import uploads\n"
             "from pipeline.server.run import listen, serve\n"
+            f"uploads.PATIENCE_S = {patience_s}\n"
             f"serve(Path({str(folder)!r}), Setup('compact'), Limits(**{limits!r}), listen('127.0.0.1', {self.port}),"
             " ['127.0.0.1'], None, 'fake_analyst')\n"
         )

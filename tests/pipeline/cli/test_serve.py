@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
 import signal
 import socket
@@ -58,6 +59,24 @@ def test_a_port_in_use_is_named(cli: Callable[..., Any], tmp_path: Path) -> None
     assert "choose another --port" in answer.err
 
 
+def test_an_address_of_another_machine_is_named(cli: Callable[..., Any], tmp_path: Path) -> None:
+    answer = cli("serve", "--data", tmp_path, "--host", "192.0.2.1", "--token", "sixteen-letters-1")
+    assert answer.code == 2
+    assert "give --host an address of this machine" in answer.err
+
+
+def test_a_queue_that_cannot_be_read_is_named(cli: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "jobs.sqlite").write_text("something else, and long enough to be taken for a table" * 100)
+    before = os.umask(0o022)
+    try:
+        answer = cli("serve", "--data", tmp_path, "--port", "0")
+    finally:
+        os.umask(before)  # the server has its own
+    assert answer.code == 2
+    assert "jobs.sqlite: cannot be used as the queue (file is not a database)" in answer.err
+    assert "open" not in answer.out  # nobody can
+
+
 def test_without_its_packages_it_says_what_to_install(
     cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -83,8 +102,10 @@ def started(
         listening: socket.socket,
         names: list[str],
         token: str | None,
+        ready: Callable[[], None],
     ) -> None:
         listening.close()
+        ready()
         folder.mkdir(parents=True)
         jobs = Jobs(folder / "jobs.sqlite")
         apps.append(make_app(folder, jobs, Worker(jobs, folder, setup), limits, names, token))
@@ -118,6 +139,15 @@ def test_the_address_that_it_prints_lets_its_reader_in(
     assert client.get("/").status_code == 401
     assert client.get(address).status_code == 303
     assert client.get("/").status_code == 200
+
+
+def test_what_opens_untrusted_media_does_not_know_the_token(
+    started: Callable[..., tuple[str, TestClient]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RT_DEEPLOC_TOKEN", "sixteen-letters-1")
+    address, _ = started()
+    assert "?token=sixteen-letters-1" in address
+    assert "RT_DEEPLOC_TOKEN" not in os.environ
 
 
 @pytest.fixture

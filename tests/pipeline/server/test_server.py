@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
-from fake_analyst import Server, form
+from fake_analyst import PATIENCE_S, Server, form
 from starlette.testclient import TestClient
 
 from pipeline.server.app import Limits, make_app, tidy
@@ -19,6 +19,10 @@ from pipeline.server.jobs import Job, Jobs
 from pipeline.server.worker import Setup, Worker
 
 FORGED_HOST = "evil.example"
+STALLS = (
+    b"POST /analyses HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 900\r\n"
+    b"Content-Type: multipart/form-data; boundary=xx\r\n\r\n--xx\r\n"
+)
 
 
 @pytest.fixture
@@ -159,6 +163,9 @@ def test_a_cut_connection_and_a_lie_about_the_length_leave_nothing(server: Serve
     assert (status, found["fix"]) == (413, "cut it, or raise --max-gb of `pipeline serve`")
     server.until(lambda: not [place for place in folder.iterdir() if place.is_dir()])
     assert server.upload("clip.mp4")[0] == 202
+    server.process.terminate()
+    assert server.process.stderr is not None
+    assert b"Traceback" not in server.process.stderr.read()
 
 
 def test_another_page_cannot_use_it(folder: Path) -> None:
@@ -295,10 +302,36 @@ def test_every_answer_forbids_what_browsers_may_guess(folder: Path) -> None:
 def test_clients_that_stall_do_not_keep_others_out(server: Server) -> None:
     lines = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(12)]
     for line in lines:
-        line.sendall(
-            b"POST /analyses HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 900\r\n"
-            b"Content-Type: multipart/form-data; boundary=xx\r\n\r\n--xx\r\n"
-        )
+        line.sendall(STALLS)
     assert server.upload("clip.mp4")[0] == 202
     for line in lines:
         line.close()
+
+
+def test_connections_that_do_nothing_cost_no_analysis(server: Server) -> None:
+    lines = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(300)]
+    status, _ = server.ask("GET", "/analyses")
+    assert status == 503
+    for line in lines:
+        line.close()
+    server.until(lambda: server.ask("GET", "/analyses")[0] == 200)
+    job_id = server.upload("clip.mp4")[1]["id"]
+    server.until(lambda: server.state(job_id) == "done")
+
+
+def test_other_users_of_the_machine_cannot_read_what_is_kept(server: Server, folder: Path) -> None:
+    job_id = server.upload("clip.mp4")[1]["id"]
+    server.until(lambda: server.state(job_id) == "done")
+    kept = [folder, *folder.rglob("*")]
+    assert [path for path in kept if path.exists() and path.stat().st_mode & 0o077] == []
+
+
+def test_an_upload_that_stalls_is_told_so_and_hung_up_on(folder: Path) -> None:
+    running = Server(folder, patience_s=0.5)
+    try:
+        with socket.create_connection(("127.0.0.1", running.port), timeout=PATIENCE_S) as line:
+            line.sendall(STALLS)
+            answer = b"".join(iter(lambda: line.recv(4096), b""))
+        assert answer.startswith(b"HTTP/1.1 408")
+    finally:
+        running.kill()
