@@ -145,10 +145,7 @@ def make_app(
 
     @app.exception_handler(Refused)
     async def refused(_: Request, error: Refused) -> JSONResponse:
-        answer = _problem(error.status, error.what, error.fix)
-        if error.status == 408:
-            answer.headers["Connection"] = "close"  # or the rest would be waited for, for ever
-        return answer
+        return _problem(error.status, error.what, error.fix)
 
     @app.exception_handler(ClientDisconnect)
     async def cut(_: Request, __: ClientDisconnect) -> JSONResponse:
