@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from configs.schema import LocalizeConfig, PipelineConfig
 from data.declared import Declared
-from data.errors import ForensicError, UsageError
+from data.errors import ForensicError
 from data.hook import Hook, silent
 from data.media import MediaInfo, TrackChoice
 from data.store.store import FeatureStore
@@ -21,7 +21,7 @@ from pipeline.bundle import load_bundle
 from pipeline.extraction.extract import extract_clip
 from pipeline.extraction.keys import ANY, Extractors
 from pipeline.localization.assess import assess
-from pipeline.localization.decide import decide, line_of
+from pipeline.localization.decide import decide, promising
 from pipeline.localization.localize import localize
 from pipeline.localization.scores import Route
 from pipeline.media.credentials import read_credentials
@@ -133,22 +133,7 @@ class Pipeline:
 
         Those of the weights without it. Raises UsageError when the weights carry no line for it.
         """
-        settings = self.config.localize
-        if max_alarms is None:
-            return settings
-        decision = settings.decision
-        if decision is None or line_of(decision, max_alarms) is None:
-            known = ", ".join(f"{line.rate:g}" for line in decision.lines) if decision is not None else ""
-            what = f"these weights carry no certified line for a false-alarm rate of {max_alarms:g}"
-            fix = (
-                f"they carry one for {known}"
-                if known
-                else "`pipeline tune` certifies lines on labelled clips"
-            )
-            raise UsageError(what, fix=fix)
-        return settings.model_copy(
-            update={"decision": decision.model_copy(update={"max_alarms": max_alarms})}
-        )
+        return promising(self.config.localize, max_alarms)
 
     def map(
         self,

@@ -89,9 +89,14 @@ class Analyst:
             "trust": orders.trust,
         }
 
-    def write(self, outputs: Outputs, name: Path, report: Report, hook: Hook = silent) -> None:
-        """Write the report on `name` to `outputs`, with its pictures where there is a page."""
-        path = self._orders.base / name
+    def write(
+        self, outputs: Outputs, name: Path, report: Report, hook: Hook = silent, media: Path | None = None
+    ) -> None:
+        """Write the report on `name` to `outputs`, with its pictures where there is a page.
+
+        `media` is the file, where it is not the one of that name below the orders' base.
+        """
+        path = media if media is not None else self._orders.base / name
         outputs.add(name, report, path, partial(self._pictures, path, report, hook))
 
     def _pictures(self, path: Path, report: Report, hook: Hook) -> Pictures:

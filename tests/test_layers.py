@@ -47,7 +47,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "pipeline.report": {*_VALUES, "pipeline.media", "pipeline.localization"},
     "pipeline.detector": {*_SCORES, "pipeline.report", "pipeline.runtime"},
-    "pipeline.server": {"data", "data.manifest", "pipeline.detector", "pipeline.media", "pipeline.report"},
+    "pipeline.server": {"data", "data.manifest", "pipeline.jobs", "pipeline.media", "pipeline.report"},
     "pipeline.jobs": {*_MEDIA, "pipeline.detector", "pipeline.extraction", "pipeline.localization", "pipeline.report"},
     "pipeline.watch": {"data", "data.manifest"},
     "pipeline.batch": {*_MEDIA, "pipeline.bundle", "pipeline.extraction", "pipeline.runtime"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from pipeline.cli.options import Debug, Device, Overrides, Preset, Weights, weights_source
 
+_TOKEN = "RT_DEEPLOC_TOKEN"
 _MISSING = ("fastapi", "fastapi_offline", "uvicorn", "python_multipart", "starlette", "h11", "click")
 
 
@@ -23,9 +25,7 @@ def serve(
     ] = None,
     token: Annotated[
         str | None,
-        typer.Option(
-            envvar="RT_DEEPLOC_TOKEN", help="Secret that every client must know; at least 16 characters."
-        ),
+        typer.Option(envvar=_TOKEN, help="Secret that every client must know; at least 16 characters."),
     ] = None,
     name: Annotated[
         list[str] | None,
@@ -39,6 +39,13 @@ def serve(
     max_alarms: Annotated[
         float | None,
         typer.Option(metavar="0.01|0.05|0.2", help="Share of authentic clips that may be called forged."),
+    ] = None,
+    trust: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PEM",
+            help="Certificates whose signers of Content Credentials count as trusted [default: none].",
+        ),
     ] = None,
     preset: Preset = None,
     weights: Weights = None,
@@ -57,12 +64,14 @@ def serve(
 
     from data.errors import UsageError
     from pipeline.bundle import bundle_config, weights_folder
+    from pipeline.localization.decide import promising
+    from pipeline.media.credentials import certificates
 
     try:
-        from pipeline.server.analyst import Setup
         from pipeline.server.app import Limits
         from pipeline.server.run import LOOPBACK, is_loopback, listen
         from pipeline.server.run import serve as answer
+        from pipeline.server.worker import Setup
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _MISSING:
             raise
@@ -77,20 +86,32 @@ def serve(
     if token is not None and (len(token) < 16 or not token.isascii() or not token.isprintable()):
         raise UsageError("--token is too short or unusual", fix="give 16 or more plain characters")
     source = weights_source(weights, preset)
-    bundle_config(
-        weights_folder(source), overrides or ()
-    )  # wrong settings are refused before anything listens
+    # Refused before anything listens, not with every upload.
+    promising(bundle_config(weights_folder(source), overrides or ()).localize, max_alarms)
+    if trust is not None:
+        certificates(trust)
     if data is None:
         import platformdirs
 
         data = Path(platformdirs.user_data_dir("rt-deeploc")) / "server"
     limits = Limits(round(max_gb * 1e9), max_waiting, keep_days)
-    setup = Setup(str(source), preset, device, tuple(overrides or ()), max_alarms)
+    setup = Setup(
+        str(source),
+        preset,
+        device,
+        tuple(overrides or ()),
+        max_alarms,
+        str(trust.resolve()) if trust is not None else None,
+    )
     listening = listen(host, port)
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{listening.getsockname()[1]}/" + (
         f"?token={quote(token, safe='')}" if token is not None else ""
     )
     names = [host, *LOOPBACK, *(name or [])]
-    print(f"open {address}\nuploads and reports are in {data}; Ctrl-C ends it", flush=True)
-    answer(data, setup, limits, listening, names, token)
+    os.environ.pop(_TOKEN, None)  # what opens untrusted media need not know it
+
+    def ready() -> None:
+        print(f"open {address}\nuploads and reports are in {data}; Ctrl-C ends it", flush=True)
+
+    answer(data, setup, limits, listening, names, token, ready=ready)

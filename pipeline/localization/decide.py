@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.schema import CertifiedLine, DecisionConfig, LocalizeConfig, TrackDecision, TrackWeights
+from data.errors import UsageError
 from data.labels import ABSTAINED, CLASSES, MODALITIES, REAL
 from data.timeline import Interval
 from pipeline.localization.localize import best_of_same, proposals
@@ -336,6 +337,22 @@ def decided_proposals(scores: ClipScores, config: LocalizeConfig) -> tuple[Forge
 def line_of(config: DecisionConfig, rate: float) -> CertifiedLine | None:
     """The certified line of `rate`, if there is one."""
     return next((line for line in config.lines if math.isclose(line.rate, rate)), None)
+
+
+def promising(settings: LocalizeConfig, max_alarms: float | None) -> LocalizeConfig:
+    """`settings` with the line that at most `max_alarms` of authentic clips reach; as they are without it.
+
+    Raises UsageError when they carry no line for it.
+    """
+    if max_alarms is None:
+        return settings
+    decision = settings.decision
+    if decision is None or line_of(decision, max_alarms) is None:
+        known = ", ".join(f"{line.rate:g}" for line in decision.lines) if decision is not None else ""
+        what = f"these weights carry no certified line for a false-alarm rate of {max_alarms:g}"
+        fix = f"they carry one for {known}" if known else "`pipeline tune` certifies lines on labelled clips"
+        raise UsageError(what, fix=fix)
+    return settings.model_copy(update={"decision": decision.model_copy(update={"max_alarms": max_alarms})})
 
 
 def _lines_of(config: DecisionConfig | None) -> tuple[float, float, Promise | None]:

@@ -46,7 +46,7 @@ def read_credentials(
     may take `memory_mb` of address space, and `patience_s` beside the time that reading the file takes.
     Raises UsageError when `trust` holds no certificate.
     """
-    anchors = _anchors(trust) if trust is not None else None
+    anchors = certificates(trust) if trust is not None else None
     names = container.split(",")
     kind = next((_FORMATS[name] for name in names if name in _FORMATS), None)
     if kind is None:
@@ -75,7 +75,8 @@ def _boxes(path: Path) -> set[bytes]:
     return found
 
 
-def _anchors(trust: Path) -> str:
+def certificates(trust: Path) -> str:
+    """The text of a file of certificates (PEM). Raises UsageError when it holds none."""
     try:
         with open(trust, encoding="ascii", errors="replace") as file:
             text = file.read(_MOST_PEM)

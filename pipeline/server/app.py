@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import shutil
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,12 +19,13 @@ from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel, Field
+from starlette.requests import ClientDisconnect
 
 from data.manifest import MEDIA_SUFFIXES
 from data.text import printable
-from pipeline.server.analyst import REPORT, Analyst
 from pipeline.server.jobs import Job, Jobs, State
 from pipeline.server.uploads import FIELD, Refused, is_id, receive
+from pipeline.server.worker import REPORT, Worker
 
 ASSETS = Path(__file__).parent / "assets"
 FORMS = ("json", "html", "csv", "vtt", "labels.txt", "edl", "otio")
@@ -34,6 +37,7 @@ _SPARE = 1_000_000_000  # bytes that stay free on the disk
 _AT_ONCE = 64
 """Uploads that are received at a time; further ones are turned away."""
 
+_LOG = logging.getLogger(__name__)
 _TYPES = {".mp4": "video/mp4", ".m4v": "video/mp4", ".webm": "video/webm", ".mov": "video/quicktime"}
 
 
@@ -76,7 +80,9 @@ class Analysis(Accepted):
         done = job.state == "done"
         files = {form: f"/analyses/{job.id}/files/{REPORT}.{form}" for form in FORMS} if done else {}
         shown = {name: getattr(job, name) for name in cls.model_fields if name != "files"}
-        return cls(files=files, **shown | {"name": printable(job.name)})
+        # A name that means harm is part of what is said about its file, too.
+        safe = {name: printable(value) if isinstance(value, str) else value for name, value in shown.items()}
+        return cls(files=files, **safe)
 
 
 class Analyses(BaseModel):
@@ -96,7 +102,7 @@ class Problem(BaseModel):
 def make_app(
     folder: Path,
     jobs: Jobs,
-    analyst: Analyst,
+    worker: Worker,
     limits: Limits,
     hosts: list[str],
     token: str | None = None,
@@ -106,15 +112,16 @@ def make_app(
     Requests must name one of `hosts`, so that a page elsewhere cannot reach it by a name of its own (DNS rebinding);
     with a `token` they must carry it, as a bearer token, or as the cookie that ``/?token=`` sets.
     """
-    arriving_now = set[str]()
+    names = {host.lower() for host in hosts}
+    arriving_now = dict[str, int]()  # with the bytes that each may need
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
-        analyst.start()
+        worker.start()
         sweeper = asyncio.create_task(_sweep(folder, jobs, limits))
         yield
         sweeper.cancel()
-        await asyncio.to_thread(analyst.stop)
+        await asyncio.to_thread(worker.stop)
 
     app = FastAPIOffline(
         title="RT-DeepLoc",
@@ -127,17 +134,34 @@ def make_app(
 
     @app.middleware("http")
     async def guard(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
-        refusal = _refusal(request, hosts, token)
+        refusal = _refusal(request, names, token)
         response = refusal if refusal is not None else await answer(request)
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers["Referrer-Policy"] = "no-referrer"
         response.headers["X-Frame-Options"] = "DENY"
+        response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
         response.headers.setdefault("Cache-Control", "no-store")
         return response
 
     @app.exception_handler(Refused)
     async def refused(_: Request, error: Refused) -> JSONResponse:
         return _problem(error.status, error.what, error.fix)
+
+    @app.exception_handler(ClientDisconnect)
+    async def cut(_: Request, __: ClientDisconnect) -> JSONResponse:
+        return _problem(
+            400, "the connection was cut", "send it again"
+        )  # to nobody; without it there is a traceback
+
+    @app.exception_handler(OSError)
+    @app.exception_handler(sqlite3.Error)
+    async def unusable(_: Request, error: OSError | sqlite3.Error) -> JSONResponse:
+        _LOG.warning("a request failed: %s", error)
+        # Without the path, which is no business of the client's.
+        reason = (error.strerror or type(error).__name__) if isinstance(error, OSError) else error
+        return _problem(
+            507, f"the server cannot use its disk ({reason})", "free some space on it, and try again"
+        )
 
     def known(job_id: str) -> Job:
         job = jobs.get(job_id) if is_id(job_id) else None
@@ -184,17 +208,18 @@ def make_app(
         """Take a file and put its analysis at the end of the queue."""
         declared = request.headers.get("content-length", "")
         length = int(declared) if declared.isdecimal() else None
-        if jobs.count("queued") >= limits.most_waiting:
+        needed = min(length, limits.most_bytes) if length is not None else limits.most_bytes
+        if jobs.count("queued") + len(arriving_now) >= limits.most_waiting:
             raise Refused(429, f"{limits.most_waiting} analyses are waiting already", "try again later")
         if len(arriving_now) >= _AT_ONCE:
             raise Refused(429, f"{_AT_ONCE} uploads are arriving already", "try again later")
-        if shutil.disk_usage(folder).free < _SPARE + (length or 0):
+        if shutil.disk_usage(folder).free < _SPARE + sum(arriving_now.values()) + needed:
             raise Refused(507, "the disk of the server is almost full", "delete old analyses")
         job_id = Jobs.new_id()
         place = folder / job_id
-        arriving_now.add(job_id)
-        place.mkdir(mode=0o700)
+        arriving_now[job_id] = needed
         try:
+            place.mkdir(mode=0o700)
             kind = request.headers.get("content-type", "")
             arriving = place / "arriving"
             name, size = await receive(request.stream(), kind, length, arriving, limits.most_bytes)
@@ -205,13 +230,13 @@ def make_app(
             await asyncio.to_thread(shutil.rmtree, place, True)
             raise
         finally:
-            arriving_now.discard(job_id)
-        analyst.wake()
+            del arriving_now[job_id]
+        worker.wake()
         return Accepted(id=job_id, state="queued")
 
     @app.get("/analyses")
     def listed(
-        limit: Annotated[int, Query(ge=1, le=500)] = 100, offset: Annotated[int, Query(ge=0)] = 0
+        limit: Annotated[int, Query(ge=1, le=500)] = 100, offset: Annotated[int, Query(ge=0, le=10**9)] = 0
     ) -> Analyses:
         """All analyses, newest first."""
         return Analyses(analyses=[Analysis.of(job) for job in jobs.newest(limit, offset)], count=jobs.count())
@@ -237,23 +262,29 @@ def make_app(
     def cancel(job_id: str) -> Analysis:
         """End an analysis that waits or runs; one that is over stays as it is."""
         known(job_id)
-        analyst.cancel(job_id)
+        worker.cancel(job_id)
         return Analysis.of(known(job_id))
 
     @app.delete("/analyses/{job_id}", status_code=204, responses=missing)
     def delete(job_id: str) -> None:
         """Delete an analysis with its upload and report."""
         known(job_id)
-        analyst.cancel(job_id)
+        worker.cancel(job_id)
         forget(folder, jobs, job_id)
 
     return app
 
 
 def forget(folder: Path, jobs: Jobs, job_id: str) -> None:
-    """Delete the files of a job, then its row: what is interrupted can be done again."""
+    """Delete the files of a job, then its row: what is interrupted can be done again.
+
+    Raises Refused when files remain; the job remains as well then.
+    """
     if is_id(job_id):
         shutil.rmtree(folder / job_id, ignore_errors=True)
+        if (folder / job_id).exists():
+            fix = "see that the server may write to its folder, and delete it again"
+            raise Refused(500, "not all files could be deleted", fix)
         jobs.remove(job_id)
 
 
@@ -266,12 +297,16 @@ def tidy(folder: Path, jobs: Jobs) -> None:
 
 async def _sweep(folder: Path, jobs: Jobs, limits: Limits) -> None:
     while True:
-        for job in jobs.older_than(time.time() - 86400 * limits.keep_days):
-            await asyncio.to_thread(forget, folder, jobs, job.id)
+        try:
+            for job in jobs.older_than(time.time() - 86400 * limits.keep_days):
+                with suppress(Refused):
+                    await asyncio.to_thread(forget, folder, jobs, job.id)
+        except (OSError, sqlite3.Error) as error:  # what is due now is due at the next time, too
+            _LOG.warning("old analyses cannot be deleted: %s", error)
         await asyncio.sleep(_SWEEP_EVERY_S)
 
 
-def _refusal(request: Request, hosts: list[str], token: str | None) -> Response | None:
+def _refusal(request: Request, hosts: set[str], token: str | None) -> Response | None:
     """The answer to a request that nobody may make."""
     host = request.headers.get("host", "")
     try:
@@ -291,9 +326,10 @@ def _refusal(request: Request, hosts: list[str], token: str | None) -> Response 
     if request.method not in ("GET", "HEAD"):
         # Browsers say which page a request comes from; programs say nothing (CSRF).
         origin = request.headers.get("origin")
-        own = f"{request.url.scheme}://{host}"
+        # Without the scheme: behind a proxy with TLS the browser's is not ours.
+        elsewhere = origin is not None and origin.partition("://")[2] != host
         site = request.headers.get("sec-fetch-site", "same-origin")
-        if (origin is not None and origin != own) or site not in ("same-origin", "none"):
+        if elsewhere or site not in ("same-origin", "none"):
             return _problem(403, "the request comes from another page", "use the page of this server")
     return None
 
@@ -307,9 +343,10 @@ def _file(folder: Path, job: Job, name: str) -> Response:
     if job.state != "done":
         raise Refused(409, f"the analysis is {job.state}", "wait until it is done")
     shown = {f"{REPORT}.{form}" for form in FORMS}
-    for path in (folder / job.id).iterdir():
-        if path.name == name and (name in shown or path.stem == "media"):
-            return _response(path)
+    with suppress(FileNotFoundError):  # it is being deleted
+        for path in (folder / job.id).iterdir():
+            if path.name == name and (name in shown or path.stem == "media"):
+                return _response(path)
     raise Refused(404, "there is no such file", "the analysis lists its files")
 
 

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import re
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -24,6 +25,9 @@ _MOST_NAME = 200
 
 PATIENCE_S = 30.0
 """Longest time in which nothing of an upload arrives."""
+
+_SLOWEST = 1000.0
+"""Bytes per second that an upload must reach after that time."""
 
 
 class Refused(Exception):
@@ -130,9 +134,9 @@ async def receive(
             parser = MultipartParser(boundary, form.callbacks())  # type: ignore[arg-type]
             async for chunk in _in_time(chunks):
                 received += len(chunk)
-                if received > most + _AROUND:
-                    raise too_large(most)
                 parser.write(chunk)
+                if received - form.size > _AROUND:
+                    raise Refused(413, f"the form holds more than {_AROUND} bytes besides its file", _HOW)
             if not form.ended:
                 raise Refused(400, "the form ends before its end", "send it again")
             if form.name is None:
@@ -140,7 +144,7 @@ async def receive(
             if not form.size:
                 raise Refused(400, "the file is empty", "choose a media file")
             sink.flush()
-            os.fsync(sink.fileno())
+            await asyncio.to_thread(os.fsync, sink.fileno())  # a slow disk must not silence the server
             whole = True
             return form.name, form.size
     except FormParserError as error:
@@ -157,14 +161,17 @@ async def receive(
 
 
 async def _in_time(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """`chunks`, none of which may take longer than `PATIENCE_S`: clients that stall must not keep others out."""
+    """`chunks`, as long as they come in time: clients that stall or trickle must not keep others out."""
+    begun, received = time.monotonic(), 0
     while True:
+        due = begun + PATIENCE_S + received / _SLOWEST - time.monotonic()
         try:
-            chunk = await asyncio.wait_for(anext(chunks), PATIENCE_S)
+            chunk = await asyncio.wait_for(anext(chunks), min(PATIENCE_S, due))
+            received += len(chunk)
         except StopAsyncIteration:
             return
         except TimeoutError:
-            raise Refused(408, "nothing has come for too long", "send it again") from None
+            raise Refused(408, "the upload is too slow", "send it again") from None
         yield chunk
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from fake_analyst import Server
 
+from pipeline.server.jobs import Job, Jobs
+
 PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
 
 
@@ -85,6 +87,42 @@ def test_what_is_refused_says_why_and_the_next_one_is_taken(opened: Callable[...
     page.get_by_text("large.mp4: the file is larger than 5e-05 GB").wait_for()
     choose(page, "small.mp4")
     row(page, "small.mp4").get_by_text("no forgery found").wait_for()
+
+
+def test_a_file_that_misses_the_field_does_not_replace_the_page(opened: Callable[..., Any]) -> None:
+    page = opened()
+    for kind in ("dragover", "drop"):
+        script = (
+            f"document.body.dispatchEvent(new DragEvent('{kind}', {{ bubbles: true, cancelable: true }}))"
+        )
+        assert page.evaluate(script) is False  # the browser's own way is off
+
+
+def test_any_number_of_older_ones_can_be_shown(opened: Callable[..., Any], tmp_path: Path) -> None:
+    queue = Jobs(tmp_path / "data" / "jobs.sqlite")
+    for k in range(560):
+        queue.add(Job(Jobs.new_id(), f"{k}.mp4", 1, float(k), state="done", ended=4e9))
+    page = opened()
+    for there in (50, 150, 250, 350, 450, 550):
+        page.locator("#list li").nth(there - 1).wait_for()
+        page.get_by_role("button", name="Show older ones").click()
+    page.locator("#list li").nth(559).wait_for()
+    assert page.get_by_role("button", name="Show older ones").is_hidden()
+
+
+def test_what_is_wrong_is_said_and_not_that_the_server_is_gone(opened: Callable[..., Any]) -> None:
+    page = opened()
+    problem = '{"detail": "a token is needed", "fix": "open the address"}'
+    page.evaluate(
+        "text => { window.fetch = async () => new Response(text, { status: 401 }); refresh(); }", problem
+    )
+    page.get_by_text("a token is needed; open the address").wait_for()
+    page.evaluate("() => { window.fetch = async () => new Response('Oops', { status: 500 }); refresh(); }")
+    page.get_by_text("the server answered with status 500").wait_for()
+    page.evaluate(
+        "() => { window.fetch = async () => { throw new TypeError('Failed to fetch'); }; refresh(); }"
+    )
+    page.get_by_text("The server does not answer.").wait_for()
 
 
 def test_names_that_mean_harm_are_text(opened: Callable[..., Any]) -> None:

@@ -9,6 +9,7 @@ import queue
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ PATIENCE_S = 60.0
 
 
 def main() -> None:
-    """Files called slow* take a minute, die* end the process, bad* fail; all others are done at once."""
+    """Files called slow* take a minute, busy* write for as long, die* end the process, bad* fail; others are done."""
     pipe = answer_pipe()
     lines = queue.SimpleQueue[bytes]()
     take_lines(lines.put)
@@ -29,8 +30,15 @@ def main() -> None:
         order = json.loads(lines.get())
         media, name = Path(order["media"]), order["name"]
         pipe.write(json.dumps({"step": "look", "completed": 1, "total": 4}).encode() + b"\n")
+        Path(tempfile.mkdtemp(), "features").write_text(f"features of {name}")
+        sys.stderr.write("a warning\n")
+        sys.stderr.flush()
         if name.startswith("slow"):
             time.sleep(60)
+        end = time.monotonic() + 60
+        while name.startswith("busy") and time.monotonic() < end:
+            media.parent.mkdir(exist_ok=True)
+            (media.parent / "report.json").write_text("{}")
         if name.startswith("die"):
             os._exit(9)
         if name.startswith("bad"):
@@ -54,16 +62,18 @@ def form(
 class Server:
     """`pipeline.server.run.serve` with the fake process, in a process of its own."""
 
-    def __init__(self, folder: Path, **limits: float) -> None:
+    def __init__(self, folder: Path, patience_s: float = 30.0, **limits: float) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         code = (
             "import sys; from pathlib import Path\n"
             f"sys.path.append({str(Path(__file__).parent)!r})\n"
-            "from pipeline.server.analyst import Setup\n"
+            "from pipeline.server.worker import Setup\n"
             "from pipeline.server.app import Limits\n"
+            "from pipeline.server import uploads\n"
             "from pipeline.server.run import listen, serve\n"
+            f"uploads.PATIENCE_S = {patience_s}\n"
             f"serve(Path({str(folder)!r}), Setup('compact'), Limits(**{limits!r}), listen('127.0.0.1', {self.port}),"
             " ['127.0.0.1'], None, 'fake_analyst')\n"
         )

@@ -38,7 +38,8 @@ function button(text, label, act) {
 
 async function ask(method, path) {
   const answer = await fetch(path, { method, headers: { Accept: "application/json" } });
-  const body = answer.status === 204 ? {} : await answer.json();
+  const plain = { detail: `the server answered with status ${answer.status}` };
+  const body = answer.status === 204 ? {} : await answer.json().catch(() => plain);
   if (!answer.ok) throw new Error([body.detail, body.fix].filter(Boolean).join("; "));
   return body;
 }
@@ -101,11 +102,22 @@ function draw(job) {
   return row;
 }
 
+async function newest() {
+  // The server gives at most 500 at a time.
+  const found = [];
+  for (;;) {
+    const limit = Math.min(500, shown - found.length);
+    const { analyses, count } = await ask("GET", `/analyses?limit=${limit}&offset=${found.length}`);
+    found.push(...analyses);
+    if (analyses.length < limit || found.length >= shown) return { analyses: found, count };
+  }
+}
+
 async function refresh() {
   clearTimeout(timer);
   let busy = true;
   try {
-    const { analyses, count } = await ask("GET", `/analyses?limit=${shown}`);
+    const { analyses, count } = await newest();
     const kept = new Set(analyses.map((job) => job.id));
     for (const [id, row] of rows) {
       if (!kept.has(id)) {
@@ -126,7 +138,8 @@ async function refresh() {
     }
   } catch (error) {
     message.dataset.lost = "yes";
-    say("The server does not answer. Is `pipeline serve` still running?");
+    const gone = error instanceof TypeError; // what fetch throws without an answer
+    say(gone ? "The server does not answer. Is `pipeline serve` still running?" : error.message);
   }
   timer = setTimeout(refresh, busy ? 500 : 4000);
 }
@@ -185,6 +198,8 @@ drop.addEventListener("drop", (event) => {
   event.preventDefault();
   upload([...event.dataTransfer.files]);
 });
+// A file that misses the field must not replace the page, and with it an upload that is under way.
+for (const name of ["dragover", "drop"]) window.addEventListener(name, (event) => event.preventDefault());
 drop.addEventListener("submit", (event) => event.preventDefault());
 more.addEventListener("click", () => {
   shown += 100;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
 import signal
 import socket
@@ -13,10 +14,18 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import media_factory
 import pytest
 from fake_analyst import form
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+
+from pipeline.server import run
+from pipeline.server.app import Limits, make_app
+from pipeline.server.jobs import Jobs
+from pipeline.server.worker import Setup, Worker
 
 PATIENCE_S = 120.0
 
@@ -27,6 +36,8 @@ PATIENCE_S = 120.0
         (["--host", "0.0.0.0"], "--token"),
         (["--token", "short"], "16"),
         (["--set", "visual.nothing=1"], "nothing"),
+        (["--max-alarms", "0.3"], "0.3"),
+        (["--trust", "nobody.pem"], "--trust"),
     ],
 )
 def test_what_would_be_unsafe_or_wrong_is_refused(
@@ -48,6 +59,24 @@ def test_a_port_in_use_is_named(cli: Callable[..., Any], tmp_path: Path) -> None
     assert "choose another --port" in answer.err
 
 
+def test_an_address_of_another_machine_is_named(cli: Callable[..., Any], tmp_path: Path) -> None:
+    answer = cli("serve", "--data", tmp_path, "--host", "192.0.2.1", "--token", "sixteen-letters-1")
+    assert answer.code == 2
+    assert "give --host an address of this machine" in answer.err
+
+
+def test_a_queue_that_cannot_be_read_is_named(cli: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "jobs.sqlite").write_text("something else, and long enough to be taken for a table" * 100)
+    before = os.umask(0o022)
+    try:
+        answer = cli("serve", "--data", tmp_path, "--port", "0")
+    finally:
+        os.umask(before)  # the server has its own
+    assert answer.code == 2
+    assert "jobs.sqlite: cannot be used as the queue (file is not a database)" in answer.err
+    assert "open" not in answer.out  # nobody can
+
+
 def test_without_its_packages_it_says_what_to_install(
     cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -57,6 +86,68 @@ def test_without_its_packages_it_says_what_to_install(
     answer = cli("serve", "--data", tmp_path)
     assert answer.code == 2
     assert "rt-deeploc[server]" in answer.err
+
+
+@pytest.fixture
+def started(
+    cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[str, TestClient]]:
+    """Starts the command: the address that it prints, and a client of the application that it would answer with."""
+    apps = list[FastAPI]()
+
+    def answer(
+        folder: Path,
+        setup: Setup,
+        limits: Limits,
+        listening: socket.socket,
+        names: list[str],
+        token: str | None,
+        ready: Callable[[], None],
+    ) -> None:
+        listening.close()
+        ready()
+        folder.mkdir(parents=True)
+        jobs = Jobs(folder / "jobs.sqlite")
+        apps.append(make_app(folder, jobs, Worker(jobs, folder, setup), limits, names, token))
+
+    monkeypatch.setattr(run, "serve", answer)
+
+    def start(*arguments: str) -> tuple[str, TestClient]:
+        said = cli("serve", "--data", tmp_path / "data", "--port", "0", *arguments)
+        assert said.code == 0, said.err
+        address = said.out.partition("open ")[2].partition("\n")[0]
+        # Outside of `with` nothing is analysed.
+        return address, TestClient(apps.pop(), base_url=address.partition("?")[0], follow_redirects=False)
+
+    return start
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost"])
+def test_it_answers_to_the_address_that_it_prints(
+    started: Callable[..., tuple[str, TestClient]], host: str
+) -> None:
+    address, client = started("--host", host)
+    assert urlsplit(address).hostname == host
+    assert client.get(address).status_code == 200
+
+
+@pytest.mark.parametrize("token", ["sixteen-letters-1", "a&b=c#d%25e+f/g?h", "a b;c,d\"e\\f'g=hij"])
+def test_the_address_that_it_prints_lets_its_reader_in(
+    started: Callable[..., tuple[str, TestClient]], token: str
+) -> None:
+    address, client = started("--token", token)
+    assert client.get("/").status_code == 401
+    assert client.get(address).status_code == 303
+    assert client.get("/").status_code == 200
+
+
+def test_what_opens_untrusted_media_does_not_know_the_token(
+    started: Callable[..., tuple[str, TestClient]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RT_DEEPLOC_TOKEN", "sixteen-letters-1")
+    address, _ = started()
+    assert "?token=sixteen-letters-1" in address
+    assert "RT_DEEPLOC_TOKEN" not in os.environ
 
 
 @pytest.fixture
@@ -107,3 +198,5 @@ def test_a_clip_and_what_is_none_go_through_the_real_thing(served: int, tmp_path
     assert 'src="media.mp4"' in page
     assert found[1]["error"].startswith("notes.mp4: ")
     assert str(tmp_path) not in found[1]["error"]
+    for address in found[0]["files"].values():
+        assert ask(served, "GET", address)[0] == 200

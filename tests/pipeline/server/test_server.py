@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
-import sqlite3
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,11 +14,15 @@ import pytest
 from fake_analyst import PATIENCE_S, Server, form
 from starlette.testclient import TestClient
 
-from pipeline.server.analyst import Analyst, Setup
 from pipeline.server.app import Limits, make_app, tidy
 from pipeline.server.jobs import Job, Jobs
+from pipeline.server.worker import Setup, Worker
 
 FORGED_HOST = "evil.example"
+STALLS = (
+    b"POST /analyses HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 900\r\n"
+    b"Content-Type: multipart/form-data; boundary=xx\r\n\r\n--xx\r\n"
+)
 
 
 @pytest.fixture
@@ -40,7 +42,7 @@ def client(folder: Path, token: str | None = None, host: str = "127.0.0.1", **li
     folder.mkdir(exist_ok=True)
     jobs = Jobs(folder / "jobs.sqlite")
     app = make_app(
-        folder, jobs, Analyst(jobs, folder, Setup("compact")), Limits(**limits), ["127.0.0.1"], token
+        folder, jobs, Worker(jobs, folder, Setup("compact")), Limits(**limits), ["127.0.0.1"], token
     )
     return TestClient(app, base_url=f"http://{host}:8420", follow_redirects=False)
 
@@ -161,6 +163,9 @@ def test_a_cut_connection_and_a_lie_about_the_length_leave_nothing(server: Serve
     assert (status, found["fix"]) == (413, "cut it, or raise --max-gb of `pipeline serve`")
     server.until(lambda: not [place for place in folder.iterdir() if place.is_dir()])
     assert server.upload("clip.mp4")[0] == 202
+    server.process.terminate()
+    assert server.process.stderr is not None
+    assert b"Traceback" not in server.process.stderr.read()
 
 
 def test_another_page_cannot_use_it(folder: Path) -> None:
@@ -222,11 +227,11 @@ def test_no_path_of_a_client_is_opened(folder: Path, path: str) -> None:
 def test_more_than_may_wait_is_turned_away(folder: Path) -> None:
     folder.mkdir()
     full = Jobs(folder / "full.sqlite")
-    analyst = Analyst(full, folder, Setup("compact"))
+    worker = Worker(full, folder, Setup("compact"))
     for k in range(2):
         full.add(Job(Jobs.new_id(), "x", 1, float(k)))
-    app = make_app(folder, full, analyst, Limits(most_waiting=2), ["127.0.0.1"])
-    resting = TestClient(app, base_url="http://127.0.0.1")  # outside of `with` its analyst does not start
+    app = make_app(folder, full, worker, Limits(most_waiting=2), ["127.0.0.1"])
+    resting = TestClient(app, base_url="http://127.0.0.1")  # outside of `with` its worker does not start
     answer = send(resting)
     assert (answer.status_code, answer.json()["fix"]) == (429, "try again later")
 
@@ -294,77 +299,39 @@ def test_every_answer_forbids_what_browsers_may_guess(folder: Path) -> None:
         assert "script-src 'self'" in own.get("/").headers["content-security-policy"]
 
 
-class Stumbling(Jobs):
-    """A queue in which no analysis can be ended while `full`."""
-
-    full = False
-
-    def change(self, job_id: str, **values: object) -> bool:
-        """See `Jobs.change`."""
-        if self.full and "state" in values:
-            raise sqlite3.OperationalError("database or disk is full")
-        return super().change(job_id, **values)
-
-
-def waiting(jobs: Jobs, folder: Path, name: str, created: float) -> str:
-    """An upload in the queue."""
-    job_id = Jobs.new_id()
-    (folder / job_id).mkdir(parents=True)
-    (folder / job_id / "media.mp4").write_bytes(b"media")
-    jobs.add(Job(job_id, name, 5, created))
-    return job_id
-
-
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < end, "nothing happened"
-        time.sleep(0.05)
-
-
-def test_no_file_gets_the_verdict_of_another_when_the_disk_is_full(folder: Path) -> None:
-    folder.mkdir()
-    jobs = Stumbling(folder / "jobs.sqlite")
-    one, two = (waiting(jobs, folder, name, at) for name, at in (("a.mp4", 1.0), ("bad-b.mp4", 2.0)))
-    jobs.full = True
-    analyst = Analyst(jobs, folder, Setup("compact"), "fake_analyst")
-    analyst.start()
-    try:
-        until(lambda: (folder / one / "report.otio").is_file())
-        time.sleep(1.5)
-        jobs.full = False
-        until(lambda: all((job := jobs.get(each)) is not None and job.over for each in (one, two)))
-        first, second = jobs.get(one), jobs.get(two)
-        assert first is not None
-        assert second is not None
-        assert (first.state, "could not be written down" in first.error) == ("failed", True)
-        assert (second.state, second.error) == ("failed", "bad-b.mp4: nothing to see")
-    finally:
-        analyst.stop()
-
-
-def test_what_was_cancelled_before_it_began_does_not_run(folder: Path) -> None:
-    folder.mkdir()
-    jobs = Jobs(folder / "jobs.sqlite")
-    gone = waiting(jobs, folder, "gone.mp4", 1.0)
-    claimed = jobs.claim()
-    assert claimed is not None
-    analyst = Analyst(jobs, folder, Setup("compact"), "fake_analyst")
-    assert analyst.cancel(gone)  # after it was taken from the queue, before the process is told
-    analyst._analyse(claimed)
-    assert not (folder / gone / "report.json").exists()
-    found = jobs.get(gone)
-    assert found is not None
-    assert (found.state, found.error) == ("failed", "cancelled")
-
-
 def test_clients_that_stall_do_not_keep_others_out(server: Server) -> None:
     lines = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(12)]
     for line in lines:
-        line.sendall(
-            b"POST /analyses HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 900\r\n"
-            b"Content-Type: multipart/form-data; boundary=xx\r\n\r\n--xx\r\n"
-        )
+        line.sendall(STALLS)
     assert server.upload("clip.mp4")[0] == 202
     for line in lines:
         line.close()
+
+
+def test_connections_that_do_nothing_cost_no_analysis(server: Server) -> None:
+    lines = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(300)]
+    status, _ = server.ask("GET", "/analyses")
+    assert status == 503
+    for line in lines:
+        line.close()
+    server.until(lambda: server.ask("GET", "/analyses")[0] == 200)
+    job_id = server.upload("clip.mp4")[1]["id"]
+    server.until(lambda: server.state(job_id) == "done")
+
+
+def test_other_users_of_the_machine_cannot_read_what_is_kept(server: Server, folder: Path) -> None:
+    job_id = server.upload("clip.mp4")[1]["id"]
+    server.until(lambda: server.state(job_id) == "done")
+    kept = [folder, *folder.rglob("*")]
+    assert [path for path in kept if path.exists() and path.stat().st_mode & 0o077] == []
+
+
+def test_an_upload_that_stalls_is_told_so_and_hung_up_on(folder: Path) -> None:
+    running = Server(folder, patience_s=0.5)
+    try:
+        with socket.create_connection(("127.0.0.1", running.port), timeout=PATIENCE_S) as line:
+            line.sendall(STALLS)
+            answer = b"".join(iter(lambda: line.recv(4096), b""))
+        assert answer.startswith(b"HTTP/1.1 408")
+    finally:
+        running.kill()

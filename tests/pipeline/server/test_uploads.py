@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import time
 from collections.abc import AsyncIterator, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -78,15 +79,15 @@ def test_too_much_is_refused_before_a_byte_is_read(tmp_path: Path) -> None:
     assert refused.value.status == 413
 
 
-def test_a_form_that_never_ends_is_cut_at_the_limit_even_outside_its_file(tmp_path: Path) -> None:
+def test_a_form_that_never_ends_is_cut_long_before_the_limit_of_its_file(tmp_path: Path) -> None:
     async def endless() -> AsyncIterator[bytes]:
         yield b'--xx\r\nContent-Disposition: form-data; name="other"\r\n\r\n'
         while True:
             yield b"x" * 10_000
 
     with pytest.raises(Refused) as refused:
-        finished(receive(endless(), KIND, None, tmp_path / "f", 1000))
-    assert refused.value.status == 413
+        finished(receive(endless(), KIND, None, tmp_path / "f", 10**9))
+    assert (refused.value.status, "besides its file" in refused.value.what) == (413, True)
 
 
 def test_a_client_that_leaves_and_a_full_disk_leave_nothing(
@@ -136,3 +137,30 @@ def test_an_upload_that_stalls_is_ended(tmp_path: Path, monkeypatch: pytest.Monk
         finished(receive(stalled(), KIND, None, tmp_path / "f", 1000))
     assert refused.value.status == 408
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_upload_that_trickles_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def trickle() -> AsyncIterator[bytes]:
+        for byte in BODY * 100:
+            await asyncio.sleep(0.02)
+            yield bytes([byte])
+
+    monkeypatch.setattr("pipeline.server.uploads.PATIENCE_S", 0.3)
+    with pytest.raises(Refused) as refused:
+        finished(receive(trickle(), KIND, None, tmp_path / "f", 1000))
+    assert refused.value.status == 408
+
+
+def test_a_slow_disk_does_not_silence_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.fsync", lambda _: time.sleep(0.5))
+
+    async def both() -> tuple[str, int]:
+        upload = asyncio.create_task(receive(pieces(BODY, 7), KIND, None, tmp_path / "f", 1000))
+        for answers in range(1000):
+            if upload.done():
+                assert answers > 5
+                break
+            await asyncio.sleep(0.01)
+        return await upload
+
+    assert finished(both()) == ("clip.mp4", 3)

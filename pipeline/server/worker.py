@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 import logging
 import queue
+import shutil
 import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from data.errors import ForensicError
 from pipeline.media.process import Child, answer_pipe, take_lines
 from pipeline.server.jobs import Job, Jobs
+
+if TYPE_CHECKING:
+    from pipeline.jobs import Analyst
 
 REPORT = "report"
 """Name of the report's files without their endings."""
@@ -30,31 +32,33 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Setup:
-    """What the process loads: as the options of `pipeline run`."""
+    """What the process loads: those of `pipeline.jobs.Orders` that hold for all uploads, as JSON has them."""
 
-    weights: str
+    source: str
     preset: str | None = None
     device: str = "auto"
     overrides: tuple[str, ...] = ()
     max_alarms: float | None = None
+    trust: str | None = None
 
 
-class Analyst:
+class Worker:
     """Works through `jobs` whose uploads lie in `folder`/ID, in a thread that watches the process.
 
     A process that dies costs the job that it was at, which fails with a word about it; the next job gets a new one.
-    `module` holds the `main` of the process.
+    Its temporary files lie in `folder`/scratch and go with it. `module` holds the `main` of the process.
     """
 
     def __init__(
-        self, jobs: Jobs, folder: Path, setup: Setup, module: str = "pipeline.server.analyst"
+        self, jobs: Jobs, folder: Path, setup: Setup, module: str = "pipeline.server.worker"
     ) -> None:
         self._jobs, self._folder, self._setup, self._module = jobs, folder, setup, module
+        self._scratch = folder / "scratch"
         self._child: Child | None = None
         self._current: str | None = None
         self._lock = threading.Lock()
         self._news, self._leaving = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._work, name="analyst", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="worker", daemon=True)
 
     def start(self) -> None:
         """Begin with what waits."""
@@ -85,6 +89,7 @@ class Analyst:
             self._thread.join()
 
     def _work(self) -> None:
+        self._sweep()  # of a server that was killed
         while not self._leaving.is_set():
             try:
                 job = self._jobs.claim()
@@ -121,7 +126,12 @@ class Analyst:
         child.end()
         reason = child.exit_reason()
         child.release()
+        self._sweep()
         return reason
+
+    def _sweep(self) -> None:
+        """Delete temporary files of a process that was killed: they hold what it saw and heard in an upload."""
+        shutil.rmtree(self._scratch, ignore_errors=True)
 
     def _analyse(self, job: Job) -> None:
         media = next((path for path in (self._folder / job.id).glob("media*") if path.is_file()), None)
@@ -132,11 +142,12 @@ class Analyst:
         while True:
             with self._lock:
                 now = self._jobs.get(job.id)
-                if now is None or now.state != "running":
-                    return  # cancelled or deleted before it began
+                if self._leaving.is_set() or now is None or now.state != "running":
+                    return  # left, cancelled or deleted before it began
                 used = self._child is not None
                 if self._child is None:
-                    self._child = Child(self._module)
+                    self._scratch.mkdir(mode=0o700, exist_ok=True)
+                    self._child = Child(self._module, TMPDIR=str(self._scratch))
                     self._child.tell(asdict(self._setup))
                 child, self._current = self._child, job.id
             child.tell({"media": str(media), "name": job.name})
@@ -145,6 +156,7 @@ class Analyst:
                 if "ended" in message:
                     with self._lock:
                         self._current = None
+                        child.forget_errors()  # or warnings fill the disk over the months
                     self._end(job, **message["ended"])
                     return
                 self._jobs.change(job.id, **message)
@@ -166,20 +178,20 @@ def main() -> None:
     pipe = answer_pipe()
     lines = queue.SimpleQueue[bytes]()
     take_lines(lines.put)
-    analyse: _Analysis | ForensicError | None = None
+    analyst: Analyst | None = None
     setup = json.loads(lines.get())
     while True:
         order = json.loads(lines.get())
         hook = _Reporter(pipe)
-        if not isinstance(analyse, _Analysis):
+        if analyst is None:
             hook("load the weights")
             try:
-                analyse = _Analysis(setup)
+                analyst = _load(setup)
             except ForensicError as error:
                 _say(pipe, ended=_failed(error))
                 continue
         try:
-            ended = analyse(Path(order["media"]), order["name"], hook)
+            ended = _analyse(analyst, Path(order["media"]), order["name"], hook)
         except ForensicError as error:
             ended = _failed(error, order["name"])
         except MemoryError:
@@ -190,32 +202,26 @@ def main() -> None:
         _say(pipe, ended=ended)
 
 
-class _Analysis:
-    """The loaded detector, which writes all forms of a report beside the media."""
+def _load(setup: dict[str, Any]) -> Analyst:
+    from pipeline.jobs import Analyst, Orders
 
-    def __init__(self, setup: Mapping[str, Any]) -> None:
-        from pipeline.detector import Pipeline
+    trust = Path(setup["trust"]) if setup["trust"] is not None else None
+    return Analyst(Orders(Path(), **setup | {"trust": trust}))
 
-        self._max_alarms = setup["max_alarms"]
-        self._detector = Pipeline.from_pretrained(
-            setup["weights"], preset=setup["preset"], device=setup["device"], overrides=setup["overrides"]
-        )
-        self._detector.promising(self._max_alarms)
 
-    def __call__(self, media: Path, name: str, hook: _Reporter) -> dict[str, Any]:
-        from typing import get_args
+def _analyse(analyst: Analyst, media: Path, name: str, hook: _Reporter) -> dict[str, Any]:
+    """Write all forms of a report beside `media`, which the client calls `name`."""
+    from typing import get_args
 
-        from pipeline.report.exports import Form
-        from pipeline.report.outputs import Outputs
-        from pipeline.report.pictures import gather
-        from pipeline.report.rows import verdict
+    from pipeline.report.exports import Form
+    from pipeline.report.outputs import Outputs
+    from pipeline.report.rows import verdict
 
-        report = self._detector(media, hook=hook, max_alarms=self._max_alarms)
-        named = replace(report, input=replace(report.input, name=name))
-        with Outputs(media.parent, html=True, exports=get_args(Form)) as outputs:
-            pictures = partial(gather, media, named, self._detector.config.decode, False, hook)
-            outputs.add(Path(REPORT), named, media, pictures)
-        return {"state": "done", "verdict": report.verdict, "outcome": verdict(report)}
+    report = analyst.detector(media, hook=hook, **analyst.options)
+    named = replace(report, input=replace(report.input, name=name))
+    with Outputs(media.parent, html=True, exports=get_args(Form)) as outputs:
+        analyst.write(outputs, Path(REPORT), named, hook, media)
+    return {"state": "done", "verdict": report.verdict, "outcome": verdict(report)}
 
 
 class _Reporter:
