@@ -15,7 +15,6 @@ from typing import NamedTuple, TypeVar, cast
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -24,12 +23,12 @@ from configs.schema import PipelineConfig, PretrainConfig
 from data.errors import InputError
 from data.files import replacing
 from data.hook import Hook, silent
-from extractors.compact.energies import CHANNELS, SIDE
 from extractors.compact.evidence_net import DIM, EvidenceNet, LookHead, Steps
 from extractors.compact.weights import stored
 from extractors.runtime import extractor_digest, inference
 from pipeline.bundle import SHIPPED
 from pipeline.localization.scores import Evidence
+from pipeline.training.crops import Mirror, Prepared, Target, cut, mirrored, prepare
 from pipeline.training.crossfit import UNSEEN, Unseen, deal, save_unseen
 from pipeline.training.labelled import LabelledSteps, labelled_faces, labelled_voices
 
@@ -48,14 +47,8 @@ _UNFORGED = ("sham", "authentic", "joined")
 _ORDINARY = 3.0  # how much oftener untouched clips and shams are drawn than one kind of forgery
 _FACES = 128  # faces that the head over looks sees at once
 _EDGE_WEIGHT, _EDGE_PULL = 0.5, 6.0  # of the loss of onset and offset; of a step that is one, against others
-_BESIDE = 0.4  # how much of an edge the steps beside it are
-
-Split = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""Measures (B, T, D) and validity (B, T) to relative and absolute ones."""
 
 Trained = TypeVar("Trained")
-
-Mirror = Callable[[NDArray[np.float16], bool, bool], NDArray[np.float16]]
 
 
 def with_widths(config: PipelineConfig) -> PipelineConfig:
@@ -90,7 +83,7 @@ def pretrain_visual(
     if not any(len(clip.measured.looks) for clip in clips):
         raise InputError("no face in the train split is seen well enough to look at", datasets[0])
     settings, every = config.pretrain, config.visual.look_every_s
-    prepared = [_prepared(clip, lambda traces, valid: (relative(traces, valid), traces)) for clip in clips]
+    prepared = [prepare(clip, lambda traces, valid: (relative(traces, valid), traces)) for clip in clips]
 
     def trained(some: list[Prepared], name: str) -> tuple[EvidenceNet, LookHead]:
         net = _train_net(some, mirrored, settings.visual_steps, settings, f"face_traces{name}", hook)
@@ -123,7 +116,7 @@ def pretrain_audio(
     )
     clips = labelled_voices(datasets, config, out / MEASURED / f"audio-{digest}", workers, hook)
     settings = config.pretrain
-    prepared = [_prepared(clip, split) for clip in clips]
+    prepared = [prepare(clip, split) for clip in clips]
 
     def trained(some: list[Prepared], name: str) -> EvidenceNet:
         return _train_net(some, None, settings.audio_steps, settings, f"voice_traces{name}", hook)
@@ -177,42 +170,6 @@ def _save(out: Path, parts: dict[str, nn.Module], source: Path, kept: str) -> No
         tensors |= {prefix + name: value.contiguous() for name, value in part.state_dict().items()}
     with replacing(out) as temporary:
         save_file(tensors, temporary)
-
-
-class Prepared(NamedTuple):
-    """A clip with its `relative` (T, D) and `absolute` (T, E) measures.
-
-    They are relative to the whole clip, as they are when it is analysed.
-    """
-
-    steps: LabelledSteps
-    relative: NDArray[np.float16]
-    absolute: NDArray[np.float16]
-
-    @property
-    def kind(self) -> str:
-        """What was done to the clip."""
-        return self.steps.kind
-
-
-def _prepared(clip: LabelledSteps, split: Split) -> Prepared:
-    measures = torch.from_numpy(clip.measured.measures).float().unsqueeze(0)
-    parts = split(measures, torch.from_numpy(clip.measured.valid).unsqueeze(0))
-    relative, absolute = (part[0].numpy().astype(np.float16) for part in parts)
-    return Prepared(clip, relative, absolute)
-
-
-class Target(NamedTuple):
-    """What the network is to say of the steps of some crops (B, T), and how much each step counts.
-
-    `forged` is 1 in forged steps; `edges` (B, T, 2) are 1 in their first and last ones and `_BESIDE` next to these.
-    `weight` is 0 for invalid steps; `partial` is `weight`, but 0 in clips that are forged from end to end.
-    """
-
-    forged: Tensor
-    edges: Tensor
-    weight: Tensor
-    partial: Tensor
 
 
 def loss_of(steps: Steps, target: Target) -> Tensor:
@@ -362,67 +319,3 @@ def _optimised(
             _LOG.info("%s: step %d of %d, loss %.4f", name, k + 1, updates, running)
         hook(f"pretrain {name}", k + 1, updates)
     return cast(Network, mean.module).eval()
-
-
-def cut(
-    clip: Prepared, length: int, mirror: Mirror | None, settings: PretrainConfig, rng: np.random.Generator
-) -> tuple[Tensor, ...]:
-    """`length` steps of a clip, around an edited one if it was edited in part: measures, validity, and a `Target`'s."""
-    steps, relative, absolute = clip
-    valid, forged, sham = steps.measured.valid, steps.forged, steps.sham
-    last = max(0, len(valid) - length)
-    edited = np.flatnonzero(forged | sham)
-    first = int(rng.integers(last + 1))
-    if len(edited) and not steps.whole:
-        first = int(np.clip(rng.choice(edited) - rng.integers(length), 0, last))
-    part = slice(first, first + length)
-    weight = np.where(forged, 1.0, np.where(sham, settings.sham_weight, settings.authentic_weight)) * valid
-    columns = [
-        valid.astype(np.float32),
-        forged.astype(np.float32),
-        edges(forged),
-        weight,
-        weight * (not steps.whole),
-    ]
-    rows = [relative[part], absolute[part], *(column[part] for column in columns)]
-    if mirror is not None:
-        across, backwards = (bool(turned) for turned in rng.random(2) < 0.5)
-        rows[:2] = (mirror(row, across, backwards) for row in rows[:2])
-        if backwards:
-            rows[2:] = (row[::-1] for row in rows[2:])
-            rows[4] = rows[4][:, ::-1]  # what began ends
-    shown, *target = (_padded(row, length) for row in rows[2:])
-    return _padded(rows[0], length), _padded(rows[1], length), shown > 0, *target
-
-
-def _padded(values: NDArray[np.floating], length: int) -> Tensor:
-    """`values` (N, ...) as float32, with zeros behind them up to `length`."""
-    rest = [(0, length - len(values)), *[(0, 0)] * (values.ndim - 1)]
-    return torch.from_numpy(np.pad(values.astype(np.float32), rest))
-
-
-def edges(forged: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """How much each step (T,) is the first of a forged span, and how much the last: (T, 2) in [0, 1].
-
-    The clip's own ends are no edges.
-    """
-    found = np.zeros((len(forged), 2), np.float32)
-    found[1:, 0] = forged[1:] & ~forged[:-1]
-    found[:-1, 1] = forged[:-1] & ~forged[1:]
-    beside = _BESIDE * np.maximum(np.pad(found, ((1, 0), (0, 0)))[:-1], np.pad(found, ((0, 1), (0, 0)))[1:])
-    return np.maximum(found, beside)
-
-
-def mirrored(measures: NDArray[np.float16], across: bool, backwards: bool) -> NDArray[np.float16]:
-    """Measures (T, D) of faces as those of the mirrored picture, or of the clip played backwards."""
-    cells = measures.reshape(len(measures), -1, len(CHANNELS), SIDE, SIDE)
-    if across:
-        cells = cells[..., ::-1]
-    if backwards:
-        turned = [_TURNED.get(name, name) for name in CHANNELS]
-        cells = cells[::-1][:, :, [CHANNELS.index(name) for name in turned]]
-    return cells.reshape(measures.shape)
-
-
-_TURNED = {name: name.replace("before", "after") for name in CHANNELS if name.endswith("_before")}
-_TURNED |= {after: before for before, after in _TURNED.items()}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +12,20 @@ import torch
 from extractor_factory import face_tensors, small_parts, voice_tensors, write_tensors
 from forged_set import InLine, write_forged_set, write_speaking_heads
 from head_factory import long_head
+from labelled_toys import looked, toy
 from numpy.typing import NDArray
 
 from configs.loader import load_config
 from configs.schema import PipelineConfig
 from data.errors import InputError
-from data.manifest.sidecar import EditedSegment, SynthesizedClip
 from extractors.compact.evidence_net import DIM, EvidenceNet, LookHead
-from extractors.compact.face_traces import MEASURES, FaceTraces
+from extractors.compact.face_traces import FaceTraces
 from extractors.compact.sound_traces import ABSOLUTE, RELATIVE
 from extractors.compact.voice_traces import VoiceTraces, split
 from extractors.compact.weights import load_part, load_tensors, stored
 from pipeline.bundle import SHIPPED
 from pipeline.training import labelled, pretrain
-from pipeline.training.crossfit import deal, load_unseen, save_unseen
-from pipeline.training.labelled import Known, LabelledSteps, Measured
+from pipeline.training.labelled import LabelledSteps
 from pipeline.training.pretrain import (
     Prepared,
     cut,
@@ -125,32 +122,6 @@ def test_a_folder_without_truth_is_refused_and_nothing_is_written(
     with pytest.raises(InputError, match=r"forgeries\.json: is not there"):
         train([tmp_path], tmp_path / "out", config)
     assert not (tmp_path / "out").exists()
-
-
-def toy(kind: str, seed: int, clips: int = 10) -> list[LabelledSteps]:
-    """Clips of sound in which what is forged has three relative measures raised, and a harmless edit a fourth.
-
-    `kind` is "span", "sham", "authentic", or "whole": then absolute measures are raised from end to end.
-    """
-    rng, found = RNG(seed), []
-    for _ in range(clips):
-        measures = np.zeros((80, RELATIVE + ABSOLUTE + 2))
-        for first in (0, RELATIVE, RELATIVE + ABSOLUTE):  # the others say nothing
-            measures[:, first : first + 4] = rng.standard_normal(measures[:, first : first + 4].shape)
-        forged, sham = np.zeros(80, np.bool_), np.zeros(80, np.bool_)
-        if kind == "span":
-            forged[20:35] = True
-            measures[20:35, :3] += 6
-        if kind in ("span", "sham"):
-            sham[50:65] = True
-            measures[50:65, 3] += 6
-        if kind == "whole":
-            forged[:] = True
-            measures[:, RELATIVE : RELATIVE + 4] += 6
-        nothing = np.zeros(0, np.int64), np.zeros((0, 0), np.float16)
-        measured = Measured(measures.astype(np.float16), np.ones(80, np.bool_), *nothing)
-        found.append(LabelledSteps(kind, measured, forged, sham))
-    return found
 
 
 TOY = [*toy("span", 0), *toy("sham", 1), *toy("authentic", 2), *toy("whole", 3)]
@@ -277,28 +248,6 @@ def test_kinds_are_drawn_by_the_root_of_how_many_there_are(
 # --- the head over looks --------------------------------------------------------------------------------------------
 
 
-def looked(kind: str, seed: int, clips: int = 12) -> list[LabelledSteps]:
-    """Clips of faces of which six are looked at: a forged one has one number raised, a wholly forged clip another."""
-    rng, found = RNG(seed), []
-    for _ in range(clips):
-        forged = np.zeros(30, np.bool_)
-        forged[{"span": slice(0, 10), "whole": slice(0, 30)}.get(kind, slice(0, 0))] = True
-        looks = np.array([2, 7, 12, 17, 22, 27])
-        seen = rng.standard_normal((6, 8))
-        if kind == "span":
-            seen[:2, 0] += 5
-        if kind == "whole":
-            seen[:, 1] += 5
-        measured = Measured(
-            rng.standard_normal((30, MEASURES)).astype(np.float16),
-            np.ones(30, np.bool_),
-            looks,
-            seen.astype(np.float16),
-        )
-        found.append(LabelledSteps(kind, measured, forged, np.zeros(30, np.bool_)))
-    return found
-
-
 LOOKED = [*looked("span", 0), *looked("whole", 1), *looked("authentic", 2)]
 
 
@@ -361,60 +310,3 @@ def test_the_ear_and_eye_are_those_of_the_shipped_weights_unless_named() -> None
     named = with_sources(load_config("compact", ["pretrain.eye=other.safetensors"]))
     assert named.pretrain.eye == "other.safetensors"
     assert named.pretrain.ear == plain.pretrain.ear
-
-
-# --- cross-fitting --------------------------------------------------------------------------------------------------
-
-
-def of_people(clips: list[LabelledSteps], people: int) -> list[LabelledSteps]:
-    """`clips` with what is known of them: the k-th of a kind is of person k, forged by the family of its kind."""
-    seen: Counter[str] = Counter()
-    found = []
-    for clip in clips:
-        number = seen[clip.kind] % people
-        seen[clip.kind] += 1
-        forged = bool(clip.forged.any())
-        spans = (EditedSegment(0.8, 1.4, "audio", clip.kind),) if forged else ()
-        name = f"{clip.kind}{seen[clip.kind]}.mp4"
-        known = SynthesizedClip(
-            name, f"p{number}", "g", "train", 2 if forged else 0, spans, (), None, "s", 0.0, 0, 51200, 9
-        )
-        found.append(replace(clip, known=Known("toys", known, (clip.kind,) if forged else ())))
-    return found
-
-
-def test_each_clip_is_judged_by_a_network_that_saw_neither_its_person_nor_its_forgery(
-    toys: Callable[..., Path], tmp_path: Path, config: PipelineConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pretrain, "_DECAY", 0.9)
-    clips = of_people(TOY, 5)
-    path = toys(clips, tmp_path, folds=2, audio_steps=40)
-    save_unseen(tmp_path / "unseen" / "visual.safetensors", [])
-    found = load_unseen(tmp_path, config.localize)
-    assert len(found) == len(clips)
-    # What ships is the same as without folds, and says something else of what it has seen.
-    assert path.read_bytes() == toys(clips, tmp_path / "alone", audio_steps=40).read_bytes()
-    assert not (tmp_path / "alone" / "unseen").exists()
-    dealt = deal(clips, 2)
-    one = next(clip for clip in found if clip.label == 0)
-    fold = dealt.people[one.person]
-    others = [clip for clip in clips if dealt.training(fold, clip)]
-    alone = trained(toys(others, tmp_path / "others", audio_steps=40))
-    steps = next(c for c in clips if not c.forged.any() and c.known and c.known.clip.identity == one.person)
-    measures, known = (
-        torch.from_numpy(part)[None] for part in (steps.measured.measures, steps.measured.valid)
-    )
-    with torch.inference_mode():
-        wanted = alone(*split(measures.float(), known), known).evidence[0].numpy()
-    assert one.scores.evidence["audio"] == pytest.approx(wanted, abs=0.02)
-
-
-def test_faces_are_judged_unseen_with_the_looks_of_the_extractor(
-    tmp_path: Path, config: PipelineConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clips = of_people(LOOKED, 4)
-    pretrained_head(clips, tmp_path, config, monkeypatch, head_steps=5, folds=2)
-    save_unseen(tmp_path / "unseen" / "audio.safetensors", [])
-    found = load_unseen(tmp_path, config.localize)
-    assert len(found) == sum(not clip.forged.any() for clip in clips), "what is forged in them is the sound"
-    assert all(np.isfinite(clip.scores.evidence["visual"]).all() for clip in found)

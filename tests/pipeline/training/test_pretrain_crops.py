@@ -15,15 +15,9 @@ from extractors.compact.energies import CHANNELS, SIDE, face_energies
 from extractors.compact.evidence_net import Steps
 from extractors.compact.face_traces import MEASURES
 from pipeline.training import pretrain
+from pipeline.training.crops import Prepared, Target, cut, edges, mirrored
 from pipeline.training.labelled import LabelledSteps, Measured
-from pipeline.training.pretrain import (
-    Prepared,
-    Target,
-    cut,
-    edges,
-    loss_of,
-    mirrored,
-)
+from pipeline.training.pretrain import loss_of
 
 SETTINGS = PretrainConfig(authentic_weight=0.5, sham_weight=1.5)
 RNG = np.random.default_rng
