@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +40,7 @@ def upper_bound(events: int, trials: int, confidence: float = 0.95) -> float:
 class Certified(NamedTuple):
     """A line on scores, the bound that it keeps, and what the bound rests on: `alarms` of `clips` reached the line.
 
-    `alarmed` of `people` have a clip that reached it.
+    Of each of the `people` one clip was drawn; `alarmed` of these reached it.
     """
 
     line: float
@@ -55,18 +56,21 @@ def promised(
 ) -> Certified:
     """What `line` promises after the `scores` (N,) of authentic clips; `people` (N,) says who is in each.
 
-    The bound is counted twice, and the larger one holds: by clip, as if all were independent, and by person, where each
-    counts as one trial and as an alarm as soon as one clip of theirs is, since clips of one person are not independent.
-    Raises ValueError when a score is not a number.
+    The bound is counted twice, and the larger one holds: by clip, as if all were independent, which clips of one person
+    are not, and by one clip of each person, drawn without regard to its score: these are independent, and each is an
+    alarm as often as any clip of any person is. Raises ValueError when a score is not a number.
     """
     if np.isnan(scores).any():
         raise ValueError("a score is not a number")
+    clips: dict[str, list[int]] = {}
+    for k, person in enumerate(people):
+        clips.setdefault(person, []).append(k)
+    drawn = [of[crc32(person.encode()) % len(of)] for person, of in clips.items()]
     reached = scores >= line
-    alarmed = {person for person, flag in zip(people, reached.tolist(), strict=True) if flag}
-    alarms, everybody = int(reached.sum()), len(set(people))
+    alarms, alarmed = int(reached.sum()), int(reached[drawn].sum())
     by_clip = upper_bound(alarms, len(scores), confidence)
-    bound = max(by_clip, upper_bound(len(alarmed), everybody, confidence))
-    return Certified(line, bound, alarms, len(scores), len(alarmed), everybody)
+    bound = max(by_clip, upper_bound(alarmed, len(drawn), confidence))
+    return Certified(line, bound, alarms, len(scores), alarmed, len(drawn))
 
 
 def certified_line(

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from pipeline.evaluation.metrics.bounds import certified_line, upper_bound
+from pipeline.evaluation.metrics.bounds import certified_line, promised, upper_bound
 
 
 @pytest.mark.parametrize(
@@ -65,14 +65,39 @@ def test_scores_that_are_equal_pass_the_line_together() -> None:
     assert (found.line, found.alarms) == (np.nextafter(0.5, 1), 1)
 
 
-def test_clips_of_one_person_alarm_as_one_and_still_count_each() -> None:
+def test_one_clip_of_each_person_is_drawn_and_all_clips_count_too() -> None:
     scores = np.array([*np.linspace(0, 0.5, 208), 0.91, 0.92, 0.93, 0.94])
     people = [*(f"p{k // 2}" for k in range(208)), *["same"] * 4]
     found = certified_line(scores, people, 0.05)
     assert found is not None
-    # By clip five of 212 would do, by person one of 105 (4.4 %); two would be 5.9 %.
-    assert (found.alarms, found.alarmed, found.people) == (4, 1, 105)
-    assert found.bound == pytest.approx(max(upper_bound(4, 212), upper_bound(1, 105)))
+    # By clip five of 212 would do (4.9 %), six would not (5.5 %); of the people one may alarm (4.4 %), not two (5.9 %).
+    assert (found.alarms, found.alarmed, found.people) == (5, 1, 105)
+    assert found.bound == pytest.approx(max(upper_bound(5, 212), upper_bound(1, 105)))
+
+
+def test_the_clip_of_a_person_is_drawn_without_regard_to_its_score() -> None:
+    people = [f"p{k // 4}" for k in range(400)]
+    rng = np.random.default_rng(0)
+    scores = rng.permuted((np.arange(400) % 4 == 3).astype(float).reshape(100, 4), axis=1).ravel()
+    # Everybody has one alarm in four clips: of the drawn ones about a quarter are, not all.
+    found = promised(scores, people, 0.5)
+    assert (found.alarms, found.people) == (100, 100)
+    assert 15 <= found.alarmed <= 35
+    assert found.bound == pytest.approx(max(upper_bound(100, 400), upper_bound(found.alarmed, 100)))
+    # Scores decide nothing about who is drawn.
+    turned = promised(1 - scores, people, 0.5)
+    assert turned.alarmed == 100 - found.alarmed
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_bound_holds_as_often_as_it_promises_where_clips_of_a_person_are_alike(seed: int) -> None:
+    # People differ in how often their clips alarm: 4 % on average, one in five of them 16 % and the others 1 %.
+    rng, held = np.random.default_rng(seed), 0
+    for _ in range(300):
+        rates = np.where(rng.random(150) < 0.2, 0.16, 0.01)
+        scores = (rng.random((150, 5)) < rates[:, None]).astype(float).ravel()
+        held += promised(scores, [f"p{k // 5}" for k in range(750)], 0.5).bound >= 0.04
+    assert held / 300 >= 0.95 - 0.03  # three times less than the chance of 300 draws
 
 
 def test_many_clips_of_few_people_promise_nothing() -> None:
