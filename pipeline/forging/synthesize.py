@@ -35,6 +35,7 @@ from pipeline.forging.files import (
 )
 from pipeline.forging.forger import Donors, EditedClip, Forger, Piece
 from pipeline.forging.harmless import Tracks
+from pipeline.forging.lyra import neural_codec
 from pipeline.forging.manipulations import FaceClip
 from pipeline.forging.pairing import GeneratorOutputs, make_variant, read_outputs
 from pipeline.forging.plan import Plan, estimate
@@ -62,8 +63,8 @@ def synthesize(plan: Plan, out: Path, workers: int = 2, hook: Hook = silent) -> 
     Clips without a usable face get audio forgeries only, clips without speech visual ones only, both say so; clips
     with neither are left out. An interrupted run goes on where it was; the same plan gives the same bytes.
 
-    Raises UsageError when the disk is too small or `out` holds another data set, InputError when no clip could be
-    used.
+    Raises UsageError when the disk is too small, a codec is missing or `out` holds another data set, InputError when no
+    clip could be used.
     """
     space = estimate(plan, out)
     if space.needed_bytes > space.free_bytes:
@@ -72,6 +73,7 @@ def synthesize(plan: Plan, out: Path, workers: int = 2, hook: Hook = silent) -> 
             out,
             "free space, choose another --out, or lower synthesize.variants",
         )
+    neural_codec(plan.config.lyra)  # what it lacks is told now, not after minutes of work
     left_out = dict(plan.material.left_out)
     with alone_in(out):
         keep_recipe(plan, out)

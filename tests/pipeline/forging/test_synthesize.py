@@ -333,6 +333,15 @@ def test_what_an_earlier_run_has_made_takes_no_more_space(authentic: Path, tmp_p
     assert estimate(made, tmp_path).needed_bytes == pytest.approx(0.75 * before, abs=2)
 
 
+def test_a_codec_that_is_not_there_is_said_before_anything_is_written(
+    authentic: Path, tmp_path: Path
+) -> None:
+    config = CONFIG.model_copy(update={"lyra": str(tmp_path / "lyra")})
+    with pytest.raises(UsageError, match=r"ai-edge-litert is not installed|encoder\.tflite is not there"):
+        synthesize(plan(authentic, config, seed=5), tmp_path / "out", workers=1)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_full_disk_is_said_before_anything_is_written(
     authentic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
