@@ -4,14 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from data.errors import UsageError
-from data.manifest import detect_layout
+from data.manifest import DatasetName, detect_layout
+from pipeline.cli import options
+from pipeline.evaluation.metrics import PROTOCOLS
+from pipeline.evaluation.submissions import SERVERS
 
 Cli = Callable[..., Any]
+
+
+@pytest.mark.parametrize(
+    ("offered", "known"),
+    [
+        (options.LayoutName, tuple(name for name in get_args(DatasetName) if name != "folder")),
+        (options.ServerName, tuple(SERVERS)),
+        (options.Name, tuple(PROTOCOLS)),
+    ],
+)
+def test_the_command_line_offers_all_that_there_is(offered: Any, known: tuple[str, ...]) -> None:
+    # The names stand there twice: the command line starts without loading what they belong to.
+    assert set(get_args(offered)) == set(known)
 
 
 @pytest.mark.parametrize(
