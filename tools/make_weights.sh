@@ -36,7 +36,7 @@ stage joined "$pipeline" data conditions --dataset "$out/sets/own" --split train
     --long-copies 20 --out "$out/sets/joined"
 stage whole "$pipeline" synthesize --input "$pictures" --preset extractors --split train --seed 3 \
     --set synthesize.variants=2 --set synthesize.whole_share=1 --set "$lyra" --out "$out/sets/whole"
-# For RT-DeepLoc, which learns from the clips' labels alone; and for what is chosen on people and generators apart.
+# For RT-DeepLoc, which learns from the clips' labels alone; and other people, whose clips train the extractors too.
 stage train-set "$pipeline" synthesize --input "$pictures" --preset lavdf --split train --seed 6 \
     --set synthesize.variants=2 --set synthesize.presented=0.7 --out "$out/sets/train"
 stage dev-set "$pipeline" synthesize --input "$authentic" --preset lavdf --split dev --seed 5 \
@@ -60,5 +60,5 @@ resume=
 stage rt-deeploc "$pipeline" train --weights "$out/extractors" --dataset "$out/sets/train" \
     --store "$out/features" --out "$out/run" $resume
 stage decision "$pipeline" tune --weights "$out/run/weights" --store "$out/features" --unseen "$out/extractors" \
-    --dataset "$out/sets/genuine-dev" --dataset "$out/sets/dev"
+    --dataset "$out/sets/dev"
 stage ship cp -r "$out/run/weights" "$out/weights"

@@ -215,6 +215,41 @@ def test_tune_changes_the_weights_folder_and_says_what_it_used(
     assert {name: getattr(tuned, name) for name in record["chosen"]} == record["chosen"]
 
 
+def test_tune_fits_the_decision_to_clips_that_networks_had_not_seen(
+    cli: Cli, stored: tuple[Path, Path, tuple[Any, ...]], tiny_bundle: Path, tmp_path: Path
+) -> None:
+    from data.manifest.sidecar import EditedSegment, SynthesizedClip
+    from pipeline.training.crossfit import UNSEEN, Unseen, save_unseen
+
+    root, store, _ = stored
+    weights, folder = tmp_path / "weights", tmp_path / "extractors"
+    shutil.copytree(tiny_bundle, weights)
+    tune = ("tune", "--dataset", root, "--weights", weights, "--store", store, "--device", "cpu", "--unseen")
+    answer = cli(*tune, folder)
+    assert answer.code == 3
+    assert "visual.safetensors: is not there" in answer.err
+
+    def unseen(number: int) -> Unseen:
+        """Every third clip has forged sound, with evidence of it."""
+        evidence = np.random.default_rng(number).normal(0, 0.5, (50, 4)).astype(np.float32)
+        spans = () if number % 3 else (EditedSegment(0.4, 1.2, "audio", "vocoder"),)
+        evidence[10:30, 0] += 5 * len(spans)
+        name, person = f"{number}.mp4", f"p{number}"
+        clip = SynthesizedClip(
+            name, person, "g", "train", 2 * len(spans), spans, (), None, "s", 0.0, 50, 32000, 9
+        )
+        return Unseen("material", clip, evidence, np.ones(50, np.bool_))
+
+    save_unseen(folder / UNSEEN / "visual.safetensors", [])
+    save_unseen(folder / UNSEEN / "audio.safetensors", [unseen(number) for number in range(120)])
+    answer = cli(*tune, folder)
+    assert answer.code == 0, answer.err
+    assert "on 120 clips of 120 people, each judged by a fit to others" in answer.out
+    decision = json.loads((weights / "tuning.json").read_text())["decision"]
+    assert [line["clips"] for line in decision["lines"]] == [80, 80]
+    assert decision["lines"][0]["recall"] > 0.9
+
+
 def test_tune_calibrates_what_reports_and_predictions_say(
     cli: Cli, stored: tuple[Path, Path, tuple[Any, ...]], tiny_bundle: Path, tmp_path: Path
 ) -> None:
