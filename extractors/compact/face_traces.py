@@ -162,9 +162,12 @@ def looked_at(
     looks: NDArray[np.int64],
     seen: NDArray[np.float16],
     look_every_s: float,
-) -> NDArray[np.float32]:
-    """What `head` adds to the evidence (T, 4) of `steps`, of which `looks` (K,) were `seen` (K, E)."""
-    found = np.zeros((steps, len(EVIDENCE)), np.float32)
+) -> NDArray[np.float64]:
+    """What `head` adds to the evidence (T, 4) of T `steps`, of which `looks` (K,) were `seen` (K, E).
+
+    Nothing to "inside" where looks lie more than `DENSE_S` seconds apart.
+    """
+    found = np.zeros((steps, len(EVIDENCE)))
     if len(looks):
         with inference():
             inside, whole = head(*LookHead.split(torch.from_numpy(seen).float())).T.numpy()

@@ -132,19 +132,29 @@ def save_unseen(path: Path, found: Iterable[Unseen]) -> None:
 
 
 def load_unseen(folder: Path, config: LocalizeConfig) -> list[LabelledClip]:
-    """Clips with the evidence that `pretrain` has written below `folder`, those whose forged tracks were all judged.
+    """Clips with the evidence that `pretrain` has written below `folder`, those that were judged as they would be.
 
-    A track that is not assessable counts as absent, as it does in a clip that is analysed; curves and probabilities of
-    a model there are none: they say nothing. Raises InputError when a file is missing or damaged.
+    So each track of a clip has to be of a set that was judged, all that is forged too, and there is one person in it:
+    joined clips repeat people who count already. A track that is not assessable counts as absent; curves and
+    probabilities of a model there are none: they say nothing. Raises InputError when a file is missing or damaged.
     """
     tracks = {name: _read(folder / UNSEEN / f"{name}.safetensors") for name in MODALITIES}
     keys = dict.fromkeys(key for track in tracks.values() for key in track)
+    sets = {name: {key[0] for key in track} for name, track in tracks.items()}
     clips = []
     for key in keys:
         parts = {name: track[key] for name, track in tracks.items() if key in track}
         parts = {name: one for name, one in parts.items() if assessable(one.valid, Fraction(1, FPS), config)}
         clip = next((one.clip for one in parts.values()), None)
-        if clip is not None and {one.modality for one in clip.segments} <= set(parts):
+        if clip is None or clip.appearances:
+            continue
+        held = {
+            name for name in MODALITIES if (clip.video_frames if name == "visual" else clip.audio_samples)
+        }
+        forged = {
+            one.modality for one in clip.segments if one.start_s * FPS < len(_valid(parts, one.modality))
+        }
+        if all(key[0] in sets[name] for name in held) and {one.modality for one in clip.segments} <= forged:
             clips.append(labelled(sample_of(clip), clip.label, _scores(parts), clip, key[0]))
     return clips
 
@@ -167,6 +177,10 @@ def _read(path: Path) -> dict[tuple[str, str], Unseen]:
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"cannot be read ({error})", path, "run `pipeline pretrain` again") from None
     return {(one.set_name, one.clip.file): one for one in found}
+
+
+def _valid(parts: Mapping[Modality, Unseen], name: Modality) -> Flags:
+    return parts[name].valid if name in parts else np.zeros(0, np.bool_)
 
 
 def _scores(parts: Mapping[Modality, Unseen]) -> ClipScores:

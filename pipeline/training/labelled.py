@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from configs.schema import PipelineConfig
-from data.errors import InputError
+from data.errors import InputError, UsageError
 from data.files import replacing
 from data.hook import Hook
 from data.labels import RATE
@@ -85,7 +85,7 @@ def labelled_faces(
 ) -> list[LabelledSteps]:
     """The pictures of all clips of `config.pretrain.splits`, as `extractors.compact.face_traces` measures them.
 
-    What was measured stays in `folder`. Raises InputError when none is forged.
+    What was measured stays in `folder`. Raises InputError when none is forged, UsageError when two sets have one name.
     """
     return _labelled(datasets, _faces, config, "visual", 1 / config.decode.fps, folder, workers, hook)
 
@@ -95,7 +95,7 @@ def labelled_voices(
 ) -> list[LabelledSteps]:
     """The sound of all clips of `config.pretrain.splits`, as `extractors.compact.voice_traces` measures it.
 
-    What was measured stays in `folder`. Raises InputError when none is forged.
+    What was measured stays in `folder`. Raises InputError when none is forged, UsageError when two sets have one name.
     """
     return _labelled(datasets, _voices, config, "audio", 2 * HOP / RATE, folder, workers, hook)
 
@@ -210,10 +210,16 @@ def _labelled(
     workers: int,
     hook: Hook,
 ) -> list[LabelledSteps]:
+    names = [root.name for root in datasets]
+    if len(set(names)) < len(names):
+        raise UsageError(
+            "two data sets have folders of one name", fix="rename one: names tell their clips apart"
+        )
+    # What a set that was made of another set does not say of its generators, that one does.
+    origins = {name: origin for root in datasets for name, origin in generators(root).items()}
     jobs = [
         _Job(root, clip, modality, step_s, _families(clip, modality, origins))
         for root in datasets
-        for origins in [generators(root)]
         for clip in read_sidecar(root)
         if clip.split in config.pretrain.splits
         and (clip.video_frames if modality == "visual" else clip.audio_samples)

@@ -1,7 +1,7 @@
 """Compact extractors trained on forgeries whose position is known to the step, because we made them.
 
 Their features then go to RT-DeepLoc, which itself never sees a position (DESIGN 5: say so wherever a number rests on
-it). Only the data sets' train splits are read, hence only their identities and generators.
+it). Of the data sets only the splits that `pretrain.splits` names are read, never "test".
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def pretrain_visual(
 
     Every crop is seen from the left or the right and forwards or backwards, by chance.
 
-    Raises InputError when the data sets have no forged picture in their train splits, or no face to look at.
+    Raises InputError when the data sets have no forged picture in these splits, or no face to look at.
     """
     from extractors.compact.face_traces import SCHEMA_VERSION, due_looks, looked_at, relative
 
@@ -81,7 +81,7 @@ def pretrain_visual(
     )
     clips = labelled_faces(datasets, config, out / MEASURED / f"visual-{digest}", workers, hook)
     if not any(len(clip.measured.looks) for clip in clips):
-        raise InputError("no face in the train split is seen well enough to look at", datasets[0])
+        raise InputError("no face of the splits is seen well enough to look at", datasets[0])
     settings, every = config.pretrain, config.visual.look_every_s
     prepared = [prepare(clip, lambda traces, valid: (relative(traces, valid), traces)) for clip in clips]
 
@@ -94,11 +94,12 @@ def pretrain_visual(
         seen = clip.steps.measured
         usual = np.isin(seen.looks, due_looks(seen.valid, every)[0])
         added = looked_at(head, len(seen.valid), seen.looks[usual], seen.seen[usual], every)
-        return _evidence(net, clip) + added
+        evidence: Evidence = (_evidence(net, clip) + added).astype(np.float32)
+        return evidence
 
     net, head = trained(prepared, "")
     _save(out / FACE_WEIGHTS, {"net.": net, "head.": head}, Path(settings.eye), "eye.")
-    _cross_fit(prepared, settings.folds, trained, judged, out / UNSEEN / "visual.safetensors")
+    _cross_fit(prepared, settings.folds, trained, judged, out / UNSEEN / "visual.safetensors", looked=True)
     return out / FACE_WEIGHTS
 
 
@@ -107,7 +108,7 @@ def pretrain_audio(
 ) -> Path:
     """Train the network over measures of speech; returns `out`/voice_traces.safetensors.
 
-    Raises InputError when the data sets have no forged sound in their train splits.
+    Raises InputError when the data sets have no forged sound in these splits.
     """
     from extractors.compact.voice_traces import SCHEMA_VERSION, split
 
@@ -133,18 +134,21 @@ def _cross_fit(
     train: Callable[[list[Prepared], str], Trained],
     judge: Callable[[Trained, Prepared], Evidence],
     out: Path,
+    looked: bool = False,
 ) -> None:
     """Write the evidence of each clip by what was trained without its person or its forgery; nothing without `folds`.
 
-    A clip whose fold leaves too little to train on is left out.
+    What an earlier training has left is gone. A clip whose fold leaves too little to train on is left out.
     """
+    out.unlink(missing_ok=True)
     if not folds:
         return
     dealt = deal([clip.steps for clip in prepared], folds)
     found: list[Unseen] = []
     for fold in range(folds):
         others = [clip for clip in prepared if dealt.training(fold, clip.steps)]
-        if not any(clip.steps.forged.any() for clip in others):
+        enough = any(clip.steps.forged.any() for clip in others)
+        if not enough or (looked and not any(len(clip.steps.measured.looks) for clip in others)):
             continue
         parts = train(others, f" without fold {fold + 1}")
         for clip in prepared:

@@ -175,7 +175,10 @@ def tune(
     dataset = ", ".join(manifest.root.name for manifest in manifests)
     fitted, population = None, f"the authentic clips of the {split} split of {dataset}"
     if unseen:
-        known, population = list(unseen), "the authentic clips of the material for training"
+        known = list(unseen)
+        population = (
+            "the authentic clips of the training material, judged by networks that had not seen the person"
+        )
     if with_decision and known:
         fitted = fit_decision(known, population, hook=hook)
     if fitted is not None:

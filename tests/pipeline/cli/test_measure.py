@@ -236,7 +236,7 @@ def test_tune_fits_the_decision_to_clips_that_networks_had_not_seen(
         evidence[10:30, 0] += 5 * len(spans)
         name, person = f"{number}.mp4", f"p{number}"
         clip = SynthesizedClip(
-            name, person, "g", "train", 2 * len(spans), spans, (), None, "s", 0.0, 50, 32000, 9
+            name, person, "g", "train", 2 * len(spans), spans, (), None, "s", 0.0, 0, 32000, 9
         )
         return Unseen("material", clip, evidence, np.ones(50, np.bool_))
 

@@ -129,10 +129,35 @@ def test_a_clip_whose_forged_track_nobody_could_judge_unseen_teaches_nothing(tmp
     authentic = clip_of("b.mp4", "anna")
     rows = [unseen("one", clip, 50, 0.0) for clip in (forged, authentic)]
     save_unseen(tmp_path / UNSEEN / "visual.safetensors", rows)
-    save_unseen(tmp_path / UNSEEN / "audio.safetensors", [])
-    (found,) = load_unseen(tmp_path, LocalizeConfig())
+    save_unseen(tmp_path / UNSEEN / "audio.safetensors", [unseen("one", clip_of("c.mp4", "other"), 9, 0.0)])
+    (found,) = (clip for clip in load_unseen(tmp_path, LocalizeConfig()) if clip.person == "anna")
     assert found.label == 0
     assert set(found.scores.evidence) == {"visual"}
+
+
+def test_joined_clips_count_for_nothing_their_people_do_already(tmp_path: Path) -> None:
+    joined = replace(
+        clip_of("a.mp4", "take_real_0"), appearances=(Appearance("anna", 0.0, 1.0, (0.0, 0.0, 1.0, 1.0)),)
+    )
+    for name in ("visual", "audio"):
+        save_unseen(tmp_path / UNSEEN / f"{name}.safetensors", [unseen("one", joined, 50, 0.0)])
+    assert load_unseen(tmp_path, LocalizeConfig()) == []
+
+
+def test_a_clip_of_a_set_of_which_one_track_was_judged_is_no_clip_without_the_other(tmp_path: Path) -> None:
+    both, sound = clip_of("a.mp4", "anna"), replace(clip_of("b.mp4", "bela"), video_frames=0)
+    save_unseen(tmp_path / UNSEEN / "visual.safetensors", [])
+    rows = [unseen("one", both, 50, 0.0), unseen("one", sound, 50, 0.0)]
+    save_unseen(tmp_path / UNSEEN / "audio.safetensors", rows)
+    assert [clip.person for clip in load_unseen(tmp_path, LocalizeConfig())] == ["bela"]
+
+
+def test_a_clip_that_is_forged_after_what_was_measured_is_left_out(tmp_path: Path) -> None:
+    clip = replace(clip_of("a.mp4", "anna", ("audio", "hifigan")), video_frames=0)
+    save_unseen(tmp_path / UNSEEN / "visual.safetensors", [])
+    for steps, kept in ((10, 0), (30, 1)):  # it is forged from step 10 on
+        save_unseen(tmp_path / UNSEEN / "audio.safetensors", [unseen("one", clip, steps, 0.0)])
+        assert len(load_unseen(tmp_path, LocalizeConfig())) == kept
 
 
 def test_a_track_that_is_not_assessable_counts_as_absent(tmp_path: Path) -> None:
@@ -147,9 +172,9 @@ def test_a_track_that_is_not_assessable_counts_as_absent(tmp_path: Path) -> None
 def test_clips_of_one_name_in_two_sets_stay_two(tmp_path: Path) -> None:
     rows = [unseen(name, clip_of("a.mp4", name), 50, 0.0) for name in ("one", "two")]
     save_unseen(tmp_path / UNSEEN / "visual.safetensors", rows)
-    save_unseen(tmp_path / UNSEEN / "audio.safetensors", rows[:1])
+    save_unseen(tmp_path / UNSEEN / "audio.safetensors", rows)
     found = load_unseen(tmp_path, LocalizeConfig())
-    assert [(clip.person, len(clip.scores.evidence)) for clip in found] == [("one", 2), ("two", 1)]
+    assert [(clip.person, len(clip.scores.evidence)) for clip in found] == [("one", 2), ("two", 2)]
 
 
 def test_what_is_missing_or_damaged_is_told_by_name(tmp_path: Path) -> None:

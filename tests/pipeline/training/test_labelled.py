@@ -16,7 +16,7 @@ from forged_set import one_clip, write_forged_set, write_speaking_heads
 from numpy.typing import NDArray
 
 from configs.schema import PipelineConfig
-from data.errors import InputError, WeightsError
+from data.errors import InputError, UsageError, WeightsError
 from data.hook import silent
 from data.labels import FPS
 from extractors.compact.evidence_net import EvidenceNet
@@ -354,6 +354,11 @@ def test_a_clip_without_a_face_or_without_speech_is_left_out(one: Path, read: Re
     names = ("train/wall.mp4", "train/mute.mp4", "train/unseen.m4a")
     (one / "forgeries.json").write_text(json.dumps([*(kept[0] | {"file": name} for name in names), *kept]))
     assert len(read([one])) == 1
+
+
+def test_sets_in_folders_of_one_name_are_refused(one: Path, read: Reader, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="two data sets have folders of one name"):
+        read([one, tmp_path / "elsewhere" / one.name])
 
 
 def test_a_set_without_forgeries_in_its_train_split_is_refused(
