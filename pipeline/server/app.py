@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import secrets
 import shutil
@@ -34,6 +35,8 @@ FORMS = ("json", "html", "csv", "vtt", "labels.txt", "edl", "otio")
 _COOKIE = "rt_deeploc_token"
 _SWEEP_EVERY_S = 600.0
 _SPARE = 1_000_000_000  # bytes that stay free on the disk
+_ARRIVING = "arriving"  # name of a file while it is uploaded
+_OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM}
 _AT_ONCE = 64
 """Uploads that are received at a time; further ones are turned away."""
 
@@ -159,6 +162,8 @@ def make_app(
         _LOG.warning("a request failed: %s", error)
         # Without the path, which is no business of the client's.
         reason = (error.strerror or type(error).__name__) if isinstance(error, OSError) else error
+        if isinstance(error, OSError) and error.errno not in _OF_THE_DISK:
+            return _problem(500, f"the server could not answer ({reason})", "try again later")
         return _problem(
             507, f"the server cannot use its disk ({reason})", "free some space on it, and try again"
         )
@@ -213,7 +218,8 @@ def make_app(
             raise Refused(429, f"{limits.most_waiting} analyses are waiting already", "try again later")
         if len(arriving_now) >= _AT_ONCE:
             raise Refused(429, f"{_AT_ONCE} uploads are arriving already", "try again later")
-        if shutil.disk_usage(folder).free < _SPARE + sum(arriving_now.values()) + needed:
+        due = sum(max(0, most - _arrived(folder / other)) for other, most in arriving_now.items())
+        if shutil.disk_usage(folder).free < _SPARE + due + needed:
             raise Refused(507, "the disk of the server is almost full", "delete old analyses")
         job_id = Jobs.new_id()
         place = folder / job_id
@@ -221,7 +227,7 @@ def make_app(
         try:
             place.mkdir(mode=0o700)
             kind = request.headers.get("content-type", "")
-            arriving = place / "arriving"
+            arriving = place / _ARRIVING
             name, size = await receive(request.stream(), kind, length, arriving, limits.most_bytes)
             ending = Path(name).suffix.lower()
             arriving.rename(place / f"media{ending if ending in MEDIA_SUFFIXES else ''}")
@@ -336,6 +342,14 @@ def _refusal(request: Request, hosts: set[str], token: str | None) -> Response |
 
 def _problem(status: int, detail: str, fix: str) -> JSONResponse:
     return JSONResponse({"detail": detail, "fix": fix}, status)
+
+
+def _arrived(place: Path) -> int:
+    """Bytes of an upload that are on the disk already."""
+    try:
+        return (place / _ARRIVING).stat().st_size
+    except OSError:
+        return 0
 
 
 def _file(folder: Path, job: Job, name: str) -> Response:

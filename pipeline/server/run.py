@@ -74,6 +74,7 @@ def serve(
     ):
         try:
             jobs = Jobs(folder / "jobs.sqlite")
+            (folder / "jobs.sqlite").chmod(0o600)  # an earlier version may have made it
             jobs.requeue()
             tidy(folder, jobs)
         except sqlite3.Error as error:

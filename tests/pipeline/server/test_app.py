@@ -20,6 +20,7 @@ from starlette.testclient import TestClient
 
 from pipeline.server.app import Limits, make_app
 from pipeline.server.jobs import Job, Jobs
+from pipeline.server.uploads import Refused
 from pipeline.server.worker import Setup, Worker
 
 DONE = "d" * 32
@@ -97,12 +98,15 @@ def test_uploads_that_arrive_count_as_bytes_and_as_analyses(
 ) -> None:
     arrives, goes_on = Event(), Event()
 
-    async def slowly(*_: object) -> tuple[str, int]:
+    async def slowly(_: object, __: object, ___: object, place: Path, *rest: object) -> tuple[str, int]:
+        if arrives.is_set():
+            raise Refused(400, "it may arrive", "")
+        place.write_bytes(bytes(600))
         arrives.set()
         await asyncio.to_thread(goes_on.wait, 30)
         raise ConnectionError
 
-    free = 1_000_000_000 + 1_500
+    free = 1_000_000_000 + 1_399  # 400 bytes of the first are to come
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": free})())
     monkeypatch.setattr("pipeline.server.app.receive", slowly)
     own = client(folder, jobs, most_waiting=2, most_bytes=1_000)
@@ -110,11 +114,13 @@ def test_uploads_that_arrive_count_as_bytes_and_as_analyses(
         first = pool.submit(send, own, **{"Content-Length": "1000"})
         assert arrives.wait(30)
         assert send(own, **{"Content-Length": "1000"}).status_code == 507
+        free += 1
+        assert send(own, **{"Content-Length": "1000"}).status_code == 400
         free = 10**12
         jobs.add(Job("e" * 32, "b.mp4", 1, 1.0))
         assert send(own).status_code == 429
         goes_on.set()
-        assert first.result().status_code == 507
+        assert first.result().status_code == 500, "the connection broke, not the disk"
 
 
 def test_what_cannot_be_deleted_stays_in_the_list(
