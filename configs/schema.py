@@ -180,9 +180,9 @@ class LocalizeConfig(Settings):
 class PretrainConfig(Settings):
     """Supervised pre-training of the compact extractors on forgeries whose position is known."""
 
-    visual_steps: Positive = Field(1500, description="Optimiser steps of the picture extractor.")
-    audio_steps: Positive = Field(1500, description="Optimiser steps of the sound extractor.")
-    head_steps: Positive = Field(800, description="Optimiser steps of the head over looks at faces.")
+    visual_steps: Positive = Field(2500, description="Optimiser steps of the picture extractor.")
+    audio_steps: Positive = Field(3000, description="Optimiser steps of the sound extractor.")
+    head_steps: Positive = Field(1500, description="Optimiser steps of the head over looks at faces.")
     batch: Positive = Field(24, description="Crops per optimiser step.")
     crop_s: Annotated[float, Field(gt=0)] = Field(4.0, description="Length of a crop, in seconds.")
     learning_rate: Annotated[float, Field(gt=0)] = Field(
