@@ -22,6 +22,9 @@ NO_BF16 = "RT_DEEPLOC_NO_BF16"
 machine without them."""
 
 
+_ALIKE = 0.99  # cosine from which on a kernel is right: bfloat16 costs 0.00001, wrong ones have none at all
+
+
 class Convolution(Protocol):
     """A convolution of channels-last maps with what follows it."""
 
@@ -42,8 +45,29 @@ def convolution(
     groups: int = 1,
 ) -> Convolution:
     """The convolution with `weight` (O, C / groups, KH, KW), in its number format and on its device."""
-    make = _Fused if weight.device.type == "cpu" and has_onednn(weight.dtype) else _Separate
-    return make(weight.detach().contiguous(memory_format=torch.channels_last), bias, stride, padding, groups)
+    on_cpu = weight.device.type == "cpu"
+    make = _Fused if on_cpu and has_onednn(weight.dtype) else _Separate
+    ordered = weight.detach().contiguous(memory_format=torch.channels_last)
+    made = make(ordered, bias, stride, padding, groups)
+    if on_cpu and groups > 1 and weight.dtype == torch.bfloat16:
+        exact = make(ordered.float(), bias.float() if bias is not None else None, stride, padding, groups)
+        if not _agree(made, exact, weight, groups):
+            return _InFloat32(exact)
+    return made
+
+
+def _agree(made: Convolution, exact: Convolution, weight: Tensor, groups: int) -> bool:
+    """Whether a grouped convolution in bfloat16 gives what that in float32 does.
+
+    On some processors with AVX-512, oneDNN gives noise for groups of a few channels and long kernels (PyTorch 2.14).
+    """
+    _, channels, height, width = weight.shape
+    maps = torch.randn(1, channels * groups, height, 2 * width, generator=torch.Generator().manual_seed(0))
+    maps = maps.bfloat16().contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        there, wanted = made(maps).float(), exact(maps.float())
+    alike = functional.cosine_similarity(there.reshape(1, -1), wanted.reshape(1, -1))
+    return bool(alike > _ALIKE) or not bool(wanted.any())
 
 
 def has_onednn(dtype: torch.dtype) -> bool:
@@ -101,6 +125,19 @@ def _fused_linear(x: Tensor, weight: Tensor, bias: Tensor | None, after: Literal
     kind = "none" if after == "gelu" else ""  # of GELU: the exact one
     out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, after, [], kind)
     return out
+
+
+class _InFloat32:
+    """A convolution in float32 of maps in another format, which also is that of what it gives."""
+
+    def __init__(self, exact: Convolution) -> None:
+        self._exact = exact
+
+    def __call__(self, maps: Tensor, after: After = "none") -> Tensor:
+        return self._exact(maps.float(), after).to(maps.dtype)
+
+    def onto(self, rest: Tensor, maps: Tensor) -> Tensor:
+        return rest.copy_(self._exact.onto(rest.float(), maps.float()))
 
 
 class _Separate:

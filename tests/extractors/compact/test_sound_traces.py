@@ -123,7 +123,9 @@ def test_measures_of_speech_are_what_the_shipped_weights_were_trained_on(traces:
     then = np.load(Path(__file__).parent / "sound_traces.npy", allow_pickle=False)
     now = traces(torch.from_numpy(voice(3.0, 1))[None])[0, ::10].numpy()
     assert now.shape == then.shape == (15, 226)
-    assert np.abs(now - then).max() < 1e-4
+    # In dB and the like; another processor's kernels differ by 0.0006 in one of them, elsewhere by less than 0.0001.
+    assert np.abs(now - then).max() < 1e-3
+    assert np.quantile(np.abs(now - then), 0.99) < 1e-4
 
 
 def test_the_same_again(traces: Traces) -> None:

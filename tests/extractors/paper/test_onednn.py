@@ -148,3 +148,39 @@ def test_operators_that_fail_on_this_processor_are_not_used(monkeypatch: pytest.
             assert torch.allclose(Linear(plain, torch.float32)(x), plain(x))
     finally:
         onednn._operators_run.cache_clear()
+
+
+@pytest.mark.parametrize("after", ["none", "gelu"])
+def test_a_grouped_convolution_that_gives_noise_runs_in_float32(
+    after: onednn.After, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = torch.Generator().manual_seed(1)
+    weight, maps = (
+        torch.randn(shape, generator=generator).bfloat16() for shape in ((8, 2, 1, 3), (1, 8, 1, 9))
+    )
+    maps = maps.contiguous(memory_format=torch.channels_last)
+    monkeypatch.setattr(onednn, "_agree", lambda *_: False)
+    with torch.inference_mode():
+        conv = onednn.convolution(weight, None, (1, 1), (0, 1), 4)
+        exact = onednn.convolution(weight.float(), None, (1, 1), (0, 1), 4)
+        found, wanted = conv(maps, after), exact(maps.float(), after)
+        assert found.dtype == torch.bfloat16
+        assert torch.equal(found, wanted.bfloat16())
+        summed = conv.onto(maps.clone(), maps)
+        assert torch.equal(summed, exact.onto(maps.float(), maps.float()).bfloat16())
+
+
+def test_noise_is_told_from_rounding() -> None:
+    weight = torch.randn((8, 2, 1, 3), generator=torch.Generator().manual_seed(1)).bfloat16()
+
+    def exact(maps: torch.Tensor, after: onednn.After = "none") -> torch.Tensor:
+        return torch.nn.functional.conv2d(maps, weight.float(), None, 1, (0, 1), 1, 4)
+
+    def noise(maps: torch.Tensor, after: onednn.After = "none") -> torch.Tensor:
+        return torch.randn(maps.shape, generator=torch.Generator().manual_seed(2))
+
+    def rounded(maps: torch.Tensor, after: onednn.After = "none") -> torch.Tensor:
+        return exact(maps.float()).bfloat16()
+
+    assert onednn._agree(rounded, exact, weight, 4)  # type: ignore[arg-type]
+    assert not onednn._agree(noise, exact, weight, 4)  # type: ignore[arg-type]

@@ -71,7 +71,7 @@ def test_from_raw_video_to_the_table(cli: Cli, tiny_bundle: Path, tmp_path: Path
 
     refused = cli(*command, "--set", "localize.onset=0.7")
     assert refused.code == 2
-    assert "localize.onset (0.6 there)" in refused.err
+    assert "localize.onset (0.2 there)" in refused.err
 
 
 @pytest.mark.parametrize(

@@ -291,7 +291,7 @@ def test_clips_without_a_look_do_not_hinder_and_none_at_all_is_an_error(
         return LabelledSteps(clip.kind, measured, clip.forged, clip.sham)
 
     assert pretrained_head([blind(LOOKED[0]), *LOOKED[1:]], tmp_path, config, monkeypatch).is_file()
-    with pytest.raises(InputError, match="no face in the train split is seen well enough to look at"):
+    with pytest.raises(InputError, match="no face of the splits is seen well enough to look at"):
         pretrained_head([blind(clip) for clip in LOOKED], tmp_path, config, monkeypatch)
 
 
