@@ -208,8 +208,7 @@ class PretrainConfig(Settings):
     )
     folds: Annotated[int, Field(ge=0)] = Field(
         0,
-        description="Number of further trainings, each without a share of the people and families of forgeries, whose "
-        "evidence `pipeline tune --unseen` fits the decision to; 0: none.",
+        description="Further trainings, each without some people and forgeries, for `pipeline tune --unseen`.",
     )
     seed: int = Field(3407, description="Random seed of initial weights, crops and order.")
 

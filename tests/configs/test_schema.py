@@ -44,6 +44,8 @@ def another(value: Any, annotation: Any, path: tuple[str, ...] = ()) -> Any:
     if isinstance(value, tuple):
         if not value:
             return ("another",)
+        if typing.get_origin(item := typing.get_args(annotation)[0]) is typing.Literal:
+            return tuple(choice for choice in typing.get_args(item) if choice not in value)
         return (*value[:-1], another(value[-1], None))
     return value + "x"
 
