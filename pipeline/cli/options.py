@@ -59,6 +59,22 @@ Name = Literal["honest", "lavdf", "avdeepfake1m", "activitynet", "paper", "lab"]
 
 ServerName = Literal["1m-deepfakes", "ddl-gav", "partialspoof", "mle-dojo", "deepfakebench"]
 
+MaxAlarms = Annotated[
+    float | None,
+    typer.Option(
+        metavar="0.01|0.05|0.2",
+        help="Share of authentic clips that may be called forged; picks the line that the weights certify for it.",
+    ),
+]
+
+Trust = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PEM",
+        help="Certificates whose signers of Content Credentials count as trusted [default: none].",
+    ),
+]
+
 EXIT_PARTIAL = 4
 EXIT_FORGED = 10
 EXIT_INTERRUPTED = 130

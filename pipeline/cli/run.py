@@ -15,9 +15,11 @@ from pipeline.cli.options import (
     EXIT_PARTIAL,
     Debug,
     Device,
+    MaxAlarms,
     Overrides,
     Preset,
     Quiet,
+    Trust,
     Weights,
     combine,
     complain,
@@ -68,26 +70,14 @@ def run(
         Literal["auto", "visual", "audio", "joint", "all"],
         typer.Option(help="Branch that the intervals come from; auto follows the predicted class."),
     ] = "auto",
-    max_alarms: Annotated[
-        float | None,
-        typer.Option(
-            metavar="0.01|0.05|0.2",
-            help="Share of authentic clips that may be called forged; picks the line that the weights certify for it.",
-        ),
-    ] = None,
+    max_alarms: MaxAlarms = None,
     video_track: Annotated[
         int | None, typer.Option(min=0, help="Picture track to analyse, as numbered in the report.")
     ] = None,
     audio_track: Annotated[
         int | None, typer.Option(min=0, help="Sound track to analyse, as numbered in the report.")
     ] = None,
-    trust: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="PEM",
-            help="Certificates whose signers of Content Credentials count as trusted [default: none].",
-        ),
-    ] = None,
+    trust: Trust = None,
     json: Annotated[
         str | None,
         typer.Option(metavar="PATH|-", help="Write the reports as one JSON document; - is standard output."),

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.options import Debug, Device, Overrides, Preset, Weights, weights_source
+from pipeline.cli.options import Debug, Device, MaxAlarms, Overrides, Preset, Trust, Weights, weights_source
 
 _TOKEN = "RT_DEEPLOC_TOKEN"
 _MISSING = ("fastapi", "fastapi_offline", "uvicorn", "python_multipart", "starlette", "h11", "click")
@@ -36,17 +36,8 @@ def serve(
     keep_days: Annotated[
         float, typer.Option(min=0, help="Days after which uploads and reports are deleted.")
     ] = 7.0,
-    max_alarms: Annotated[
-        float | None,
-        typer.Option(metavar="0.01|0.05|0.2", help="Share of authentic clips that may be called forged."),
-    ] = None,
-    trust: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="PEM",
-            help="Certificates whose signers of Content Credentials count as trusted [default: none].",
-        ),
-    ] = None,
+    max_alarms: MaxAlarms = None,
+    trust: Trust = None,
     preset: Preset = None,
     weights: Weights = None,
     device: Device = "auto",

@@ -50,7 +50,7 @@ class Folds(NamedTuple):
 
         None where that lies in several folds: each of their networks has seen a part.
         """
-        known = _known(clip)
+        known = known_of(clip)
         found = {self.families[name] for name in known.families} or {
             self.people[name] for name in people_of(known.clip)
         }
@@ -58,7 +58,7 @@ class Folds(NamedTuple):
 
     def training(self, fold: int, clip: LabelledSteps) -> bool:
         """Whether the networks of a fold may be trained on a clip."""
-        known = _known(clip)
+        known = known_of(clip)
         return all(self.people[name] != fold for name in people_of(known.clip)) and all(
             self.families[name] != fold for name in known.families
         )
@@ -73,7 +73,7 @@ def deal(clips: Sequence[LabelledSteps], folds: int) -> Folds:
     people: Counter[str] = Counter()
     with_families: defaultdict[str, set[str]] = defaultdict(set)
     for clip in clips:
-        known = _known(clip)
+        known = known_of(clip)
         counts.update(known.families)
         for person in people_of(known.clip):
             people[person] += 1
@@ -105,7 +105,8 @@ def _dealt(counts: Mapping[str, int], folds: int, bound: Mapping[str, int]) -> d
     return found
 
 
-def _known(clip: LabelledSteps) -> Known:
+def known_of(clip: LabelledSteps) -> Known:
+    """What is known of a clip of a data set. Raises ValueError for steps that are of none."""
     if clip.known is None:
         raise ValueError("nothing is known of the clip")
     return clip.known

@@ -29,7 +29,7 @@ from extractors.runtime import extractor_digest, inference
 from pipeline.bundle import SHIPPED
 from pipeline.localization.scores import Evidence
 from pipeline.training.crops import Mirror, Prepared, Target, cut, mirrored, prepare
-from pipeline.training.crossfit import UNSEEN, Unseen, deal, save_unseen
+from pipeline.training.crossfit import UNSEEN, Unseen, deal, known_of, save_unseen
 from pipeline.training.labelled import LabelledSteps, labelled_faces, labelled_voices
 
 FACE_WEIGHTS, VOICE_WEIGHTS = "face_traces.safetensors", "voice_traces.safetensors"
@@ -152,8 +152,8 @@ def _cross_fit(
             continue
         parts = train(others, f" without fold {fold + 1}")
         for clip in prepared:
-            if clip.steps.known is not None and dealt.judging(clip.steps) == fold:
-                name, known, _ = clip.steps.known
+            if dealt.judging(clip.steps) == fold:
+                name, known, _ = known_of(clip.steps)
                 found.append(Unseen(name, known, judge(parts, clip), clip.steps.measured.valid))
     save_unseen(out, found)
 
