@@ -22,6 +22,7 @@ from fake_analyst import form
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
+import pipeline.server
 from pipeline.server import run
 from pipeline.server.app import Limits, make_app
 from pipeline.server.jobs import Jobs
@@ -80,6 +81,8 @@ def test_a_queue_that_cannot_be_read_is_named(cli: Callable[..., Any], tmp_path:
 def test_without_its_packages_it_says_what_to_install(
     cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # The package's attribute is put back as well: the import binds it to a new module.
+    monkeypatch.setattr(pipeline, "server", pipeline.server)
     for name in [name for name in sys.modules if name.startswith("pipeline.server")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "fastapi", None)
