@@ -1,9 +1,11 @@
-"""Names of processes, which tell leftovers of dead processes from the work of running ones, and background chores."""
+"""Names of processes, which tell leftovers of dead processes from the work of running ones; what workers and background
+chores have in common."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import multiprocessing
 import os
 import re
 import secrets
@@ -50,6 +52,19 @@ def maker_lives(name: str) -> bool | None:
 def resident_mb() -> int:
     """Resident memory of this process in megabytes."""
     return int(psutil.Process().memory_info().rss) // 2**20
+
+
+def end_with_parent() -> None:
+    """Have this worker end at once when the process that started it is gone; it would wait for work for good."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
 
 
 class Every:

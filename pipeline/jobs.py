@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from data.errors import ForensicError, MemoryLimitError
 from data.hook import Hook, silent
 from data.media import TrackChoice
+from data.processes import end_with_parent
 from data.store.store import FeatureStore
 from pipeline.detector import Pipeline
 from pipeline.extraction.keys import ANY
@@ -143,14 +143,7 @@ def _prepare(orders: Orders, threads: int) -> None:
 
     global _worker
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def follow() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
+    end_with_parent()
     torch.set_num_threads(threads)
     _worker = (Analyst(orders), orders)
 

@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 import cv2
 
+from data.processes import end_with_parent
+
 Result = TypeVar("Result")
 
 _TASK: list[Callable[[int], Any]] = []
@@ -36,6 +38,7 @@ def in_workers(task: Callable[[int], Result], numbers: Sequence[int], workers: i
 
 
 def _start(task: Callable[[int], Any]) -> None:
+    end_with_parent()
     _prepare()
     _TASK.append(task)
 

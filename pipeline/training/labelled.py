@@ -23,6 +23,7 @@ from data.files import replacing
 from data.hook import Hook
 from data.labels import RATE
 from data.manifest.sidecar import EditedSegment, Origin, SynthesizedClip, generators, read_sidecar
+from data.processes import end_with_parent
 from extractors.compact.weights import load_tensors
 from extractors.windows import HOP
 
@@ -225,7 +226,7 @@ def _labelled(
         and (clip.video_frames if modality == "visual" else clip.audio_samples)
     ]
     clips: list[LabelledSteps] = []
-    with ProcessPoolExecutor(workers, get_context("spawn"), _one_thread) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), _prepare) as pool:
         answers = pool.map(partial(_kept, measure, config, folder), jobs, chunksize=4)
         for done, (job, measured) in enumerate(zip(jobs, answers, strict=True), start=1):
             if measured is not None and measured.valid.any():
@@ -265,10 +266,11 @@ def _kept(measure: _Measure, config: PipelineConfig, folder: Path, job: _Job) ->
     return measured
 
 
-def _one_thread() -> None:
-    """The workers fill the processors; OpenCV's and PyTorch's own threads would fight over them."""
+def _prepare() -> None:
+    """Make this process a worker; they fill the processors, and the libraries' own threads would fight over them."""
     import cv2
     import torch
 
+    end_with_parent()
     cv2.setNumThreads(1)
     torch.set_num_threads(1)

@@ -7,7 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
+
 from data.processes import maker_lives, resident_mb, unique_name
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_resident_memory_is_that_of_this_process_and_falls_again() -> None:
@@ -49,3 +53,26 @@ def test_of_another_hosts_process_nothing_is_known() -> None:
 
 def test_no_name_is_made_twice() -> None:
     assert unique_name() != unique_name()
+
+
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, time\n"
+        "from concurrent.futures import ProcessPoolExecutor\n"
+        "from multiprocessing import get_context\n"
+        "from data.processes import end_with_parent\n"
+        "if __name__ == '__main__':\n"
+        "    pool = ProcessPoolExecutor(2, get_context('spawn'), end_with_parent)\n"
+        "    print(*{pool.submit(os.getpid).result() for _ in range(2)}, flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    script = tmp_path / "killed.py"
+    script.write_text(code)
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, env=env)
+    workers = [int(pid) for pid in ended.stdout.split()]
+    assert workers, ended.stderr
+    _, alive = psutil.wait_procs(
+        [psutil.Process(pid) for pid in workers if psutil.pid_exists(pid)], timeout=30
+    )
+    assert not alive
