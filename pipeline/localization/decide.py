@@ -19,13 +19,15 @@ from data.errors import UsageError
 from data.labels import ABSTAINED, CLASSES, MODALITIES, REAL
 from data.timeline import Interval
 from pipeline.localization.localize import best_of_same, proposals
-from pipeline.localization.routed import EVEN, by_class, likeliest, routed, top
+from pipeline.localization.routed import EVEN, as_asked, by_class, likeliest, routed, thresholds_of, top
 from pipeline.localization.scores import (
     ClipScores,
     Finding,
     ForgedInterval,
     Promise,
+    Route,
     Verdict,
+    class_of,
 )
 from pipeline.localization.segments import SAME, Segment, Track, prepare, segments
 from pipeline.localization.stretches import corrected
@@ -67,46 +69,73 @@ class Decision:
         return 1 - self.probabilities[REAL]
 
 
-def decide(scores: ClipScores, config: LocalizeConfig) -> Finding:
+def decide(scores: ClipScores, config: LocalizeConfig, route: Route = "auto") -> Finding:
     """What is concluded of a clip.
 
     With `config.decision`, and evidence in a track, by the segments; else by the class probabilities, as `localize`
-    routes. A finding without a decision on segments carries no promise.
+    routes. A finding without a decision on segments carries no promise. A `route` other than "auto" shows the
+    intervals of a branch whatever the verdict.
     """
+    decision = decision_of(scores, config)
     if not scores.windows:
-        return Finding("not_assessable", ABSTAINED, None, *_lines_of(config.decision)[:2], ())
-    decision = judge(scores, config.decision) if config.decision is not None else None
-    if config.decision is None or decision is None:
-        return routed(scores, config)
-    line, floor, promise = _lines_of(config.decision)
-    found = _segments(scores, config.decision, decision)
-    people = {n: _calibrated(track.log_odds, config.decision) for n, track in decision.people.items()}
-    probability, shares = decision.forged, by_class(decision.probabilities)
+        line, floor, _ = _lines_of(config.decision)
+        thresholds = thresholds_of(config) if config.decision is None else None
+        finding = Finding("not_assessable", ABSTAINED, None, line, floor, (), thresholds=thresholds)
+    elif config.decision is None or decision is None:
+        finding = routed(scores, config)
+    else:
+        finding = _by_segments(scores, config.decision, decision)
+    return finding if route == "auto" else as_asked(finding, scores, config, route)
+
+
+def decision_of(scores: ClipScores, config: LocalizeConfig) -> Decision | None:
+    """The decision on segments; None where the settings hold none, or the clip gives it nothing to decide by."""
+    return judge(scores, config.decision) if config.decision is not None and scores.windows else None
+
+
+def _by_segments(scores: ClipScores, config: DecisionConfig, decision: Decision) -> Finding:
+    """The finding of a decision on segments."""
+    line, floor, promise = _lines_of(config)
+    ranked = _segments(scores, config, decision)
+    probability = decision.forged
     verdict: Verdict = (
         "forged" if probability >= line else "undecided" if probability >= floor else "not_found"
     )
-    if verdict != "forged":
-        return Finding(
-            verdict, CLASSES[REAL], probability, line, floor, (), _best(found), promise, shares, people
-        )
-    # The strongest segment is named even where the other evidence of its track decides.
-    named = [
-        one for k, one in enumerate(found) if one.interval.score >= line and (one.log_odds >= 0 or k == 0)
-    ]
-    intervals = _joined(_apart([one.interval for one in named or found[:1]]), scores)
-    shown = {interval.modality for interval in intervals}
-    label = "both" if len(shown) > 1 else next(iter(shown), CLASSES[likeliest(decision.probabilities)])
-    return Finding(verdict, label, probability, line, floor, intervals, _best(found), promise, shares, people)
+    intervals: tuple[ForgedInterval, ...] = ()
+    if verdict == "forged":
+        # The strongest segment is named even where the other evidence of its track decides.
+        named = [
+            one
+            for k, one in enumerate(ranked)
+            if one.interval.score >= line and (one.log_odds >= 0 or k == 0)
+        ]
+        intervals = _joined(_apart([one.interval for one in named or ranked[:1]]), scores)
+    forged_class = (
+        class_of(each.modality for each in intervals)
+        if intervals
+        else CLASSES[likeliest(decision.probabilities)]
+    )
+    return Finding(
+        verdict=verdict,
+        label=forged_class if verdict == "forged" else CLASSES[REAL],
+        probability=probability,
+        line=line,
+        floor=floor,
+        intervals=intervals,
+        strongest=ranked[0].interval if ranked else None,
+        promise=promise,
+        probabilities=by_class(decision.probabilities),
+        people={n: _calibrated(track.log_odds, config) for n, track in decision.people.items()},
+        branches=tuple(decision.tracks),
+    )
 
 
 def judge(scores: ClipScores, config: DecisionConfig) -> Decision | None:
     """The decision on the tracks that were judged and give evidence; None where there is none."""
-    weights = {"visual": config.visual, "audio": config.audio}
     tracks: dict[str, JudgedTrack] = {}
     people: dict[int, JudgedTrack] = {}
-    for name in MODALITIES:
-        track = weights[name]
-        if track is None or name not in scores.evidence:
+    for name, track in config.tracks().items():
+        if name not in scores.evidence:
             continue
         if name == "visual" and len(scores.people) > 1:
             people = of_people(
@@ -243,8 +272,7 @@ def _segments(scores: ClipScores, config: DecisionConfig, decision: Decision) ->
     """The segments of all tracks, strongest first."""
     found = []
     for name, person, track in _tracks_of(decision):
-        weights: TrackDecision | None = getattr(config, name)
-        best = weights.track.best if weights is not None else 0.0
+        best = config.tracks()[name].track.best
         for stretch in track.stretches or (track,):
             for segment in stretch.segments:
                 lost = max(0.0, best) * (stretch.segments[0].log_odds - segment.log_odds)
@@ -267,10 +295,6 @@ def _tracks_of(decision: Decision) -> list[tuple[str, int, JudgedTrack]]:
 def _calibrated(log_odds: float, config: DecisionConfig) -> float:
     """P(forged) of a track."""
     return _sigmoid(config.slope * log_odds + config.bias)
-
-
-def _best(found: list[_Scored]) -> ForgedInterval | None:
-    return found[0].interval if found else None
 
 
 def _apart(intervals: list[ForgedInterval]) -> list[ForgedInterval]:
@@ -318,13 +342,14 @@ def _judged_throughout(interval: ForgedInterval, scores: ClipScores) -> bool:
     return all(bool(scores.valid[name][first:stop].all()) for name in MODALITIES)
 
 
-def decided_proposals(scores: ClipScores, config: LocalizeConfig) -> tuple[ForgedInterval, ...]:
-    """Ranked intervals for evaluation, best first: the segments of the decision, or `proposals` without one.
+def decided_proposals(
+    scores: ClipScores, config: LocalizeConfig, decision: Decision | None
+) -> tuple[ForgedInterval, ...]:
+    """Ranked intervals for evaluation, best first: the segments of `decision_of`, or `proposals` without one.
 
     The score is P(forged) of the clip, times that of the track with the segment, times that of the segment. Of two that
     overlap by more than `SAME` the better one stays: the tracks may see the same.
     """
-    decision = judge(scores, config.decision) if config.decision is not None and scores.windows else None
     if config.decision is None or decision is None:
         return proposals(scores, config)
     ranked = [

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from data.labels import ABSTAINED, CLASSES
-from pipeline.localization.scores import Finding, ForgedInterval
-from pipeline.report.model import NOTE, SCHEMA, class_of
+from pipeline.localization.scores import Finding, ForgedInterval, class_of
+from pipeline.report.model import NOTE, SCHEMA
 
 VERSIONS = ("rt-deeploc/report@1", "rt-deeploc/report@2")
 """Before the second there was always an answer, right or wrong."""
