@@ -134,7 +134,7 @@ def index_html(outcomes: Sequence[Outcome]) -> str:
     """A page that lists the files in the order given; its script, if it may run, sorts and filters them."""
     return page(
         "index.html",
-        asset("base.css") + asset("index.css"),
+        asset("palette.css") + asset("base.css") + asset("index.css"),
         asset("index.js"),
         outcomes=outcomes,
         counts=counts(outcomes),

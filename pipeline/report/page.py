@@ -85,7 +85,7 @@ def page_html(report: Report, pictures: Pictures | None, media: str | None, inde
     found, span_s = rows(report), report.span_s
     return page(
         "report.html",
-        asset("base.css") + asset("report.css"),
+        asset("palette.css") + asset("base.css") + asset("report.css"),
         asset("report.js"),
         media=media is not None or shown.preview is not None,
         report=report,
