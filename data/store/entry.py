@@ -335,10 +335,10 @@ class FeatureReader:
         return header
 
     def _read(self, file: RangeFile, *spans: tuple[int, int]) -> list[bytearray]:
-        found = file.read(*spans)
-        if [len(part) for part in found] != [length for _, length in spans]:
+        parts = file.read(*spans)
+        if [len(part) for part in parts] != [length for _, length in spans]:
             raise StoreError("stored features end too early", self.path, self._mend)
-        return found
+        return parts
 
 
 def _tensors(n: int, dim: int, notes: int) -> dict[str, dict[str, object]]:

@@ -154,9 +154,9 @@ class Packs:
         Raises StoreError when the index is damaged.
         """
         if not (fresh or isinstance(self._place.root, Path)) and time.monotonic() - self._asked < _TRUST_S:
-            found = self._known[1].find(key)
-            if found is not None:
-                return found
+            extent = self._known[1].find(key)
+            if extent is not None:
+                return extent
         return self.index().find(key)
 
     def index(self) -> Index:
