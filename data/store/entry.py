@@ -301,8 +301,8 @@ class FeatureReader:
                 break
             with contextlib.suppress(FileNotFoundError):
                 return stack.enter_context(self._place.open(self._extent.name)), self._extent
-        what = f"no stored features of media {self.key.media[:12]}…"
-        raise StoreError(what, self._place.root, "extract them first (pipeline extract)")
+        problem = f"no stored features of media {self.key.media[:12]}…"
+        raise StoreError(problem, self._place.root, "extract them first (pipeline extract)")
 
     def _parse(self, file: RangeFile, offset: int, size: int) -> _Header:
         head = file.read((offset, min(_HEAD, size)))[0]

@@ -189,8 +189,8 @@ class Packs:
         damaged one.
         """
         if not anew and self.index().number != index.number - 1:
-            what = "another process is changing the packs of this store"
-            raise StoreError(what, self._place.root, "try again when it has finished")
+            problem = "another process is changing the packs of this store"
+            raise StoreError(problem, self._place.root, "try again when it has finished")
         table, out = table_name(index.number), io.BytesIO()
         np.save(out, index.rows)
         payload = out.getbuffer()

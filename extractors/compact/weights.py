@@ -65,8 +65,8 @@ def load_part(network: Network, tensors: dict[str, Tensor], prefix: str, weights
         network.load_state_dict(part, assign=True)
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()[:200]  # the first line names the class alone
-        what = f"its part '{prefix}*' does not fit: {reason}"
-        raise WeightsError(what, weights, "train it again") from error
+        problem = f"its part '{prefix}*' does not fit: {reason}"
+        raise WeightsError(problem, weights, "train it again") from error
     return network.eval()
 
 

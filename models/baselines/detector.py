@@ -186,7 +186,7 @@ class PointDetector(SupervisedMethod[Outputs]):
         """Positive points (B, P) and their offsets (B, P, 2)."""
         points, strides, limits = _points(outputs.levels)
         grid = outputs.grid
-        assigned = [
+        pairs = [
             rules.assign(
                 points,
                 strides,
@@ -196,9 +196,7 @@ class PointDetector(SupervisedMethod[Outputs]):
             )
             for one, scale in zip(segments, grid.scale, strict=True)
         ]
-        return torch.stack([positive for positive, _ in assigned]), torch.stack(
-            [goal for _, goal in assigned]
-        )
+        return torch.stack([positive for positive, _ in pairs]), torch.stack([goal for _, goal in pairs])
 
     def _decode(self, outputs: Outputs, index: int) -> Tensor:
         """Segments (P, 3) of one clip: score, start and end in steps of the features, best first."""

@@ -221,9 +221,9 @@ def _sources(
     if not watch.is_dir():
         raise UsageError("is not a folder", watch, "give --watch a folder that files come into")
     if json is not None or fail_on_forgery:
-        what = "--json" if json is not None else "--fail-on-forgery"
+        option = "--json" if json is not None else "--fail-on-forgery"
         raise UsageError(
-            f"{what} needs an end, and --watch has none", fix="use --input, or read the folder of --out"
+            f"{option} needs an end, and --watch has none", fix="use --input, or read the folder of --out"
         )
     return watch, []
 

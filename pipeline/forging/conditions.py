@@ -157,8 +157,8 @@ def make_file(batch: Batch, number: int, out: Path) -> str:
     Raises InputError when a clip cannot be read, UsageError when `out` cannot be written.
     """
     name, _ = batch.files[number]
-    if (known := finished(out, name)) is not None:
-        return known.file
+    if (done := finished(out, name)) is not None:
+        return done.file
     make: Callable[[Batch, int, Path], SynthesizedClip] = {"harmless": _edit, "long": _join}.get(
         batch.condition, _rewrite
     )

@@ -55,8 +55,8 @@ def plan_long(
             people.setdefault(clip.identity, []).append(k)
     forged = [k for k, clip in enumerate(clips) if _one_span(clip) and clip.identity in people]
     if len(people) < _FEWEST or not forged:
-        what = "long videos need authentic clips of two people, and one of them forged in one span"
-        raise UsageError(what, fix="choose another --split, or a set with more clips")
+        problem = "long videos need authentic clips of two people, and one of them forged in one span"
+        raise UsageError(problem, fix="choose another --split, or a set with more clips")
     files = []
     for kind in KINDS:
         for content in ("real", "forged"):

@@ -193,23 +193,23 @@ def judge_track(scores: ClipScores, name: str, config: TrackDecision, correction
 def _judge_stretch(scores: ClipScores, name: str, config: TrackDecision, offset: int = 0) -> JudgedTrack:
     """The decision on a track that is one stretch, whose first step is step `offset` of the file."""
     track = prepare(scores.evidence[name], scores.valid[name], config)
-    found = segments(track, config.segment)
-    row = track_features(scores, name, track, found)
-    placed = tuple(replace(one, first=one.first + offset, stop=one.stop + offset) for one in found)
+    ranked = segments(track, config.segment)
+    row = track_features(scores, name, track, ranked)
+    placed = tuple(replace(one, first=one.first + offset, stop=one.stop + offset) for one in ranked)
     return JudgedTrack(placed, row, float(row @ vector(config.track)))
 
 
 def track_features(
-    scores: ClipScores, name: str, track: Track, found: tuple[Segment, ...]
+    scores: ClipScores, name: str, track: Track, ranked: tuple[Segment, ...]
 ) -> NDArray[np.float64]:
-    """FEATURES (8,) of a track whose segments are `found`, likeliest first."""
+    """FEATURES (8,) of a track whose segments are `ranked`, likeliest first."""
     valid = scores.valid[name]
     inside = track.inside[valid]
     high = float(np.clip(top(getattr(scores, name)[valid].astype(np.float64)), _LEAST, 1 - _LEAST))
     values = {
         "bias": 1.0,
-        "best": found[0].log_odds if found else 0.0,
-        "mean": found[0].mean if found else 0.0,
+        "best": ranked[0].log_odds if ranked else 0.0,
+        "mean": ranked[0].mean if ranked else 0.0,
         "top": top(inside),
         "whole": float(track.whole[-1] / max(1, len(inside))),
         "share": float((inside > 0).mean()),
@@ -249,11 +249,11 @@ def class_probabilities(tracks: Mapping[str, JudgedTrack], config: DecisionConfi
     shares = {k: math.exp(value - highest) for k, value in parts.items()}
     joined = highest + math.log(sum(shares.values()) / len(shares))
     forged = _calibrated(joined, config)
-    found = [0.0] * len(CLASSES)
-    found[REAL] = 1 - forged
+    probabilities = [0.0] * len(CLASSES)
+    probabilities[REAL] = 1 - forged
     for k, share in shares.items():
-        found[k] = forged * share / sum(shares.values())
-    return tuple(found)
+        probabilities[k] = forged * share / sum(shares.values())
+    return tuple(probabilities)
 
 
 def _sigmoid(value: float) -> float:
@@ -270,7 +270,7 @@ class _Scored:
 
 def _segments(scores: ClipScores, config: DecisionConfig, decision: Decision) -> list[_Scored]:
     """The segments of all tracks, strongest first."""
-    found = []
+    ranked = []
     for name, person, track in _tracks_of(decision):
         best = config.tracks()[name].track.best
         for stretch in track.stretches or (track,):
@@ -279,9 +279,9 @@ def _segments(scores: ClipScores, config: DecisionConfig, decision: Decision) ->
                 score = _calibrated(stretch.log_odds - lost, config)
                 span = scores.grid.interval(segment.first, segment.stop)
                 interval = ForgedInterval(span.start_s, span.end_s, name, score, person)
-                found.append(_Scored(interval, segment.log_odds))
-    found.sort(key=lambda one: (-one.interval.score, -one.log_odds, one.interval))
-    return found
+                ranked.append(_Scored(interval, segment.log_odds))
+    ranked.sort(key=lambda one: (-one.interval.score, -one.log_odds, one.interval))
+    return ranked
 
 
 def _tracks_of(decision: Decision) -> list[tuple[str, int, JudgedTrack]]:
@@ -300,15 +300,17 @@ def _calibrated(log_odds: float, config: DecisionConfig) -> float:
 def _apart(intervals: list[ForgedInterval]) -> list[ForgedInterval]:
     """`intervals`, strongest first, without those of which a stronger one of the same track and person holds the larger
     part, or which hold that of a stronger one: they show the same."""
-    kept: list[ForgedInterval] = []
+    distinct: list[ForgedInterval] = []
     for one in intervals:
         span = Interval(one.start_s, one.end_s)
         others = [
-            Interval(o.start_s, o.end_s) for o in kept if (o.modality, o.person) == (one.modality, one.person)
+            Interval(o.start_s, o.end_s)
+            for o in distinct
+            if (o.modality, o.person) == (one.modality, one.person)
         ]
         if all(span.overlap_s(o) <= min(span.duration_s, o.duration_s) / 2 for o in others):
-            kept.append(one)
-    return kept
+            distinct.append(one)
+    return distinct
 
 
 def _joined(intervals: list[ForgedInterval], scores: ClipScores) -> tuple[ForgedInterval, ...]:
@@ -316,22 +318,22 @@ def _joined(intervals: list[ForgedInterval], scores: ClipScores) -> tuple[Forged
 
     It has the bounds and the score of the stronger; where a track was not judged all along it, they stay two.
     """
-    kept: list[ForgedInterval] = []
+    joined: list[ForgedInterval] = []
     for one in intervals:
         span = Interval(one.start_s, one.end_s)
         same = [
             k
-            for k, other in enumerate(kept)
+            for k, other in enumerate(joined)
             if {one.modality, other.modality} == set(MODALITIES)
             and span.tiou(Interval(other.start_s, other.end_s)) > SAME
             and _judged_throughout(other, scores.people.get(max(one.person, other.person), scores))
         ]
         if same:
-            person = max(kept[same[0]].person, one.person)
-            kept[same[0]] = replace(kept[same[0]], modality="both", person=person)
+            person = max(joined[same[0]].person, one.person)
+            joined[same[0]] = replace(joined[same[0]], modality="both", person=person)
         else:
-            kept.append(one)
-    return tuple(sorted(kept))
+            joined.append(one)
+    return tuple(sorted(joined))
 
 
 def _judged_throughout(interval: ForgedInterval, scores: ClipScores) -> bool:
@@ -373,10 +375,10 @@ def promising(settings: LocalizeConfig, max_alarms: float | None) -> LocalizeCon
         return settings
     decision = settings.decision
     if decision is None or line_of(decision, max_alarms) is None:
-        known = ", ".join(f"{line.rate:g}" for line in decision.lines) if decision is not None else ""
-        what = f"these weights carry no certified line for a false-alarm rate of {max_alarms:g}"
-        fix = f"they carry one for {known}" if known else "`pipeline tune` certifies lines on labelled clips"
-        raise UsageError(what, fix=fix)
+        rates = ", ".join(f"{line.rate:g}" for line in decision.lines) if decision is not None else ""
+        problem = f"these weights carry no certified line for a false-alarm rate of {max_alarms:g}"
+        fix = f"they carry one for {rates}" if rates else "`pipeline tune` certifies lines on labelled clips"
+        raise UsageError(problem, fix=fix)
     return settings.model_copy(update={"decision": decision.model_copy(update={"max_alarms": max_alarms})})
 
 
