@@ -15,14 +15,13 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.schema import DecodeConfig
 from data.audio import FRAME_SAMPLES
 from data.errors import InputError
 from data.hook import Hook, silent
 from data.labels import FPS, RATE
 from data.manifest.sidecar import EditedSegment, SynthesizedClip, read_sidecar
 from pipeline.evaluation import metrics
-from pipeline.media.whole import read_frames, read_sound
+from pipeline.media.whole import DECODE, read_frames, read_sound
 
 FEATURES = (
     "file size",
@@ -104,7 +103,7 @@ def clip_features(path: Path, edits: Sequence[EditedSegment]) -> NDArray[np.floa
             if p.pts is not None
         ]
         duration_s = float(container.duration or 0) / 1e6
-    frames, samples = read_frames(path, DecodeConfig()), read_sound(path, DecodeConfig())
+    frames, samples = read_frames(path, DECODE), read_sound(path, DECODE)
     n = len(frames) if frames is not None else len(samples) // FRAME_SAMPLES if samples is not None else 0
     untouched = {name: _outside(edits, name, n) for name in ("visual", "audio")}
     size = path.stat().st_size

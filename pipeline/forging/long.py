@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from data.conditions import LONG_COPIES
 from data.errors import UsageError
 from data.manifest.sidecar import Appearance, EditedSegment, SynthesizedClip
-from pipeline.forging.harmless import DECODE, FPS, HOP, fitted
+from pipeline.forging.harmless import FPS, HOP, fitted
 from pipeline.media.encode import write_clip
 from pipeline.media.inspect import inspect
-from pipeline.media.whole import read_frames, read_sound
+from pipeline.media.whole import DECODE, read_frames, read_sound
 
 Frames = NDArray[np.uint8]
 
