@@ -20,10 +20,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from data.manifest.inputs import find_clips
 from data.store.ledger import Ledger, LedgerRow
 from data.store.store import FeatureStore
 from pipeline.batch.plan import make_plan
-from pipeline.extraction.extract import find_clips
 
 SETUP = "0123456789abcdef"
 NAMES = (

@@ -15,14 +15,14 @@ from configs.schema import LocalizeConfig, PipelineConfig
 from data.declared import Declared
 from data.errors import ForensicError
 from data.hook import Hook, silent
-from data.media import MediaInfo, TrackChoice
+from data.labels import Route
+from data.media import ANY, MediaInfo, TrackChoice
 from data.store.store import FeatureStore
 from pipeline.bundle import load_bundle
 from pipeline.extraction.extract import extract_clip
-from pipeline.extraction.keys import ANY, Extractors
+from pipeline.extraction.keys import Extractors
 from pipeline.localization.assess import assess
 from pipeline.localization.decide import decide, promising
-from pipeline.localization.scores import Route
 from pipeline.media.credentials import read_credentials
 from pipeline.media.tags import mismatches
 from pipeline.report.build import build_report

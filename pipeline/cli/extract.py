@@ -161,7 +161,7 @@ def _tell(tally: Tally, store: FeatureStore, people: TextIO) -> None:
 
 
 def _media(source: Path | None) -> tuple[Path, list[Path]]:
-    from pipeline.extraction.extract import find_clips
+    from data.manifest.inputs import find_clips
 
     if source is None:
         raise UsageError("there is nothing to extract", fix="give --input PATH or --dataset ROOT")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from configs.schema import CertifiedLine, DecisionConfig, LocalizeConfig, TrackDecision, TrackWeights
 from data.errors import UsageError
-from data.labels import ABSTAINED, CLASSES, MODALITIES, REAL
+from data.labels import ABSTAINED, CLASSES, MODALITIES, REAL, Route
 from data.timeline import Interval
 from pipeline.localization.localize import best_of_same, proposals
 from pipeline.localization.routed import EVEN, as_asked, by_class, likeliest, routed, thresholds_of, top
@@ -25,7 +25,6 @@ from pipeline.localization.scores import (
     Finding,
     ForgedInterval,
     Promise,
-    Route,
     Verdict,
     class_of,
 )

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.schema import LocalizeConfig
-from data.labels import CLASSES, REAL
+from data.labels import CLASSES, REAL, Route
 from data.timeline import Interval, TimeGrid, runs
 from pipeline.localization.assess import SLIVER_S
-from pipeline.localization.scores import MODALITY, ForgedInterval, Route
+from pipeline.localization.scores import MODALITY, ForgedInterval
 from pipeline.localization.segments import SAME
 
 if TYPE_CHECKING:

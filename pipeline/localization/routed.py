@@ -8,14 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.schema import LocalizeConfig
-from data.labels import CLASSES, MODALITIES, REAL, Modality
+from data.labels import CLASSES, MODALITIES, REAL, Modality, Route
 from pipeline.localization.localize import localize, proposals
 from pipeline.localization.scores import (
     MODALITY,
     ClipScores,
     Curve,
     Finding,
-    Route,
     Thresholds,
     Verdict,
     class_of,

@@ -13,8 +13,6 @@ from data.labels import ABSTAINED, CLASSES, REAL
 from data.timeline import TimeGrid
 from pipeline.localization.stretches import Stretch
 
-Route = Literal["auto", "visual", "audio", "joint", "all"]
-
 MODALITY = {"visual": "visual", "audio": "audio", "joint": "both"}
 """What an interval of each branch says is forged; also the class that routes to the branch."""
 

@@ -20,7 +20,6 @@ SILENCE = 0.001
 """Sound that never exceeds this share of full scale (-60 dB) is silence."""
 LISTENED_S = 600.0
 """Tracks that are silent for this long from their start count as silent."""
-ANY = TrackChoice()
 KINDS = {"video": "picture", "audio": "sound"}
 
 

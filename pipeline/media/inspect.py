@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import InputError
-from data.media import AudioStream, MediaInfo, OtherTrack, TrackChoice, VideoStream
+from data.media import ANY, AudioStream, MediaInfo, OtherTrack, TrackChoice, VideoStream
 from data.text import timecode
 from pipeline.media.base import CONTAINERS
-from pipeline.media.choose import ANY, REENCODE, Chosen, candidates, choose, is_silent, pixel_aspect
+from pipeline.media.choose import REENCODE, Chosen, candidates, choose, is_silent, pixel_aspect
 from pipeline.media.survey import Timeline, TrackSurvey, survey, timeline
 from pipeline.media.tags import tags_of
 from pipeline.media.tail import Tail, announces_length, is_fragmented, tail_of

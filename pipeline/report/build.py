@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from configs.schema import LocalizeConfig
 from data.declared import Declared
+from data.labels import Route
 from data.media import Assessment, MediaInfo, StreamCoverage
 from data.people import Seen
 from pipeline.localization.assess import caution
 from pipeline.localization.curves import step_curves
-from pipeline.localization.scores import ClipScores, Finding, Route
+from pipeline.localization.scores import ClipScores, Finding
 from pipeline.report.model import (
     InputFacts,
     Provenance,

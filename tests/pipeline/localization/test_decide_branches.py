@@ -9,10 +9,11 @@ import pytest
 from evidence_factory import sure_clip as clip
 
 from configs.schema import DecisionConfig, LocalizeConfig, TrackDecision, TrackWeights
+from data.labels import Route
 from pipeline.localization.curves import step_curves
 from pipeline.localization.decide import decide
 from pipeline.localization.localize import localize
-from pipeline.localization.scores import Route, Thresholds, Window
+from pipeline.localization.scores import Thresholds, Window
 
 TRACK = TrackDecision(centre=-3.0, scale=2.0, track=TrackWeights(bias=0.5, best=1.0))
 SEGMENTS = LocalizeConfig(decision=DecisionConfig(visual=TRACK, audio=TRACK))
