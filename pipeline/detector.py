@@ -22,7 +22,8 @@ from pipeline.bundle import load_bundle
 from pipeline.extraction.extract import extract_clip
 from pipeline.extraction.keys import Extractors
 from pipeline.localization.assess import assess
-from pipeline.localization.decide import decide, promising
+from pipeline.localization.decide import decide
+from pipeline.localization.lines import promising
 from pipeline.media.credentials import read_credentials
 from pipeline.media.tags import mismatches
 from pipeline.report.build import build_report

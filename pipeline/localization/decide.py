@@ -14,17 +14,16 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.schema import CertifiedLine, DecisionConfig, LocalizeConfig, TrackDecision, TrackWeights
-from data.errors import UsageError
+from configs.schema import DecisionConfig, LocalizeConfig, TrackDecision, TrackWeights
 from data.labels import ABSTAINED, CLASSES, MODALITIES, REAL, Route
 from data.timeline import Interval
+from pipeline.localization.lines import lines_of
 from pipeline.localization.localize import best_of_same, proposals
-from pipeline.localization.routed import EVEN, as_asked, by_class, likeliest, routed, thresholds_of, top
+from pipeline.localization.routed import as_asked, by_class, likeliest, routed, thresholds_of, top
 from pipeline.localization.scores import (
     ClipScores,
     Finding,
     ForgedInterval,
-    Promise,
     Verdict,
     class_of,
 )
@@ -77,7 +76,7 @@ def decide(scores: ClipScores, config: LocalizeConfig, route: Route = "auto") ->
     """
     decision = decision_of(scores, config)
     if not scores.windows:
-        line, floor, _ = _lines_of(config.decision)
+        line, floor, _ = lines_of(config.decision)
         thresholds = thresholds_of(config) if config.decision is None else None
         finding = Finding("not_assessable", ABSTAINED, None, line, floor, (), thresholds=thresholds)
     elif config.decision is None or decision is None:
@@ -94,7 +93,7 @@ def decision_of(scores: ClipScores, config: LocalizeConfig) -> Decision | None:
 
 def _by_segments(scores: ClipScores, config: DecisionConfig, decision: Decision) -> Finding:
     """The finding of a decision on segments."""
-    line, floor, promise = _lines_of(config)
+    line, floor, promise = lines_of(config)
     ranked = _segments(scores, config, decision)
     probability = decision.forged
     verdict: Verdict = (
@@ -358,43 +357,3 @@ def decided_proposals(
         for one in _segments(scores, config.decision, decision)
     ]
     return best_of_same(sorted(ranked, key=lambda one: (-one.score, one)))
-
-
-def line_of(config: DecisionConfig, rate: float) -> CertifiedLine | None:
-    """The certified line of `rate`, if there is one."""
-    return next((line for line in config.lines if math.isclose(line.rate, rate)), None)
-
-
-def promising(settings: LocalizeConfig, max_alarms: float | None) -> LocalizeConfig:
-    """`settings` with the line that at most `max_alarms` of authentic clips reach; as they are without it.
-
-    Raises UsageError when they carry no line for it.
-    """
-    if max_alarms is None:
-        return settings
-    decision = settings.decision
-    if decision is None or line_of(decision, max_alarms) is None:
-        rates = ", ".join(f"{line.rate:g}" for line in decision.lines) if decision is not None else ""
-        problem = f"these weights carry no certified line for a false-alarm rate of {max_alarms:g}"
-        fix = f"they carry one for {rates}" if rates else "`pipeline tune` certifies lines on labelled clips"
-        raise UsageError(problem, fix=fix)
-    return settings.model_copy(update={"decision": decision.model_copy(update={"max_alarms": max_alarms})})
-
-
-def _lines_of(config: DecisionConfig | None) -> tuple[float, float, Promise | None]:
-    """Line, floor and promise."""
-    if config is None:
-        return EVEN, EVEN, None
-    chosen = line_of(config, config.max_alarms)
-    if chosen is None:
-        return config.line, min(config.floor, config.line), None
-    promise = Promise(
-        asked=chosen.rate,
-        bound=chosen.bound,
-        confidence=config.confidence,
-        alarms=chosen.alarms,
-        clips=chosen.clips,
-        people=chosen.people,
-        population=config.population,
-    )
-    return chosen.line, min(config.floor, chosen.line), promise

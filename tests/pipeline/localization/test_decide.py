@@ -23,9 +23,9 @@ from pipeline.localization.decide import (
     decide,
     judge,
     judge_track,
-    line_of,
     vector,
 )
+from pipeline.localization.lines import line_of
 from pipeline.localization.localize import localize, proposals
 from pipeline.localization.scores import ClipScores, Window
 from pipeline.localization.segments import SAME
