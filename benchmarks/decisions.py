@@ -43,8 +43,8 @@ def main() -> None:
             detector, Manifest.lavdf(root), options.split, FeatureStore(options.store)
         ):
             if scores is not None and scores.windows and sample.label is not None:
-                known = sidecar.get(sample.file.as_posix())
-                clips.append(labelled(sample, sample.label, scores, known, root.name))
+                recipe = sidecar.get(sample.file.as_posix())
+                clips.append(labelled(sample, sample.label, scores, recipe, root.name))
     rows = [[name, *(f"{value:.3f}" for value in values)] for name, *values in compare(clips)]
     print("\n".join(grid([["AUC of", "all clips", "picture and sound", "one track"], *rows])))
 
@@ -82,8 +82,8 @@ def _curves(scores: ClipScores) -> float:
 
 def _evidence(scores: ClipScores) -> float:
     inside = EVIDENCE.index("inside")
-    found = [_top(values[scores.valid[name], inside]) for name, values in scores.evidence.items()]
-    return max(found, default=-np.inf)
+    highest = [_top(values[scores.valid[name], inside]) for name, values in scores.evidence.items()]
+    return max(highest, default=-np.inf)
 
 
 def _top(values: np.ndarray) -> float:

@@ -38,7 +38,7 @@ def decoding(clips: Sequence[Path], folder: Path) -> list[Row]:
     pieces = [_encoded(whole, folder / f"piece_{k}.mp4", start=k, seconds=1) for k in range(SECONDS)]
     with DecodePool(DecodeConfig(), SHORT_SIDE, None, threads=1) as pool:
         frames = {name: _read(pool, paths) for name, paths in {"large": large, "own": clips}.items()}
-        found = _medians(
+        seconds = _medians(
             {
                 "ffmpeg, large": lambda: _null(large),
                 "pool, large": lambda: _read(pool, large),
@@ -50,12 +50,19 @@ def decoding(clips: Sequence[Path], folder: Path) -> list[Row]:
             },
             _processor_s,
         )
-    overhead_s = (found["pieces"] - found["whole"]) / len(pieces)
+    overhead_s = (seconds["pieces"] - seconds["whole"]) / len(pieces)
     null = "ffmpeg -f null of the same clips, processor time, one thread"
     return [
-        Row("decode 720p, both tracks, resized", found["pool, large"] / found["ffmpeg, large"], "x", null),
-        Row("decode as they are, both tracks, resized", found["pool, own"] / found["ffmpeg, own"], "x", null),
-        Row("a frame of 720p", 1000 * found["pool, large"] / frames["large"], "ms", "sound included"),
+        Row(
+            "decode 720p, both tracks, resized", seconds["pool, large"] / seconds["ffmpeg, large"], "x", null
+        ),
+        Row(
+            "decode as they are, both tracks, resized",
+            seconds["pool, own"] / seconds["ffmpeg, own"],
+            "x",
+            null,
+        ),
+        Row("a frame of 720p", 1000 * seconds["pool, large"] / frames["large"], "ms", "sound included"),
         Row(
             "a clip beyond its frames",
             1000 * overhead_s,
@@ -64,7 +71,7 @@ def decoding(clips: Sequence[Path], folder: Path) -> list[Row]:
         ),
         Row(
             "clips of 1 s in processes of their own",
-            found["alone"] / found["pieces"],
+            seconds["alone"] / seconds["pieces"],
             "x",
             "the same in a pool",
         ),

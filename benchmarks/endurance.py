@@ -129,15 +129,15 @@ def rows(events: Path, kind: str) -> list[dict[str, object]]:
     """Events of one kind; a line that a kill cut off is none."""
     if not events.exists():
         return []
-    found = []
+    chosen = []
     for line in events.read_text(encoding="utf-8").splitlines():
         try:
             event = json.loads(line)
         except ValueError:
             continue
         if event["event"] == kind:
-            found.append(event)
-    return found
+            chosen.append(event)
+    return chosen
 
 
 def judge(folder: Path, place: Path, bad: set[str], count: int, events: Path, code: int) -> list[str]:
@@ -150,13 +150,13 @@ def judge(folder: Path, place: Path, bad: set[str], count: int, events: Path, co
     if twice:
         problems.append(f"{twice} clips that had been answered were computed again")
     with Ledger(store) as ledger:
-        known = {Path(row.file).name: row.status for row in ledger.load()}
-    failed = {name for name, status in known.items() if status == "failed"}
+        status_of = {Path(row.file).name: row.status for row in ledger.load()}
+    failed = {name for name, status in status_of.items() if status == "failed"}
     print(f"the ledger names {len(failed)} failed files: {', '.join(sorted(failed))}")
     if failed != bad:
         problems.append(f"failed and broken files differ in {sorted(failed ^ bad)}")
-    if len(known) != count:
-        problems.append(f"the ledger names {len(known)} of {count} files")
+    if len(status_of) != count:
+        problems.append(f"the ledger names {len(status_of)} of {count} files")
     if code != 4:
         problems.append(f"exit code {code} instead of 4 (finished with failures)")
     verify = [sys.executable, "-P", "-c", "from pipeline.cli import main; main()", "store"]

@@ -65,20 +65,20 @@ def one_setup(name: str, folder: Path, media_s: float, weights: Path) -> list[Ro
         "networks": lambda: networks_s(media_s, weights, 2, clip),
     }
     rounds = [{part: run() for part, run in parts.items()} for _ in range(ROUNDS)]
-    found = {part: media_s / statistics.median(times[part] for times in rounds) for part in parts}
-    slower = min(found["decoding"], found["networks"])
-    together = 1 / (1 / found["decoding"] + 1 / found["networks"])
-    limits = f"decoding alone {found['decoding']:.1f}, networks alone {found['networks']:.1f} x real time"
+    speed = {part: media_s / statistics.median(times[part] for times in rounds) for part in parts}
+    slower = min(speed["decoding"], speed["networks"])
+    together = 1 / (1 / speed["decoding"] + 1 / speed["networks"])
+    limits = f"decoding alone {speed['decoding']:.1f}, networks alone {speed['networks']:.1f} x real time"
     return [
-        Row(f"extract, {name}", found["whole"], "x", "real time, two workers on two cores"),
-        Row(f"extract, {name}", found["whole"] / slower, "x", f"the slower limit ({limits})"),
+        Row(f"extract, {name}", speed["whole"], "x", "real time, two workers on two cores"),
+        Row(f"extract, {name}", speed["whole"] / slower, "x", f"the slower limit ({limits})"),
         Row(
             f"extract, {name}",
-            found["whole"] / together,
+            speed["whole"] / together,
             "x",
             f"what both allow on the same cores, {together:.1f} x",
         ),
-        Row(f"extract, {name}, two workers", found["whole"] / found["one"], "x", "one worker of one thread"),
+        Row(f"extract, {name}, two workers", speed["whole"] / speed["one"], "x", "one worker of one thread"),
     ]
 
 

@@ -46,11 +46,13 @@ def resnet50(peers_python: Path, threads: int = 2) -> list[Row]:
         np.save(folder / "frames.npy", frames)
         with _recognizer_loop(peers_python, folder, threads) as theirs:
             extractor = TSN(VisualConfig(arch="resnet50"), folder / "tsn.pth")
-            found = _medians({"ours": _timed(lambda: extractor(frames)), "theirs": theirs, "limit": _product})
+            seconds = _medians(
+                {"ours": _timed(lambda: extractor(frames)), "theirs": theirs, "limit": _product}
+            )
             cosine = _least_cosine(extractor(frames), np.load(folder / "features.npy"))
-    limit = MATRIX**3 / found["limit"] / _multiply_adds("resnet50", 256)
-    speed = FRAMES / found["ours"]
-    their_fps = FRAMES / found["theirs"]
+    limit = MATRIX**3 / seconds["limit"] / _multiply_adds("resnet50", 256)
+    speed = FRAMES / seconds["ours"]
+    their_fps = FRAMES / seconds["theirs"]
     return [
         Row(
             "TSN ResNet-50, 256 px",
@@ -83,12 +85,12 @@ def wav2vec2_base(threads: int = 2) -> list[Row]:
             with torch.inference_mode():
                 return plain(torch.from_numpy(sound)[None]).last_hidden_state[0].numpy()
 
-        found = _medians({"ours": _timed(lambda: extractor(sound)), "theirs": _timed(loop)})
+        seconds = _medians({"ours": _timed(lambda: extractor(sound)), "theirs": _timed(loop)})
         cosine = _least_cosine(extractor(sound).values, loop())
-    plain_x = SECONDS / found["theirs"]
+    plain_x = SECONDS / seconds["theirs"]
     against = f"the plain float32 loop of transformers, {plain_x:.1f} x real time"
     return [
-        Row("wav2vec 2.0 base", found["theirs"] / found["ours"], "x", against),
+        Row("wav2vec 2.0 base", seconds["theirs"] / seconds["ours"], "x", against),
         Row("wav2vec 2.0 base, least cosine of a step", cosine, "", "transformers in float32"),
     ]
 
@@ -106,14 +108,14 @@ def compact(folder: Path, clip: Path, threads: int = 1) -> list[Row]:
     with _threads(threads):
         extractors, _ = load_extractors(config, folder, "cpu")
         fps = config.decode.fps
-        found = _medians(
+        seconds = _medians(
             {
                 "visual": _timed(lambda: compute(extractors.visual, frames, fps)),
                 "audio": _timed(lambda: compute(extractors.audio, sound, fps)),
             }
         )
-    visual_s = found["visual"] / (len(frames) / config.decode.fps)
-    audio_s = found["audio"] / (len(sound) / RATE)
+    visual_s = seconds["visual"] / (len(frames) / config.decode.fps)
+    audio_s = seconds["audio"] / (len(sound) / RATE)
     against = f"real time, {threads} thread" + ("s" if threads > 1 else "")
     return [
         Row("compact, faces", 1 / visual_s, "x", against),

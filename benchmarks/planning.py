@@ -20,10 +20,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from data.manifest.inputs import find_clips
 from data.store.ledger import Ledger, LedgerRow
 from data.store.store import FeatureStore
 from pipeline.batch.plan import make_plan
-from pipeline.extraction.extract import find_clips
 
 SETUP = "0123456789abcdef"
 NAMES = (
@@ -87,8 +87,8 @@ def fill_ledger(root: Path, store: Path) -> None:
 def child(root: Path, store: Path) -> dict[str, float]:
     """`measure` in a process of its own."""
     command = [sys.executable, str(Path(__file__)), "--measure", str(root), str(store)]
-    found: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
-    return found
+    measured: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    return measured
 
 
 def measure(root: Path, store: Path) -> dict[str, float]:
@@ -112,13 +112,13 @@ def measure(root: Path, store: Path) -> dict[str, float]:
     }
 
 
-def show(name: str, found: dict[str, float]) -> None:
+def show(name: str, measured: dict[str, float]) -> None:
     """One line of the table."""
     print(
-        f"{name}: {found['files']:.0f} files listed in {found['list_s']:.1f} s, "
-        f"ledger read in {found['ledger_s']:.1f} s, planned in {found['plan_s']:.1f} s; "
-        f"{found['todo']:.0f} to do, {found['done']:.0f} done, "
-        f"{found['failed']:.0f} failed; {found['peak_mb']:.0f} MB"
+        f"{name}: {measured['files']:.0f} files listed in {measured['list_s']:.1f} s, "
+        f"ledger read in {measured['ledger_s']:.1f} s, planned in {measured['plan_s']:.1f} s; "
+        f"{measured['todo']:.0f} to do, {measured['done']:.0f} done, "
+        f"{measured['failed']:.0f} failed; {measured['peak_mb']:.0f} MB"
     )
 
 

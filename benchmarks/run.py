@@ -47,12 +47,12 @@ def main() -> None:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="bench-") as work:
         for name in options.only or SECTIONS:
-            found = SECTIONS[name](options, Path(work))
+            section = SECTIONS[name](options, Path(work))
             print(
-                "\n".join(f"{row.what}: {row.value:.4g} {row.unit} ({row.against})" for row in found),
+                "\n".join(f"{row.what}: {row.value:.4g} {row.unit} ({row.against})" for row in section),
                 flush=True,
             )
-            rows += found
+            rows += section
     print("\n" + markdown(rows))
 
 

@@ -75,12 +75,12 @@ def find_sets(benchmark: Path, only: Sequence[str] | None = None) -> dict[str, P
     """
     folders = [benchmark / name for name in ("known", "heldout", "cross", "genuine")]
     folders += sorted((benchmark / "conditions").glob("*"))
-    found = {folder.name: folder for folder in folders if (folder / "metadata.json").is_file()}
-    if not found:
+    sets = {folder.name: folder for folder in folders if (folder / "metadata.json").is_file()}
+    if not sets:
         raise UsageError("holds no data set", benchmark, "make it with `pipeline data benchmark`")
-    if unknown := set(only or ()) - set(found):
-        raise UsageError(f"has no set {', '.join(sorted(unknown))}", benchmark, f"it has {', '.join(found)}")
-    return {name: root for name, root in found.items() if not only or name in only}
+    if unknown := set(only or ()) - set(sets):
+        raise UsageError(f"has no set {', '.join(sorted(unknown))}", benchmark, f"it has {', '.join(sets)}")
+    return {name: root for name, root in sets.items() if not only or name in only}
 
 
 def measure(
@@ -139,29 +139,29 @@ def document(measured: Sequence[Measured]) -> Iterator[str]:
 
 
 def _row(one: Measured) -> list[str]:
-    found = one.evaluation
+    evaluation = one.evaluation
     alarms, authentic = sum(count > 0 for count in one.reported.values()), len(one.reported)
     per_hour = f"{sum(one.reported.values()) / one.authentic_h:.1f}" if one.authentic_h else "–"
-    matrix = found.confusion
+    matrix = evaluation.confusion
     return [
         one.name,
-        str(sum(found.clips.values())),
-        cell(found, "localization, honest", "mAP"),
-        cell(found, "localization, honest", "mAR"),
-        cell(found, "video level", "AUC"),
-        cell(found, "step level", "AUC", "visual"),
-        cell(found, "step level", "AUC", "audio"),
+        str(sum(evaluation.clips.values())),
+        cell(evaluation, "localization, honest", "mAP"),
+        cell(evaluation, "localization, honest", "mAR"),
+        cell(evaluation, "video level", "AUC"),
+        cell(evaluation, "step level", "AUC", "visual"),
+        cell(evaluation, "step level", "AUC", "audio"),
         share(alarms, authentic),
         per_hour,
         share(int(matrix[1:, 1:].sum()), int(matrix[1:].sum())) if matrix is not None else "–",
         share(int(matrix[0, 1:].sum()), int(matrix[0].sum())) if matrix is not None else "–",
-        cell(found, "video level", "calibration error"),
+        cell(evaluation, "video level", "calibration error"),
     ]
 
 
-def cell(found: Evaluation, table: str, metric: str, group: str = "all") -> str:
+def cell(evaluation: Evaluation, table: str, metric: str, group: str = "all") -> str:
     """One share in percent with its interval, a dash where there is none."""
-    for row in found.rows:
+    for row in evaluation.rows:
         if (row.table, row.metric, row.group) != (table, metric, group) or math.isnan(row.value):
             continue
         text = f"{100 * row.value:.1f}"

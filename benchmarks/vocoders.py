@@ -46,10 +46,10 @@ def main() -> None:
     }
     distance = SpectralDistance()
     for name, copy in copies.items():
-        found = [
+        distances = [
             distance.mel(*(torch.from_numpy(x)[None] for x in (samples, copy(samples)))) for samples in speech
         ]
-        print(f"{name:<16} {DB_PER_NEPER * float(np.mean(found)):5.2f} dB over {len(speech)} recordings")
+        print(f"{name:<16} {DB_PER_NEPER * float(np.mean(distances)):5.2f} dB over {len(speech)} recordings")
 
 
 def rough(samples: Samples) -> Samples:

@@ -99,3 +99,8 @@ class DecisionConfig(Settings):
         "authentic clips", description="Which authentic clips the lines were certified on, in words."
     )
     lines: tuple[CertifiedLine, ...] = Field((), description="The certified lines, by rate.")
+
+    def tracks(self) -> dict[str, TrackDecision]:
+        """The decisions on the tracks that there are, picture before sound."""
+        weights = {"visual": self.visual, "audio": self.audio}
+        return {name: track for name, track in weights.items() if track is not None}

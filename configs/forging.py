@@ -121,22 +121,22 @@ class SynthesizeConfig(Settings):
 
     def split_of_generator(self, name: str) -> Split | None:
         """The split that `families` puts a generator into; None for one that it does not name."""
-        found = (
+        splits = (
             split
             for split, kinds in self.families.items()
             for families in kinds.values()
             if any(name in generators for generators in families.values())
         )
-        return next(found, None)
+        return next(splits, None)
 
     def split_of_person(self, identity: str) -> Split | None:
         """The split that `people` fixes for `identity`; None where it is left to the draw."""
-        found = (
+        splits = (
             split
             for split, patterns in self.people.items()
             if any(fnmatchcase(identity, pattern) for pattern in patterns)
         )
-        return next(found, None)
+        return next(splits, None)
 
     def _families(self) -> list[str]:
         return [name for kinds in self.families.values() for families in kinds.values() for name in families]

@@ -76,8 +76,8 @@ def check_folder(folder: Path, option: str) -> None:
 
 
 @contextlib.contextmanager
-def locked(folder: Path, name: str, what: str, fix: str) -> Iterator[None]:
-    """Make `folder` and hold its lock file `name`; UsageError with `what` and `fix` while somebody else does."""
+def locked(folder: Path, name: str, problem: str, fix: str) -> Iterator[None]:
+    """Make `folder` and hold its lock file `name`; UsageError with `problem` and `fix` while somebody else does."""
     from filelock import FileLock, Timeout
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -85,7 +85,7 @@ def locked(folder: Path, name: str, what: str, fix: str) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise UsageError(what, folder, fix) from None
+        raise UsageError(problem, folder, fix) from None
     try:
         yield
     finally:

@@ -16,6 +16,9 @@ Modality = Literal["visual", "audio"]
 
 MODALITIES: tuple[Modality, ...] = ("visual", "audio")
 
+Route = Literal["auto", "visual", "audio", "joint", "all"]
+"""Whose intervals are shown: those of the verdict, of one branch, or of all three branches."""
+
 NAMES: dict[str, str] = {"visual": "picture", "audio": "sound"}
 """Names of the two tracks in text for users."""
 

@@ -80,6 +80,10 @@ class TrackChoice:
     audio: int | None = None
 
 
+ANY = TrackChoice()
+"""The tracks that the rule chooses."""
+
+
 @dataclass(frozen=True)
 class MediaInfo:
     """A probed file: what it holds and where its clock begins.

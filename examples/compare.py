@@ -39,18 +39,18 @@ def compare(name: str, expected: dict[str, Any], report: dict[str, Any]) -> list
     """
     classes = (name, expected["label"], report.get("label", "no report"))
     true = [(Interval(start_s, end_s), modality) for start_s, end_s, modality in expected["intervals"]]
-    found = [
+    intervals = [
         (Interval(row["start_s"], row["end_s"]), f"{row['modality']} {row['score']:.2f}")
         for row in report.get("intervals", [])
     ]
     rows: list[tuple[str, ...]] = []
     for span, modality in true:
-        best = max(found, key=lambda candidate: candidate[0].tiou(span), default=None)
+        best = max(intervals, key=lambda candidate: candidate[0].tiou(span), default=None)
         if best is None or best[0].overlap_s(span) == 0:
             rows.append((*classes, show(span, modality), "missed", "0.00"))
         else:
             rows.append((*classes, show(span, modality), show(*best), f"{best[0].tiou(span):.2f}"))
-    for span, note in found:
+    for span, note in intervals:
         if not any(span.overlap_s(other) > 0 for other, _ in true):
             rows.append((*classes, "none", show(span, note), "0.00"))
     return rows or [(*classes, "none", "none", "-")]

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 from data.errors import ForensicError
+from data.manifest.inputs import find_clips
 from data.store.store import FeatureStore
 from pipeline import Pipeline
-from pipeline.extraction.extract import find_clips
 from pipeline.report.json import dumps
 
 

@@ -199,8 +199,8 @@ def _hub(name: str, root: Path, offline: bool, hook: Hook) -> Path:
         return ("config.json", weights) if weights is not None and "config.json" in listed else None
 
     mend = f"download {hub_url()}/{repository} elsewhere and use --set audio.weights=/path/to/folder"
-    what = "config.json with weights"
-    return fetch_repository(repository, revision, root, wanted, what, mend, offline, hook)
+    contents = "config.json with weights"
+    return fetch_repository(repository, revision, root, wanted, contents, mend, offline, hook)
 
 
 def hub_url() -> str:
@@ -213,21 +213,22 @@ def fetch_repository(
     revision: str,
     cache: Path,
     wanted: Callable[[set[str]], tuple[str, ...] | None],
-    what: str,
+    contents: str,
     mend: str,
     offline: bool = False,
     hook: Hook = silent,
 ) -> Path:
     """The folder below `cache` with files of a commit of the hub, fetched once and compared with what it records.
 
-    `wanted` chooses among the files of the commit, None where `what` is missing; `mend` is the way out of a failure.
+    `wanted` chooses among the files of the commit, None where the `contents` are missing; `mend` is the way out of a
+    failure.
     Raises WeightsError when they are not there, cannot be fetched or fail verification.
     """
     folder = cache / "hub" / f"{repository.replace('/', '--')}@{revision}"
     if not (folder / _LOCK).exists():
         with _fetching(folder, f"{repository}@{revision}", mend, offline):
             if not (folder / _LOCK).exists():  # another process may have fetched it meanwhile
-                _fetch_files(repository, revision, folder, wanted, what, mend, hook)
+                _fetch_files(repository, revision, folder, wanted, contents, mend, hook)
     _check_locked(folder)
     return folder
 
@@ -250,7 +251,7 @@ def _fetch_files(
     revision: str,
     folder: Path,
     wanted: Callable[[set[str]], tuple[str, ...] | None],
-    what: str,
+    contents: str,
     mend: str,
     hook: Hook,
 ) -> None:
@@ -261,7 +262,7 @@ def _fetch_files(
     listed = {entry.path for entry in hub.list_repo_tree(repository, recursive=True, revision=revision)}
     files = wanted(listed)
     if files is None:
-        raise WeightsError(f"{repository}@{revision} holds no {what}", fix=mend)
+        raise WeightsError(f"{repository}@{revision} holds no {contents}", fix=mend)
     for file in files:
         bar = _progress(hook, f"fetch {file}")
         hub.hf_hub_download(repository, file, revision=revision, local_dir=folder, tqdm_class=bar)

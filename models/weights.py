@@ -61,6 +61,6 @@ def load_weights(config: ModelConfig, path: Path) -> Method[Any]:
             f"not readable as safetensors ({error})", path, "check the weights folder"
         ) from error
     except RuntimeError as error:
-        what = "weights of another model than the settings ask for"
-        raise WeightsError(what, path, "use the config.yaml that lies beside the weights") from error
+        problem = "weights of another model than the settings ask for"
+        raise WeightsError(problem, path, "use the config.yaml that lies beside the weights") from error
     return model.eval()

@@ -32,9 +32,9 @@ def check_siblings(home: Path) -> None:
             raise ImportError(f"rt-deeploc is installed without its package '{name}'; install it again")
         places = [Path(place).resolve() for place in spec.submodule_search_locations or ()]
         if places != [home.resolve() / name]:
-            found = ", ".join(str(place) for place in places) or spec.origin
+            folder = ", ".join(str(place) for place in places) or spec.origin
             raise ImportError(
-                f"{found} hides rt-deeploc's own package '{name}'; "
+                f"{folder} hides rt-deeploc's own package '{name}'; "
                 "use the `pipeline` command, or start Python from another folder"
             )
 

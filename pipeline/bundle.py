@@ -39,8 +39,8 @@ def weights_folder(source: str | Path, hook: Hook = silent) -> Path:
     if str(source) in preset_names():
         folder = SHIPPED / str(source)
         if not folder.is_dir():
-            what = f"no RT-DeepLoc weights are shipped for preset '{source}'"
-            raise WeightsError(what, fix=_TRAIN.format(preset=source))
+            problem = f"no RT-DeepLoc weights are shipped for preset '{source}'"
+            raise WeightsError(problem, fix=_TRAIN.format(preset=source))
         return folder
     folder = Path(source)
     if not folder.is_dir() and is_hub_name(source):
@@ -131,9 +131,9 @@ def load_bundle(
         ("audio", extractors.audio.dim, config.model.audio_dim),
     ):
         if dim != wanted:
-            what = f"the {name} extractor gives {dim} numbers a step, not {wanted}"
+            problem = f"the {name} extractor gives {dim} numbers a step, not {wanted}"
             fix = f"set model.{name}_dim={dim} and train, or name the extractor weights it was trained with"
-            raise WeightsError(what, folder, fix)
+            raise WeightsError(problem, folder, fix)
     model = load_weights(config.model, weights).to(chosen)
     digests[config.model.method] = weights_sha256(weights)
     return Bundle(config, extractors, model, chosen, digests)

@@ -6,7 +6,7 @@ import datetime
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -15,15 +15,15 @@ from configs.schema import LocalizeConfig, PipelineConfig
 from data.declared import Declared
 from data.errors import ForensicError
 from data.hook import Hook, silent
-from data.media import MediaInfo, TrackChoice
+from data.labels import Route
+from data.media import ANY, MediaInfo, TrackChoice
 from data.store.store import FeatureStore
 from pipeline.bundle import load_bundle
 from pipeline.extraction.extract import extract_clip
-from pipeline.extraction.keys import ANY, Extractors
+from pipeline.extraction.keys import Extractors
 from pipeline.localization.assess import assess
-from pipeline.localization.decide import decide, promising
-from pipeline.localization.localize import localize
-from pipeline.localization.scores import Route
+from pipeline.localization.decide import decide
+from pipeline.localization.lines import promising
 from pipeline.media.credentials import read_credentials
 from pipeline.media.tags import mismatches
 from pipeline.report.build import build_report
@@ -108,9 +108,7 @@ class Pipeline:
                 clip.people,
             )
         assessment = assess(scores.valid, scores.usable_s, scores.grid, clip.info, clip.coverage)
-        finding = decide(scores, settings)
-        if route != "auto":
-            finding = replace(finding, intervals=localize(scores, settings, route))
+        finding = decide(scores, settings, route)
         declared = self._declared(path, clip.info, trust)
         return build_report(
             clip.info,

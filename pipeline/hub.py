@@ -38,17 +38,17 @@ def pull(name: str, sha256: str | None = None, cache: Path | None = None, hook: 
     With `sha256`, the folder as a whole must have it, as `push` tells it.
     Raises WeightsError when it cannot be fetched or fails a check, UsageError when `name` does not name a commit.
     """
-    found = _NAME.fullmatch(name)
-    if found is None:
+    named = _NAME.fullmatch(name)
+    if named is None:
         raise UsageError(f"'{name}' does not name weights at a commit of the hub", fix=_PINNED)
-    repository, revision = found.groups()
+    repository, revision = named.groups()
     mend = f"download {hub_url()}/{repository} elsewhere and use the folder with --weights"
-    what = "config.yaml with weights (.safetensors)"
+    contents = "config.yaml with weights (.safetensors)"
     root = cache if cache is not None else default_cache()
-    folder = fetch_repository(repository, revision, root, _wanted, what, mend, hook=hook)
+    folder = fetch_repository(repository, revision, root, _wanted, contents, mend, hook=hook)
     if sha256 is not None and weights_sha256(folder) != sha256.lower():
-        what = f"has another SHA-256 than was asked for: {weights_sha256(folder)}"
-        raise WeightsError(what, folder, "ask the one who shared the weights; do not use these")
+        problem = f"has another SHA-256 than was asked for: {weights_sha256(folder)}"
+        raise WeightsError(problem, folder, "ask the one who shared the weights; do not use these")
     return folder
 
 
@@ -64,8 +64,8 @@ def push(folder: Path, repository: str, public: bool = False) -> Pushed:
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     files = _wanted(names)
     if files is None:
-        what = "holds no config.yaml with weights (.safetensors)"
-        raise WeightsError(what, folder, "give a folder that `pipeline train` wrote")
+        problem = "holds no config.yaml with weights (.safetensors)"
+        raise WeightsError(problem, folder, "give a folder that `pipeline train` wrote")
     added = {name: folder / name for name in files}
     if _CARD in added:
         added[_SHOWN_CARD] = folder / _CARD  # the page of the repository; `pull` leaves it

@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from data.errors import ForensicError, MemoryLimitError
 from data.hook import Hook, silent
-from data.media import TrackChoice
+from data.labels import Route
+from data.media import ANY, TrackChoice
 from data.processes import end_with_parent
 from data.store.store import FeatureStore
 from pipeline.detector import Pipeline
-from pipeline.extraction.keys import ANY
-from pipeline.localization.scores import Route
 from pipeline.report.exports import Form
 from pipeline.report.folder import Outcome
 from pipeline.report.model import Report

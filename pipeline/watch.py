@@ -18,14 +18,14 @@ Stamp = tuple[int, int]
 def arrivals(
     folder: Path,
     settle_s: float,
-    known: Callable[[Path], bool] = lambda name: False,
+    passed: Callable[[Path], bool] = lambda name: False,
     sleep: Callable[[float], object] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Path | None]:
     """Media files below `folder`, relative to it, whose size and time of change have stayed for `settle_s` seconds.
 
-    One that changes later comes again. Those that are `known` are passed over until they change. None stands for a
-    look after which nothing more is ready: the next one follows in a second. It never ends by itself.
+    One that changes later comes again. Those of which `passed` is true are left out until they change. None stands
+    for a look after which nothing more is ready: the next one follows in a second. It never ends by itself.
     Raises InputError when the folder is not there.
     """
     done: dict[str, Stamp] = {}
@@ -45,7 +45,7 @@ def arrivals(
             elif now_s - since_s >= settle_s:
                 del waiting[name]
                 first, done[name] = name not in done, stamp
-                if not (first and known(Path(name))):
+                if not (first and passed(Path(name))):
                     yield Path(name)
         waiting = {name: found for name, found in waiting.items() if name in there}
         yield None
@@ -55,7 +55,7 @@ def arrivals(
 def _stamp(path: Path) -> Stamp | None:
     """Size and time of change; None for what is empty, or gone again."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return (found.st_size, found.st_mtime_ns) if found.st_size else None
+    return (status.st_size, status.st_mtime_ns) if status.st_size else None

@@ -38,7 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pipeline.runtime": {"data"},
     "pipeline.progress": {"data"},
     "pipeline.media": _VALUES,
-    "pipeline.extraction": {*_MEDIA, "extractors"},
+    "pipeline.extraction": {*_VALUES, "data.store", "extractors", "pipeline.media"},
     "pipeline.localization": {*_VALUES, "data.store", "models"},
     "pipeline.hub": {"data", "extractors"},
     "pipeline.bundle": {
@@ -48,7 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pipeline.report": {*_VALUES, "pipeline.media", "pipeline.localization"},
     "pipeline.detector": {*_SCORES, "pipeline.report", "pipeline.runtime"},
     "pipeline.server": {"data", "data.manifest", "pipeline.jobs", "pipeline.media", "pipeline.report"},
-    "pipeline.jobs": {*_MEDIA, "pipeline.detector", "pipeline.extraction", "pipeline.localization", "pipeline.report"},
+    "pipeline.jobs": {"data", "data.store", "pipeline.detector", "pipeline.report"},
     "pipeline.watch": {"data", "data.manifest"},
     "pipeline.batch": {*_MEDIA, "pipeline.bundle", "pipeline.extraction", "pipeline.runtime"},
     "pipeline.evaluation.metrics": {"data"},
@@ -59,12 +59,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pipeline.forging.manipulations": {"data", "extractors.compact"},
     "pipeline.training": {*_JUDGED, "extractors.compact", "models.weights", "pipeline.forging.manipulations"},
     "pipeline.reproduction": {*_JUDGED, "models.weights", "pipeline.training"},
-    "pipeline.forging.vocoders": {*_VALUES, "pipeline.media"},
+    "pipeline.forging.vocoders": {"data", "pipeline.media"},
     "pipeline.forging": {
         *_VALUES, "data.manifest", "extractors.compact", "pipeline.media", "pipeline.forging.manipulations",
         "pipeline.forging.vocoders",
     },
-    "pipeline.datasets": {*_VALUES, "data.manifest", "pipeline.media", "pipeline.evaluation.metrics"},
+    "pipeline.datasets": {"data", "data.manifest", "pipeline.media", "pipeline.evaluation.metrics"},
     "pipeline.doctor": {
         "data", "extractors", "extractors.paper", "pipeline.bundle", "pipeline.detector", "pipeline.media",
     },
@@ -206,7 +206,7 @@ def test_the_command_line_imports_nothing_heavy_at_the_top() -> None:
             [node for node in body if isinstance(node, ast.Import | ast.ImportFrom)], type_ignores=[]
         )
         light = re.compile(
-            r"(__future__|data\.errors|data\.text|io|logging|os|pathlib|sys|typer|typing|pipeline\.cli)\b"
+            r"(__future__|data\.conditions|data\.errors|data\.text|io|logging|os|pathlib|sys|typer|typing|pipeline\.cli)\b"
         )
         assert not [name for name in imported(top) if not light.match(name)], path
 

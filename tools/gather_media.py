@@ -83,20 +83,20 @@ def main() -> None:
         *_wav2lip(media),
         *_tts(media, unpacked),
     ]
-    kept = [row for row in pairs if _in_one_split(row, config)]
-    _write(out / "pairs.csv", kept)
+    taken = [row for row in pairs if _in_one_split(row, config)]
+    _write(out / "pairs.csv", taken)
     print(
-        f"{len(pairs) - len(kept)} forgeries left out: their person is in another split than their generator"
+        f"{len(pairs) - len(taken)} forgeries left out: their person is in another split than their generator"
     )
     print(f"{len(named)} authentic files of {len(split)} people", dict(Counter(split.values())))
     print(
-        f"{sum(bool(row.fake) for row in kept)} forgeries of {len({row.generator for row in kept}) - 1} generators"
+        f"{sum(bool(row.fake) for row in taken)} forgeries of {len({row.generator for row in taken}) - 1} generators"
     )
 
 
-def _link(folder: Path, found: Iterable[Found]) -> None:
-    """Links in `folder` to all files that were `found`."""
-    for name, path, _ in found:
+def _link(folder: Path, files: Iterable[Found]) -> None:
+    """Links in `folder` to all `files`."""
+    for name, path, _ in files:
         link = folder / name / path.name
         link.parent.mkdir(parents=True, exist_ok=True)
         if not link.is_symlink():

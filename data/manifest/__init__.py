@@ -168,8 +168,8 @@ def detect_layout(root: Path) -> DatasetName | None:
         if any((root / name).exists() for name in names):
             return layout
     if any((root / name).is_file() for name in AVDEEPFAKE1M_FILES):
-        what = "may be AV-Deepfake1M or AV-Deepfake1M++"
-        raise UsageError(what, root, "add --layout avdeepfake1m or --layout avdeepfake1m++")
+        problem = "may be AV-Deepfake1M or AV-Deepfake1M++"
+        raise UsageError(problem, root, "add --layout avdeepfake1m or --layout avdeepfake1m++")
     return None
 
 
@@ -226,12 +226,12 @@ def refuse_unlocated(root: Path, samples: Iterable[Sample]) -> None:
     """Raises UsageError when the forged intervals of a clip are not known, because its label is of the whole video."""
     bare = [sample for sample in samples if not sample.located]
     if bare:
-        what = (
+        problem = (
             f"{len(bare)} clips have a video-level label only, first {bare[0].file}: their forged intervals are not "
             "known, so nothing can be localized, learnt or measured by them"
         )
         raise UsageError(
-            what, root, "give a data set with intervals, or measure video scores alone (--scores)"
+            problem, root, "give a data set with intervals, or measure video scores alone (--scores)"
         )
 
 

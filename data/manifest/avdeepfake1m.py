@@ -78,9 +78,9 @@ def _read_part(root: Path, part: _Part) -> dict[str, Sample]:
     path, folder = root / part.listing, root / part.folder
     if path.is_file():
         if not folder.is_dir():
-            what = f"lists the clips of {part.folder}/, which is not there"
+            problem = f"lists the clips of {part.folder}/, which is not there"
             fix = f"{UNPACK} as {folder}, or move {part.listing} away to do without this part"
-            raise InputError(what, path, fix)
+            raise InputError(problem, path, fix)
         if part.sidecars is None:
             return read_samples(path, _lines(path), partial(_unlabelled, part))
         return read_samples(path, read_rows(path), partial(_sample, part))
@@ -88,9 +88,9 @@ def _read_part(root: Path, part: _Part) -> dict[str, Sample]:
         _LOG.warning("%s is missing: reading %d small files instead, which is slower", path, len(sidecars))
         return _read_sidecars(sidecars, part)
     if next(media_below(root, part.folder), None) is not None:
-        what = f"holds clips, but {part.listing} is not beside it"
+        problem = f"holds clips, but {part.listing} is not beside it"
         raise InputError(
-            what, folder, f"download {part.listing}, or move {part.folder}/ away to do without it"
+            problem, folder, f"download {part.listing}, or move {part.folder}/ away to do without it"
         )
     return {}
 

@@ -50,8 +50,8 @@ def read_dfdc(root: Path) -> dict[str, Sample]:
 def dfdc_lists(root: Path) -> list[Path]:
     """The lists below `root`, sorted."""
     parts = [root, *sorted(root.glob("dfdc_train_part_*")), *sorted(root.glob("train/dfdc_train_part_*"))]
-    found = [part / METADATA for part in parts if is_mapping(part / METADATA)]
-    return [*found, *(path for name in _SPLITS if (path := root / name / TABLE).is_file())]
+    listings = [part / METADATA for part in parts if is_mapping(part / METADATA)]
+    return [*listings, *(path for name in _SPLITS if (path := root / name / TABLE).is_file())]
 
 
 def is_mapping(path: Path) -> bool:

@@ -44,10 +44,10 @@ def refuse_half_unpacked(root: Path, rows: Mapping[str, Sample], listing: Listin
         folder = root / top
         first = next(name for name in rows if _top(name) == top)
         strange = any(_top(name) == top for name in listing.unlisted)
-        what = "contains none of the clips that the metadata lists" if strange else (
+        problem = "contains none of the clips that the metadata lists" if strange else (
             "is listed in the metadata but missing or empty"
         )  # fmt: skip
-        raise InputError(what, folder, _misplaced(root, top, first))
+        raise InputError(problem, folder, _misplaced(root, top, first))
 
 
 def media_below(root: Path, top: str = "", links: bool = True) -> Iterator[str]:

@@ -26,15 +26,15 @@ def read_faceforensics(root: Path) -> dict[str, Sample]:
 
     Raises InputError when there is no clip, a list is absent or damaged, or a clip is in none.
     """
-    found = sorted(
+    videos = sorted(
         name for top in (ORIGINAL, FORGED) for name in media_below(root, top) if _place(name) is not None
     )
-    if not found:
+    if not videos:
         advice = way_out(root, ()) or f"give the folder that holds {ORIGINAL} and {FORGED}"
         raise InputError("has no clip in a folder METHOD/COMPRESSION/videos", root, advice)
-    splits = _splits(root) if any(_method(name) not in _ACTORS for name in found) else {}
+    splits = _splits(root) if any(_method(name) not in _ACTORS for name in videos) else {}
     samples = {}
-    for name in found:
+    for name in videos:
         target, _, source = PurePosixPath(name).stem.partition("_")
         split = "test" if _method(name) in _ACTORS else splits.get(target)
         if split is None or (source and _method(name) not in _ACTORS and splits.get(source) != split):
@@ -56,7 +56,7 @@ def _method(name: str) -> str:
 
 def _splits(root: Path) -> dict[str, str]:
     """The split of each video's number."""
-    found: dict[str, str] = {}
+    split_of: dict[str, str] = {}
     for name, split in _LISTS.items():
         path = next((p for p in (root / name, root / "splits" / name) if p.is_file()), None)
         if path is None:
@@ -67,7 +67,7 @@ def _splits(root: Path) -> dict[str, str]:
         try:
             for pair in json.loads(path.read_text(encoding="utf-8-sig")):
                 first, second = pair
-                found |= {str(first): split, str(second): split}
+                split_of |= {str(first): split, str(second): split}
         except (OSError, ValueError, TypeError) as error:
             raise InputError(f"is not a list of pairs ({error})", path, "download it again") from None
-    return found
+    return split_of

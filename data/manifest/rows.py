@@ -65,12 +65,12 @@ def read_samples(path: Path, rows: Iterable[Any], build: Callable[[Any], Sample]
                 fix = "see the data set's README"
                 raise InputError(f"entry {index}{_named(row)} has no field {error}", path, fix) from None
             except (ValueError, TypeError, AttributeError) as error:
-                what = f"entry {index}{_named(row)} cannot be read ({error})"
-                raise InputError(what, path, "correct or remove it") from None
+                problem = f"entry {index}{_named(row)} cannot be read ({error})"
+                raise InputError(problem, path, "correct or remove it") from None
             name = sample.file.as_posix()
             if name in samples:
-                what = f"entry {index} lists {name} more than once"
-                raise InputError(what, path, "remove the repeated entry")
+                problem = f"entry {index} lists {name} more than once"
+                raise InputError(problem, path, "remove the repeated entry")
             samples[name] = sample
     return samples
 
@@ -104,25 +104,25 @@ def inside(name: Any) -> str:
     return name
 
 
-def seconds(value: Any, what: str) -> float:
+def seconds(value: Any, name: str) -> float:
     """`value` as finite seconds >= 0. Raises ValueError or TypeError when it is not."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{what} {value!r} is not a number")
+        raise TypeError(f"{name} {value!r} is not a number")
     if not math.isfinite(value) or value < 0:
-        raise ValueError(f"{what} {value} is not a time")
+        raise ValueError(f"{name} {value} is not a time")
     return float(value)
 
 
-def count(value: Any, what: str) -> int:
+def count(value: Any, name: str) -> int:
     """`value` as a whole number >= 0, 0 for null. Raises ValueError when it is not."""
     if value is None:
         return 0
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ValueError(f"{what} {value!r} is not a count")
+        raise ValueError(f"{name} {value!r} is not a count")
     return value
 
 
-def periods(value: Any, what: str) -> tuple[Interval, ...]:
+def periods(value: Any, name: str) -> tuple[Interval, ...]:
     """Pairs of seconds as intervals, none for null.
 
     Raises ValueError or TypeError when a bound is negative or not finite, or an end lies before its start.
@@ -130,8 +130,8 @@ def periods(value: Any, what: str) -> tuple[Interval, ...]:
     if value is None:
         return ()
     if not isinstance(value, list):
-        raise TypeError(f"{what} {value!r} is not a list")
-    return tuple(Interval(seconds(start, what), seconds(end, what)) for start, end in value)
+        raise TypeError(f"{name} {value!r} is not a list")
+    return tuple(Interval(seconds(start, name), seconds(end, name)) for start, end in value)
 
 
 def _skip(text: str, at: int) -> int:

@@ -301,8 +301,8 @@ class FeatureReader:
                 break
             with contextlib.suppress(FileNotFoundError):
                 return stack.enter_context(self._place.open(self._extent.name)), self._extent
-        what = f"no stored features of media {self.key.media[:12]}…"
-        raise StoreError(what, self._place.root, "extract them first (pipeline extract)")
+        problem = f"no stored features of media {self.key.media[:12]}…"
+        raise StoreError(problem, self._place.root, "extract them first (pipeline extract)")
 
     def _parse(self, file: RangeFile, offset: int, size: int) -> _Header:
         head = file.read((offset, min(_HEAD, size)))[0]
@@ -335,10 +335,10 @@ class FeatureReader:
         return header
 
     def _read(self, file: RangeFile, *spans: tuple[int, int]) -> list[bytearray]:
-        found = file.read(*spans)
-        if [len(part) for part in found] != [length for _, length in spans]:
+        parts = file.read(*spans)
+        if [len(part) for part in parts] != [length for _, length in spans]:
             raise StoreError("stored features end too early", self.path, self._mend)
-        return found
+        return parts
 
 
 def _tensors(n: int, dim: int, notes: int) -> dict[str, dict[str, object]]:

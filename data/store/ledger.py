@@ -305,7 +305,7 @@ class _Looker:
         self._folders = {"": self._root}
 
     def __call__(self, files: Sequence[Path]) -> list[Stamp | None]:
-        found: list[Stamp | None] = []
+        stamps: list[Stamp | None] = []
         for file in files:
             name = os.fspath(file)
             try:
@@ -314,17 +314,17 @@ class _Looker:
                 else:
                     head, _, tail = name.rpartition("/")
                     path, status = self._step(self._folder(head), tail)
-                found.append(Stamp(path, status.st_size, status.st_mtime_ns))
+                stamps.append(Stamp(path, status.st_size, status.st_mtime_ns))
             except (OSError, ValueError):  # ValueError: a name with a null byte
-                found.append(None)
-        return found
+                stamps.append(None)
+        return stamps
 
     def _folder(self, name: str) -> str:
-        known = self._folders.get(name)
-        if known is None:
+        folder = self._folders.get(name)
+        if folder is None:
             head, _, tail = name.rpartition("/")
-            known = self._folders[name] = self._step(self._folder(head), tail)[0]
-        return known
+            folder = self._folders[name] = self._step(self._folder(head), tail)[0]
+        return folder
 
     def _step(self, folder: str, name: str) -> tuple[str, os.stat_result]:
         path = f"{folder}/{name}"

@@ -43,8 +43,8 @@ def exclusive(store: FeatureStore) -> Iterator[None]:
     Raises UsageError while another one does, and where the store knows no exclusive creation.
     """
     if not store.place.exclusive:
-        what = "its entries cannot be packed: this kind of store lacks exclusive creation of files"
-        raise UsageError(what, store.root, "leave them unpacked, or use S3 or a folder")
+        problem = "its entries cannot be packed: this kind of store lacks exclusive creation of files"
+        raise UsageError(problem, store.root, "leave them unpacked, or use S3 or a folder")
     with store.claim("packs") as mine:
         if not mine:
             raise UsageError(

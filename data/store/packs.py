@@ -154,9 +154,9 @@ class Packs:
         Raises StoreError when the index is damaged.
         """
         if not (fresh or isinstance(self._place.root, Path)) and time.monotonic() - self._asked < _TRUST_S:
-            found = self._known[1].find(key)
-            if found is not None:
-                return found
+            extent = self._known[1].find(key)
+            if extent is not None:
+                return extent
         return self.index().find(key)
 
     def index(self) -> Index:
@@ -189,8 +189,8 @@ class Packs:
         damaged one.
         """
         if not anew and self.index().number != index.number - 1:
-            what = "another process is changing the packs of this store"
-            raise StoreError(what, self._place.root, "try again when it has finished")
+            problem = "another process is changing the packs of this store"
+            raise StoreError(problem, self._place.root, "try again when it has finished")
         table, out = table_name(index.number), io.BytesIO()
         np.save(out, index.rows)
         payload = out.getbuffer()

@@ -63,8 +63,8 @@ class PersonReader:
         for piece in self._pieces:
             a, b = max(first, piece.first), min(stop, piece.first + piece.n)
             if a < b:
-                found = self._of(piece, a, b)
-                values[a - first : b - first], valid[a - first : b - first] = found.values, found.valid
+                rows = self._of(piece, a, b)
+                values[a - first : b - first], valid[a - first : b - first] = rows.values, rows.valid
         return Features(values, valid, self.grid.crop(first, stop))
 
     def flags(self) -> NDArray[np.bool_]:

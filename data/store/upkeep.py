@@ -236,8 +236,8 @@ class _Tally:
     def held(self, extractor: str) -> Held:
         """The counts for users."""
         hours = self.seconds / 3600
-        known = (self.steps, hours) if self.whole else (None, None)
-        return Held(extractor, self.loose, self.packed, self.size, *known)
+        amounts = (self.steps, hours) if self.whole else (None, None)
+        return Held(extractor, self.loose, self.packed, self.size, *amounts)
 
 
 def _check(store: FeatureStore, key: StoreKey, extent: Extent) -> StoreError | None:

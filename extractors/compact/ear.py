@@ -87,7 +87,7 @@ def slaney_filters() -> np.ndarray:
     bins = np.fft.rfftfreq(FFT, 1 / RATE)
     rising = (bins - edges[:-2, None]) / np.diff(edges)[:-1, None]
     falling = (edges[2:, None] - bins) / np.diff(edges)[1:, None]
-    found: np.ndarray = (
+    filters: np.ndarray = (
         np.clip(np.minimum(rising, falling), 0, None) * (2 / (edges[2:] - edges[:-2]))[:, None]
     )
-    return found
+    return filters

@@ -167,14 +167,14 @@ def looked_at(
 
     Nothing to "inside" where looks lie more than `DENSE_S` seconds apart.
     """
-    found = np.zeros((steps, len(EVIDENCE)))
+    evidence = np.zeros((steps, len(EVIDENCE)))
     if len(looks):
         with inference():
             inside, whole = head(*LookHead.split(torch.from_numpy(seen).float())).T.numpy()
         if look_every_s <= DENSE_S:
-            found[:, EVIDENCE.index("inside")] = np.interp(np.arange(steps), looks, inside)
-        found[:, EVIDENCE.index("whole")] = np.interp(np.arange(steps), looks, whole)
-    return found
+            evidence[:, EVIDENCE.index("inside")] = np.interp(np.arange(steps), looks, inside)
+        evidence[:, EVIDENCE.index("whole")] = np.interp(np.arange(steps), looks, whole)
+    return evidence
 
 
 class FaceMeasures:
@@ -253,18 +253,18 @@ class FaceMeasures:
         self, frames: Sequence[NDArray[np.uint8]], boxes: NDArray[np.float64], looks: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.float16]]:
         """What the eye sees of the faces in `boxes` (N, 4) of `frames` at those `looks` (K,) where it finds one."""
-        crops, kept = [], []
+        crops, steps = [], []
         for step in looks.tolist():
             mesh = self._finder.mesh_in(frames[step], boxes[step])
             if mesh is not None:
                 crops.append(aligned(frames[step], mesh))
-                kept.append(step)
+                steps.append(step)
         seen = np.zeros((len(crops), self._eye.dim), np.float16)
         with inference():
             for first in range(0, len(crops), _LOOKED_AT_ONCE):
                 part = torch.from_numpy(np.stack(crops[first : first + _LOOKED_AT_ONCE]))
                 seen[first : first + len(part)] = self._eye(part).numpy()
-        return np.array(kept, np.int64), seen
+        return np.array(steps, np.int64), seen
 
 
 def due_looks(seen: NDArray[np.bool_], look_every_s: float, due: int = 0) -> tuple[NDArray[np.int64], int]:

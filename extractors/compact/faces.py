@@ -82,8 +82,8 @@ def follow_faces(frames: NDArray[np.uint8], finder: FaceFinder | None = None) ->
     """
     detections = _detections(frames, finder)
     least = min(MIN_SEEN, math.ceil(len(frames) / DETECT_EVERY))
-    kept = {k: found[_large(found)] for k, found in detections.items()}
-    tracks = [track for track in linked_tracks(kept) if len(track) >= least]
+    large = {k: found[_large(found)] for k, found in detections.items()}
+    tracks = [track for track in linked_tracks(large) if len(track) >= least]
     tracks.sort(key=_covered, reverse=True)
     each = tuple(_followed(track, len(frames)) for track in tracks)
     leading = Followed(np.zeros((len(frames), 4)), np.zeros(len(frames), np.bool_))
@@ -166,8 +166,8 @@ def _detect(finder: FaceFinder, frame: NDArray[np.uint8]) -> NDArray[np.float64]
     boxes = np.array([face.box for face in finder.faces(frame)]).reshape(-1, 4)
     size = boxes[:, 2:] * GROWN
     middle = boxes[:, :2] + boxes[:, 2:] * (0.5, 0.5 - RAISED)
-    found = np.concatenate([middle - size / 2, size], axis=1)
-    return found
+    grown: NDArray[np.float64] = np.concatenate([middle - size / 2, size], axis=1)
+    return grown
 
 
 def _large(boxes: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -64,7 +64,7 @@ class FaceFinder:
         ]
         raw, logits = sorted(outputs, key=lambda out: -out.shape[1])
         scores = 1 / (1 + np.exp(-logits[:, 0].clip(-_LARGEST_LOGIT, _LARGEST_LOGIT)))
-        found: list[Face] = []
+        faces: list[Face] = []
         for k in np.argsort(-scores):
             if scores[k] < _LEAST_SCORE:
                 break
@@ -73,9 +73,9 @@ class FaceFinder:
             eyes = values[2:4] + self._anchors[k] * _SIDE
             corner = (centre - size / 2 - (x, y)) / scale
             box = np.concatenate([corner, size / scale])
-            if all(overlap(box, other.box) < _SAME for other in found):
-                found.append(Face(box, (eyes - (x, y)) / scale, float(scores[k])))
-        return found
+            if all(overlap(box, other.box) < _SAME for other in faces):
+                faces.append(Face(box, (eyes - (x, y)) / scale, float(scores[k])))
+        return faces
 
     def mesh_in(self, frame: Frame, box: Points) -> Points | None:
         """The mesh (468, 2) of the face in `frame` that overlaps most with `box` (4,), None where no face is sure."""

@@ -126,18 +126,18 @@ class People:
         self, faces: Sequence[Face], directions: Sequence[NDArray[np.float64] | None], done: int
     ) -> list[tuple[int, tuple[Face, _Known]]]:
         """Faces and people who may be the same, surest first: those at the same place, then those who look alike."""
-        found = []
+        pairs = []
         for k, face in enumerate(faces):
             first = int(np.argmax(face.followed.seen))
             for person in self._known:
                 near = overlap(face.followed.boxes[first], person.box)
                 alike = _cosine(directions[k], person.direction)
                 if near >= MIN_OVERLAP and done + first - person.last <= REACH:
-                    found.append((1 + near, k, face, person))
+                    pairs.append((1 + near, k, face, person))
                 elif alike >= ALIKE:
-                    found.append((alike, k, face, person))
-        found.sort(key=lambda each: (-each[0], each[1], each[3].number))
-        return [(k, (face, person)) for _, k, face, person in found]
+                    pairs.append((alike, k, face, person))
+        pairs.sort(key=lambda each: (-each[0], each[1], each[3].number))
+        return [(k, (face, person)) for _, k, face, person in pairs]
 
     def _alike_here(
         self,
@@ -196,11 +196,11 @@ def _thinned(run: list[tuple[int, NDArray[np.float64]]]) -> list[tuple[int, NDAr
     """Key frames of a box without those that lie on the straight way from the last kept one to the next."""
     times = np.array([at for at, _ in run], np.float64)[:, None]
     boxes = np.stack([box for _, box in run])
-    kept = [0]
+    corners = [0]
     for k in range(1, len(run) - 1):
-        a, between = kept[-1], slice(kept[-1] + 1, k + 1)
+        a, between = corners[-1], slice(corners[-1] + 1, k + 1)
         share = (times[between] - times[a]) / (times[k + 1] - times[a])
         off = np.abs(boxes[between] - boxes[a] - share * (boxes[k + 1] - boxes[a])).max()
         if off > _ON_THE_WAY * boxes[k, 3] or k - a >= _LONGEST:
-            kept.append(k)
-    return [run[k] for k in dict.fromkeys([*kept, len(run) - 1])]
+            corners.append(k)
+    return [run[k] for k in dict.fromkeys([*corners, len(run) - 1])]

@@ -39,8 +39,8 @@ class Stretch(NamedTuple):
 
     def only(self, valid: NDArray[np.bool_], looks: Sequence[int]) -> Stretch:
         """The same with a face only where `valid` (N,), and of what was seen that at `looks`."""
-        kept = valid[self.looks] & np.isin(self.looks, looks)
-        return Stretch(self.traces, valid, self.looks[kept], self.seen[kept])
+        chosen = valid[self.looks] & np.isin(self.looks, looks)
+        return Stretch(self.traces, valid, self.looks[chosen], self.seen[chosen])
 
     def then(self, other: Stretch) -> Stretch:
         """This stretch and the `other` after it."""
@@ -105,13 +105,15 @@ def _cut_all(held: Numbered, first: int, stop: int) -> Numbered:
 
 def _cut(part: Stretch, first: int, stop: int) -> Stretch:
     """Steps ``first .. stop - 1`` of a stretch."""
-    kept = (part.looks >= first) & (part.looks < stop)
-    return Stretch(part.traces[first:stop], part.valid[first:stop], part.looks[kept] - first, part.seen[kept])
+    inside = (part.looks >= first) & (part.looks < stop)
+    return Stretch(
+        part.traces[first:stop], part.valid[first:stop], part.looks[inside] - first, part.seen[inside]
+    )
 
 
 def leading_of(each: Sequence[Stretch], looks: Sequence[int], length: int, eye: int) -> Stretch:
     """Of stretches of `length` steps, in every step the first that has a face, and what was seen of it at `looks`."""
-    found = Stretch.blank(length, eye)
+    leading = Stretch.blank(length, eye)
     for part in each:
-        found = found.beside(part.only(part.valid & ~found.valid, looks))
-    return found
+        leading = leading.beside(part.only(part.valid & ~leading.valid, looks))
+    return leading

@@ -31,15 +31,17 @@ def load_tensors(weights: Path) -> dict[str, Tensor]:
 
     Raises WeightsError when it cannot be read.
     """
-    found, kept = {}, stored(weights)
-    for name, tensor in kept.items():
+    tensors, packed = {}, stored(weights)
+    for name, tensor in packed.items():
         if name.endswith(SCALE):
             continue
-        scale = kept.get(name + SCALE)
+        scale = packed.get(name + SCALE)
         value = tensor.float()
         # In place: a copy of the eye takes longer than its arithmetic.
-        found[name] = value if scale is None else value.mul_(scale.float().view(-1, *[1] * (value.ndim - 1)))
-    return found
+        tensors[name] = (
+            value if scale is None else value.mul_(scale.float().view(-1, *[1] * (value.ndim - 1)))
+        )
+    return tensors
 
 
 def shape_of(tensors: dict[str, Tensor], prefix: str, weights: Path) -> tuple[tuple[int, ...], int]:
@@ -63,20 +65,20 @@ def load_part(network: Network, tensors: dict[str, Tensor], prefix: str, weights
         network.load_state_dict(part, assign=True)
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()[:200]  # the first line names the class alone
-        what = f"its part '{prefix}*' does not fit: {reason}"
-        raise WeightsError(what, weights, "train it again") from error
+        problem = f"its part '{prefix}*' does not fit: {reason}"
+        raise WeightsError(problem, weights, "train it again") from error
     return network.eval()
 
 
 def compressed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Matrices as int8 with a scale for each row, all else as float16: small errors for a quarter of the room."""
-    found = {}
+    small = {}
     for name, tensor in tensors.items():
         if tensor.ndim >= 2 and tensor[0].numel() >= 64:
             rows = tensor.flatten(1)
             scale = rows.abs().amax(dim=1).clamp(min=1e-8) / 127
-            found[name] = (rows / scale[:, None]).round().clamp(-127, 127).to(torch.int8).view_as(tensor)
-            found[name + SCALE] = scale
+            small[name] = (rows / scale[:, None]).round().clamp(-127, 127).to(torch.int8).view_as(tensor)
+            small[name + SCALE] = scale
         else:
-            found[name] = tensor.half()
-    return {name: tensor.contiguous() for name, tensor in found.items()}
+            small[name] = tensor.half()
+    return {name: tensor.contiguous() for name, tensor in small.items()}

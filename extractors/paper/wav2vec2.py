@@ -133,23 +133,23 @@ class Wav2Vec2:
 
     def _hidden(self, windows: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
         """Last hidden states (T, C) of each of some windows of one length."""
-        found: list[NDArray[np.float32]] = []
-        while len(found) < len(windows):
+        states: list[NDArray[np.float32]] = []
+        while len(states) < len(windows):
             size = self._pass_size(len(windows[0]))
-            some = windows[len(found) : len(found) + size]
+            some = windows[len(states) : len(states) + size]
             batch = np.zeros((size, len(some[0])), np.float32)
             batch[: len(some)] = some
             try:
-                found.extend(self._forward(batch)[: len(some)])
+                states.extend(self._forward(batch)[: len(some)])
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
                 self._shrink_batch(size, batch.shape[1] / RATE, error)
-        if not all(np.isfinite(hidden).all() for hidden in found):
+        if not all(np.isfinite(hidden).all() for hidden in states):
             raise WeightsError(
                 "features are not finite", self._weights, "check the weights, or use dtype fp32"
             )
-        return found
+        return states
 
     def _forward(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Last hidden states (B, T, C) of a batch of windows (B, N)."""

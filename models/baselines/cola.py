@@ -20,12 +20,12 @@ from models.method import Scores, WeakMethod, evaluating
 
 @dataclass(frozen=True)
 class Outputs:
-    """`embedding` (B, T, C), `cas` (B, T, 2), `video` (B, 2) logits, `kept` (B, T): steps for easy snippets."""
+    """`embedding` (B, T, C), `cas` (B, T, 2), `video` (B, 2) logits, `eligible` (B, T): steps for easy snippets."""
 
     embedding: Tensor
     cas: Tensor
     video: Tensor
-    kept: Tensor
+    eligible: Tensor
 
 
 class CoLA(WeakMethod[Outputs]):
@@ -45,12 +45,12 @@ class CoLA(WeakMethod[Outputs]):
         """In training, easy snippets are looked for among a random part of the steps, one draw for both kinds."""
         mask, settings = family.either(batch), self.config.cola
         embedding, cas = self._activate(batch)
-        kept = torch.ones_like(mask)
+        eligible = torch.ones_like(mask)
         if self.training:
             device = generator.device if generator is not None else mask.device
             noise = torch.rand(mask.shape, generator=generator, device=device).to(mask.device)
-            kept = noise >= settings.easy_dropout
-        return Outputs(embedding, cas, topk_mean(cas, mask, settings.topk_divisor), kept)
+            eligible = noise >= settings.easy_dropout
+        return Outputs(embedding, cas, topk_mean(cas, mask, settings.topk_divisor), eligible)
 
     def losses(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
         """`total` = `cls` + 0.01 `snico`.
@@ -61,7 +61,7 @@ class CoLA(WeakMethod[Outputs]):
         mask = family.either(batch)
         cls = losses.classification(outputs.video, (batch.seen_label != REAL).long(), mask.any(dim=1))
         action = outputs.cas.sum(dim=-1)  # (B, T): actionness
-        snico = snippet_contrast(outputs.embedding, action, mask, outputs.kept, self.config.cola)
+        snico = snippet_contrast(outputs.embedding, action, mask, outputs.eligible, self.config.cola)
         return {"cls": cls, "snico": snico, "total": cls + self.config.cola.snico * snico}
 
     def score(self, batch: Batch, seed: int = 0) -> Scores:
@@ -97,7 +97,7 @@ def erode(inside: Tensor, width: int) -> Tensor:
 
 
 def snippets(
-    action: Tensor, mask: Tensor, kept: Tensor, config: ColaConfig
+    action: Tensor, mask: Tensor, eligible: Tensor, config: ColaConfig
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Hard action, hard background, easy action, easy background: (B, T) bool each, from actionness (B, T).
 
@@ -114,8 +114,8 @@ def snippets(
     return (
         family.highest(action, inner, hard),
         family.highest(action, outer, hard),
-        family.highest(action, mask & kept, easy),
-        family.highest(-action, mask & kept, easy),
+        family.highest(action, mask & eligible, easy),
+        family.highest(-action, mask & eligible, easy),
     )
 
 
@@ -137,10 +137,10 @@ def info_nce(embedding: Tensor, query: Tensor, key: Tensor, negative: Tensor, te
 
 
 def snippet_contrast(
-    embedding: Tensor, action: Tensor, mask: Tensor, kept: Tensor, config: ColaConfig
+    embedding: Tensor, action: Tensor, mask: Tensor, eligible: Tensor, config: ColaConfig
 ) -> Tensor:
     """SniCo: hard action like easy action, hard background like easy background, and neither like the other."""
-    hard_action, hard_background, easy_action, easy_background = snippets(action, mask, kept, config)
+    hard_action, hard_background, easy_action, easy_background = snippets(action, mask, eligible, config)
     steps = embedding.float()
     return info_nce(steps, hard_action, easy_action, easy_background, config.temperature) + info_nce(
         steps, hard_background, easy_background, easy_action, config.temperature

@@ -186,7 +186,7 @@ class PointDetector(SupervisedMethod[Outputs]):
         """Positive points (B, P) and their offsets (B, P, 2)."""
         points, strides, limits = _points(outputs.levels)
         grid = outputs.grid
-        found = [
+        pairs = [
             rules.assign(
                 points,
                 strides,
@@ -196,7 +196,7 @@ class PointDetector(SupervisedMethod[Outputs]):
             )
             for one, scale in zip(segments, grid.scale, strict=True)
         ]
-        return torch.stack([positive for positive, _ in found]), torch.stack([goal for _, goal in found])
+        return torch.stack([positive for positive, _ in pairs]), torch.stack([goal for _, goal in pairs])
 
     def _decode(self, outputs: Outputs, index: int) -> Tensor:
         """Segments (P, 3) of one clip: score, start and end in steps of the features, best first."""

@@ -37,7 +37,7 @@ class FuSTALGenerator(CoLA):
 
 def crossed_contrast(outputs: cola.Outputs, mask: Tensor, alike: Tensor, config: ModelConfig) -> Tensor:
     """SniCo with the hard snippets of another video of the same label, `alike` (B, B); mean over all such pairs."""
-    sets = cola.snippets(outputs.cas.sum(dim=-1), mask, outputs.kept, config.cola)
+    sets = cola.snippets(outputs.cas.sum(dim=-1), mask, outputs.eligible, config.cola)
     hard_action, hard_background, easy_action, easy_background = sets
     steps, temperature = outputs.embedding.float(), config.cola.temperature
     return crossed_nce(steps, hard_action, easy_action, easy_background, alike, temperature) + crossed_nce(
@@ -72,8 +72,8 @@ def runs(curve: Tensor, threshold: float) -> Tensor:
     """(T,) -> (N, 2): half-open runs of at least two steps above `threshold`."""
     above = F.pad((curve > threshold).long(), (1, 1)).diff()
     starts, ends = (above == 1).nonzero().flatten(), (above == -1).nonzero().flatten()
-    found = torch.stack([starts, ends], dim=1)
-    return found[ends - starts >= 2]
+    spans = torch.stack([starts, ends], dim=1)
+    return spans[ends - starts >= 2]
 
 
 def outer_inner(curve: Tensor, segments: Tensor) -> Tensor:
@@ -112,13 +112,13 @@ def pseudo_labels(activation: Tensor, probability: Tensor, config: FustalConfig)
     order = scores.argsort(descending=True, stable=True)
     segments, scores = segments[order], scores[order]
     iou = overlaps(segments, segments)
-    kept: list[int] = []
+    best: list[int] = []
     for index in range(len(segments)):
-        if not kept or float(iou[index, kept].max()) <= config.nms:
-            kept.append(index)
-    support = iou[kept].sum(dim=1) - 1
-    chosen = (scores[kept] > config.score) & (support >= config.support)
-    return segments[kept][chosen]
+        if not best or float(iou[index, best].max()) <= config.nms:
+            best.append(index)
+    support = iou[best].sum(dim=1) - 1
+    chosen = (scores[best] > config.score) & (support >= config.support)
+    return segments[best][chosen]
 
 
 @dataclass(frozen=True)
@@ -169,10 +169,10 @@ class FuSTAL(WeakMethod[Outputs]):
         if self.training:
             self._follow(done - learning)
         # By its video-level label an authentic clip has no segment to learn.
-        found = self._own(batch) if done >= refining else self._generated(batch)
+        taught = self._own(batch) if done >= refining else self._generated(batch)
         segments = tuple(
             one if label != REAL else one[:0]
-            for one, label in zip(found, batch.seen_label.tolist(), strict=True)
+            for one, label in zip(taught, batch.seen_label.tolist(), strict=True)
         )
         detected = self.student(batch, generator)
         return Outputs(self._video(detected), detected=detected, segments=segments)
@@ -185,11 +185,11 @@ class FuSTAL(WeakMethod[Outputs]):
             return terms | self.generator.losses(outputs.generated, batch)
         if outputs.detected is None:
             raise ValueError("a pass of neither stage")
-        found = self.student.losses(outputs.detected, batch, outputs.segments)
+        located = self.student.losses(outputs.detected, batch, outputs.segments)
         forged = (batch.seen_label != REAL).long()
         video = losses.classification(outputs.video, forged, family.either(batch).any(dim=1))
-        points, total = found["cls"], found["total"] + video
-        return terms | {"points": points, "reg": found["reg"], "video": video, "total": total}
+        points, total = located["cls"], located["total"] + video
+        return terms | {"points": points, "reg": located["reg"], "video": video, "total": total}
 
     def score(self, batch: Batch, seed: int = 0) -> Scores:
         """See the detector's; nothing is drawn, so `seed` does not matter."""
@@ -216,11 +216,11 @@ class FuSTAL(WeakMethod[Outputs]):
 
     def _own(self, batch: Batch) -> list[Tensor]:
         """Segments of the average that score high, or the best one."""
-        found = []
+        segments = []
         for spans in self.average.score(batch).spans or ():
             good = spans[:, 0] > self.config.fustal.score
-            found.append(spans[good, 1:] if good.any() else spans[:1, 1:])
-        return found
+            segments.append(spans[good, 1:] if good.any() else spans[:1, 1:])
+        return segments
 
     def _follow(self, done: int) -> None:
         """As elsewhere: a short run would end in its first weights, were the decay not lower at first."""

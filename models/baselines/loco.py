@@ -178,8 +178,8 @@ def pseudo_labels(step: Tensor, mask: Tensor, forged: Tensor, divisor: int) -> t
     """(B, T) bool twice: the likeliest k steps of a forged clip; the unlikeliest, of an authentic one the likeliest."""
     k = family.share(mask, divisor)
     top, low = family.highest(step, mask, k), family.highest(-step, mask, k)
-    known = forged.unsqueeze(1)
-    return top & known, torch.where(known, low, top)
+    in_forged = forged.unsqueeze(1)
+    return top & in_forged, torch.where(in_forged, low, top)
 
 
 def contrasted(steps: Tensor, forged: Tensor, authentic: Tensor, temperature: float) -> Tensor:

@@ -60,14 +60,14 @@ def overlap(one: Tensor, other: Tensor) -> Tensor:
     return shared / (one.sum(dim=-1) + other.sum(dim=-1) - shared).clamp(min=1e-8)
 
 
-def diou(found: Tensor, wanted: Tensor) -> Tensor:
+def diou(predicted: Tensor, wanted: Tensor) -> Tensor:
     """1 - IoU + (distance of the centres / length of the hull)², from offsets (…, 2) of the same point.
 
     DIoU loss (https://arxiv.org/abs/1911.08287, Eq. 7) in one dimension.
     """
-    hull = torch.maximum(found, wanted).sum(dim=-1).clamp(min=1e-8)
-    apart = ((found[..., 1] - found[..., 0]) - (wanted[..., 1] - wanted[..., 0])) / 2
-    return 1 - overlap(found, wanted) + (apart / hull) ** 2
+    hull = torch.maximum(predicted, wanted).sum(dim=-1).clamp(min=1e-8)
+    apart = ((predicted[..., 1] - predicted[..., 0]) - (wanted[..., 1] - wanted[..., 0])) / 2
+    return 1 - overlap(predicted, wanted) + (apart / hull) ** 2
 
 
 def tiou(segment: Tensor, others: Tensor) -> Tensor:

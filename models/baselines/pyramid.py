@@ -72,8 +72,8 @@ class Branch(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, dim) -> (B, T, dim)."""
         if self.training and self.drop > 0:
-            kept = torch.rand(len(x), 1, 1, device=x.device) >= self.drop
-            x = x * kept / (1 - self.drop)
+            alive = torch.rand(len(x), 1, 1, device=x.device) >= self.drop
+            x = x * alive / (1 - self.drop)
         return self.scale * x
 
 

@@ -92,8 +92,8 @@ class SAL(WeakMethod[Outputs]):
         )
         enhanced = joint + self.describe(described).unsqueeze(1) * step.unsqueeze(-1)
         cas = blank(self.out(enhanced), mask)
-        found = fused(cas, visual_action, audio_action, batch)
-        pooled = pooled_by(cas, found, mask, settings.topk_divisor)
+        actions = fused(cas, visual_action, audio_action, batch)
+        pooled = pooled_by(cas, actions, mask, settings.topk_divisor)
         video = settings.pooled_share * pooled + (1 - settings.pooled_share) * semantics[0]
         mixed = None
         if self.training:
@@ -107,8 +107,8 @@ class SAL(WeakMethod[Outputs]):
         """The sum of `mil`, `agreement`, `background`, `semantics` (weighted), `action` and `mixed`."""
         settings, mask = self.config.sal, family.either(batch)
         forged, present = (batch.seen_label != REAL).long(), mask.any(dim=1)
-        found = fused(outputs.cas, outputs.visual, outputs.audio, batch)
-        pooled = pooled_by(outputs.cas, found, mask, settings.topk_divisor)
+        actions = fused(outputs.cas, outputs.visual, outputs.audio, batch)
+        pooled = pooled_by(outputs.cas, actions, mask, settings.topk_divisor)
         mil = losses.classification(pooled, forged, present)
         both = batch.visual_mask & batch.audio_mask
         apart = (outputs.visual - outputs.audio).square().masked_fill(~both, 0.0)

@@ -98,14 +98,14 @@ class TridentHeads(nn.Module):
 
     def forward(self, levels: Levels) -> tuple[Level, ...]:
         """Features -> logits and offsets."""
-        found = []
+        outputs = []
         for (x, mask), scale in zip(levels, self.scales, strict=True):
             still = x.detach()
             start, end = self.start(still, mask).squeeze(-1), self.end(still, mask).squeeze(-1)
             centre = F.relu(scale * self.centre(x, mask)).unflatten(-1, (2, -1))
             offsets = trident(start, end, centre)
-            found.append(Level(self.classes(x, mask).squeeze(-1), offsets, mask))
-        return tuple(found)
+            outputs.append(Level(self.classes(x, mask).squeeze(-1), offsets, mask))
+        return tuple(outputs)
 
 
 def trident(start: Tensor, end: Tensor, centre: Tensor) -> Tensor:

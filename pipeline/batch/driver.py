@@ -163,8 +163,8 @@ class Driver:
             case Ready(setup):
                 held.ready, self._false_starts = True, 0
                 if setup != self._setup:
-                    what = "a worker has other extractors than this run"
-                    raise errors.WeightsError(what, fix="install the same version and weights everywhere")
+                    problem = "a worker has other extractors than this run"
+                    raise errors.WeightsError(problem, fix="install the same version and weights everywhere")
             case Begun(path, duration_s):
                 held.at = path
                 held.limit_s = self._limits.file_s + self._limits.file_factor * (duration_s or 0.0)
@@ -177,8 +177,8 @@ class Driver:
                     self._end(held, _Verdict(held.culprit, "MemoryLimitError", reason, final=held.alone))
             case Result():
                 self._answer(held, message)
-            case Fatal(kind, what, path, fix):
-                raise getattr(errors, kind, ForensicError)(what, path or None, fix)
+            case Fatal(kind, problem, path, fix):
+                raise getattr(errors, kind, ForensicError)(problem, path or None, fix)
             case Gone(how):
                 del self._held[number]
                 self._on_exit(held, how)
@@ -244,8 +244,10 @@ class Driver:
             return
         self._deaths += 1
         if self._deaths >= _DEATHS:
-            what = f"{_DEATHS} workers in a row died on the files that they were given ({verdict.reason})"
-            raise errors.UsageError(what, verdict.culprit, "try that file alone with `pipeline run --debug`")
+            problem = f"{_DEATHS} workers in a row died on the files that they were given ({verdict.reason})"
+            raise errors.UsageError(
+                problem, verdict.culprit, "try that file alone with `pipeline run --debug`"
+            )
         if verdict.final:
             fix = "try it alone with `pipeline run`, or raise the limits (--set batch.…)"
             self._note(Result(verdict.culprit, "failed", kind=verdict.kind, reason=verdict.reason, fix=fix))
@@ -256,8 +258,8 @@ class Driver:
     def _count_false_start(self, how: str) -> None:
         self._false_starts += 1
         if self._false_starts >= _STARTS:
-            what = f"{_STARTS} workers in a row ended before they were ready ({how})"
-            raise errors.UsageError(what, fix="try `pipeline doctor`, or fewer --workers")
+            problem = f"{_STARTS} workers in a row ended before they were ready ({how})"
+            raise errors.UsageError(problem, fix="try `pipeline doctor`, or fewer --workers")
 
     def _stop_workers(self) -> None:
         """Let idle workers end by themselves; those that do not are killed afterwards."""

@@ -134,8 +134,10 @@ def main(argv: list[str] | None = None) -> None:
             complain(MemoryLimitError(f"memory ran out ({type(error).__name__})", None, _SMALLER), debug)
             sys.exit(MemoryLimitError.exit_code)
         reason = str(error).strip().splitlines()
-        what = f"{type(error).__name__}: {reason[0]}" if reason else type(error).__name__
-        print(f"error: unexpected {what}; run again with --debug and report what it prints", file=sys.stderr)
+        problem = f"{type(error).__name__}: {reason[0]}" if reason else type(error).__name__
+        print(
+            f"error: unexpected {problem}; run again with --debug and report what it prints", file=sys.stderr
+        )
         trace(error, debug)
         code = 1
     sys.exit(code)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from data.conditions import LONG_COPIES, LONG_S
 from pipeline.cli.options import EXIT_PARTIAL, Dataset, Debug, LayoutName, Overrides, Quiet, Root, layout_of
 from pipeline.cli.synthesize import Authentic, Pairs, Seed, Workers, make
 
@@ -148,10 +149,10 @@ def conditions(
     only: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Make only this condition. Repeatable.")
     ] = None,
-    long_s: Annotated[float, typer.Option(min=1, help="Least length of a long clip, in seconds.")] = 600,
+    long_s: Annotated[float, typer.Option(min=1, help="Least length of a long clip, in seconds.")] = LONG_S,
     long_copies: Annotated[
         int, typer.Option(min=1, help="Long clips of each kind with a forged span, and without.")
-    ] = 2,
+    ] = LONG_COPIES,
     workers: Workers = 2,
     root: Root = None,
     quiet: Quiet = False,

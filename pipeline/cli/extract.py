@@ -161,7 +161,7 @@ def _tell(tally: Tally, store: FeatureStore, people: TextIO) -> None:
 
 
 def _media(source: Path | None) -> tuple[Path, list[Path]]:
-    from pipeline.extraction.extract import find_clips
+    from data.manifest.inputs import find_clips
 
     if source is None:
         raise UsageError("there is nothing to extract", fix="give --input PATH or --dataset ROOT")
@@ -173,10 +173,10 @@ def _clips_of(root: Path, layout: DatasetName | None, splits: list[str]) -> tupl
     from data.manifest import Manifest
 
     samples = Manifest.load(layout_of(root, layout), root).samples
-    known = sorted({sample.split for sample in samples})
+    present = sorted({sample.split for sample in samples})
     for split in splits:
-        if split not in known:
-            raise UsageError(f"has no split '{split}'", root, f"it has {', '.join(known)}")
+        if split not in present:
+            raise UsageError(f"has no split '{split}'", root, f"it has {', '.join(present)}")
     return root, [sample.file for sample in samples if not splits or sample.split in splits]
 
 

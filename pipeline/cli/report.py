@@ -95,29 +95,31 @@ def report(
         for file in files:
             name = file.with_name(file.name.removesuffix(".json"))
             try:
-                found = load(base / file)
-                if isinstance(found, ErrorEntry):
+                entry = load(base / file)
+                if isinstance(entry, ErrorEntry):
                     if not input.is_dir():
-                        what = printable(f"reports that '{found.name}' could not be analysed ({found.what})")
-                        raise InputError(what, input, printable(found.fix))
-                    outputs.render_error(name, found)
+                        problem = printable(
+                            f"reports that '{entry.name}' could not be analysed ({entry.what})"
+                        )
+                        raise InputError(problem, input, printable(entry.fix))
+                    outputs.render_error(name, entry)
                     continue
                 if media is not None:
                     places = [media / file.parent, media]
                 else:
-                    page = earlier_page((base / file).with_suffix(".html"), found)
+                    page = earlier_page((base / file).with_suffix(".html"), entry)
                     places = [(base / file).parent, base / ".." / file.parent]
                     places += [page.clip] if page is not None and page.clip is not None else []
-                path = find_media(found, places)
+                path = find_media(entry, places)
                 if path is None and media is not None and not input.is_dir():
-                    what = (
+                    problem = (
                         "is not the analysed file" if media.is_file() else "does not hold the analysed file"
                     )
-                    raise UsageError(what, media, "name that file, or leave --media out")
+                    raise UsageError(problem, media, "name that file, or leave --media out")
                 with bar:
                     bar.begin(printable(str(file)))
-                    drawn = partial(gather, path, found, DecodeConfig(), embed_video, bar) if path else None
-                    outputs.render(name, found, path, drawn)
+                    drawn = partial(gather, path, entry, DecodeConfig(), embed_video, bar) if path else None
+                    outputs.render(name, entry, path, drawn)
             except InputError as error:
                 if isinstance(error, ForeignError) and input.is_dir():
                     logging.getLogger(__name__).warning("%s is skipped: %s", base / file, error.what)

@@ -120,8 +120,8 @@ def reproduce(
         with ProgressBar(quiet=quiet) as bar:
             bar.begin("dry run")
             sets = (source, tested)
-            found = estimate(subject, config, sets, evaluation_split(tested), len(chosen), device, bar)
-        print(found.markdown(), end="")
+            estimated = estimate(subject, config, sets, evaluation_split(tested), len(chosen), device, bar)
+        print(estimated.markdown(), end="")
         return
     check_folder(out, "--out")
     feature_store = open_store(store if store is not None else str(out / "features"))
@@ -146,8 +146,8 @@ def reproduce(
 def _layout(root: Path, layout: Layout | None) -> Layout:
     from data.errors import UsageError
 
-    found = layout_of(root, layout)
-    if found not in ("lavdf", "avdeepfake1m"):
+    detected = layout_of(root, layout)
+    if detected not in ("lavdf", "avdeepfake1m"):
         fix = "give a data set in the layout of LAV-DF or AV-Deepfake1M"
-        raise UsageError(f"has the layout {found}, and the paper has no figures of it", root, fix)
-    return found
+        raise UsageError(f"has the layout {detected}, and the paper has no figures of it", root, fix)
+    return detected

@@ -109,8 +109,8 @@ def run(
       pipeline run --input folder/ --out reports/ --store features/ --jobs 4
       pipeline run --watch incoming/ --out reports/
     """
+    from data.manifest.inputs import passed_over
     from data.media import TrackChoice
-    from pipeline.extraction.extract import passed_over
     from pipeline.report.outputs import Outputs
 
     source, files = _sources(input, watch, json, fail_on_forgery)
@@ -211,7 +211,7 @@ def _sources(
     input: Path | None, watch: Path | None, json: str | None, fail_on_forgery: bool
 ) -> tuple[Path, list[Path]]:
     """What is analysed, and the files in it that are known from the start."""
-    from pipeline.extraction.extract import find_clips
+    from data.manifest.inputs import find_clips
 
     if (input is None) == (watch is None):
         raise UsageError("one of --input and --watch is needed", fix="name a file or a folder with --input")
@@ -221,9 +221,9 @@ def _sources(
     if not watch.is_dir():
         raise UsageError("is not a folder", watch, "give --watch a folder that files come into")
     if json is not None or fail_on_forgery:
-        what = "--json" if json is not None else "--fail-on-forgery"
+        option = "--json" if json is not None else "--fail-on-forgery"
         raise UsageError(
-            f"{what} needs an end, and --watch has none", fix="use --input, or read the folder of --out"
+            f"{option} needs an end, and --watch has none", fix="use --input, or read the folder of --out"
         )
     return watch, []
 

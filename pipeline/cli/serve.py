@@ -55,7 +55,7 @@ def serve(
 
     from data.errors import UsageError
     from pipeline.bundle import bundle_config, weights_folder
-    from pipeline.localization.decide import promising
+    from pipeline.localization.lines import promising
     from pipeline.media.credentials import certificates
 
     try:

@@ -75,9 +75,9 @@ def tune(
         bar.begin("weights")
         detector = Pipeline.from_pretrained(weights, device=device, hook=bar)
         bar.begin(", ".join(map(str, dataset)))
-        known = load_unseen(unseen, detector.config.localize) if unseen is not None else ()
+        judged = load_unseen(unseen, detector.config.localize) if unseen is not None else ()
         result = search(
-            detector, manifests, feature_store, split, metric, protocol, max_clips, bar, unseen=known
+            detector, manifests, feature_store, split, metric, protocol, max_clips, bar, unseen=judged
         )
     save_tuning(result, weights)
     chosen, (old, new) = result.config, result.quality
@@ -109,18 +109,18 @@ def _decision(result: Tuning) -> list[str]:
         return [
             "no decision on segments was fitted: no evidence in the features, or too few clips that hold any"
         ]
-    found = [
+    lines = [
         f"decision on segments: AUC {fitted.auc:.4f} on {fitted.clips} clips of {fitted.people} people, each judged "
         "by a fit to others"
     ]
     for line in fitted.config.lines:
-        found.append(
+        lines.append(
             f"at most {line.rate:g} of authentic clips: P(forged) >= {line.line:.4f}, which {line.alarms} of "
             f"{line.clips} clips of {line.people} people reached (bound {line.bound:.4f}), and "
             f"{fitted.recall[line.rate]:.4f} of the forged ones"
         )
     return (
-        found
+        lines
         if fitted.config.lines
-        else [*found, "no rate of false alarms could be certified: too few authentic clips or people"]
+        else [*lines, "no rate of false alarms could be certified: too few authentic clips or people"]
     )

@@ -87,8 +87,8 @@ def export(
     config = bundle_config(folder, overrides or ())
     parts = (config.visual, config.audio)
     if [part.network for part in parts] != ["face_traces", "voice_traces"]:
-        what = "holds networks of other extractors than compact's, for which there is no export"
-        raise UsageError(what, folder, "name a folder of the preset compact")
+        problem = "holds networks of other extractors than compact's, for which there is no export"
+        raise UsageError(problem, folder, "name a folder of the preset compact")
     visual, audio = (resolve(part.weights, folder) for part in parts)
     for name, network in {**picture_networks(visual), **sound_networks(audio)}.items():
         write_onnx(network, onnx / f"{name}.onnx")

@@ -96,25 +96,25 @@ class DatasetCheck:
         return _EXIT[self.level]
 
 
-def to_json(found: DatasetCheck) -> str:
+def to_json(checked: DatasetCheck) -> str:
     """All that was found, with every name, as JSON text that ends with a newline."""
     clips: dict[str, dict[str, int]] = {}
-    for (split, name), count in found.counts.items():
+    for (split, name), count in checked.counts.items():
         clips.setdefault(split, {})[name if name is not None else "unlabelled"] = count
     document = {
         "schema": "rt-deeploc/data-check@1",
-        "dataset": found.dataset,
-        "root": str(found.root),
-        "verdict": found.verdict,
-        "exit_code": found.exit_code,
+        "dataset": checked.dataset,
+        "root": str(checked.root),
+        "verdict": checked.verdict,
+        "exit_code": checked.exit_code,
         "clips": clips,
-        "published": dict(found.published),
-        "present": found.present,
-        "looked_into": found.looked_into,
-        "findings": [asdict(finding) for finding in found.findings],
-        "broken": dict(found.broken),
-        "missing": found.missing,
-        "unlisted": found.unlisted,
+        "published": dict(checked.published),
+        "present": checked.present,
+        "looked_into": checked.looked_into,
+        "findings": [asdict(finding) for finding in checked.findings],
+        "broken": dict(checked.broken),
+        "missing": checked.missing,
+        "unlisted": checked.unlisted,
     }
     return json.dumps(document, indent=1) + "\n"
 
@@ -180,17 +180,17 @@ def _against_published(
 ) -> Iterator[Problem]:
     again = "download the list of that part again"
     for split, expected in published.items():
-        found = sum(count for (name, _), count in counts.items() if name == split)
+        listed = sum(count for (name, _), count in counts.items() if name == split)
         part = f"{split} (val)" if split == "dev" and dataset != "lavdf" else split
-        if not found:
+        if not listed:
             yield Problem("incomplete", f"{part} is not there ({expected:,} clips)", "download that part")
-        elif found != expected:
-            what = f"the metadata lists {found:,} clips of {part}, published are {expected:,}"
-            yield Problem("incomplete", what, again)
+        elif listed != expected:
+            message = f"the metadata lists {listed:,} clips of {part}, published are {expected:,}"
+            yield Problem("incomplete", message, again)
     real = sum(count for (_, name), count in counts.items() if name == "real")
     if dataset == "lavdf" and sum(counts.values()) == sum(published.values()) and real != LAVDF_REAL:
-        what = f"the metadata lists {real:,} real clips, published are {LAVDF_REAL:,}"
-        yield Problem("incomplete", what, again)
+        message = f"the metadata lists {real:,} real clips, published are {LAVDF_REAL:,}"
+        yield Problem("incomplete", message, again)
 
 
 def _against_sidecar(root: Path, rows: Mapping[str, Sample]) -> Iterator[Problem]:
@@ -201,33 +201,33 @@ def _against_sidecar(root: Path, rows: Mapping[str, Sample]) -> Iterator[Problem
         yield Problem("incomplete", f"{SIDECAR} {error.what}", again)
         return
     if listed != set(rows):
-        what = f"{SIDECAR} and the metadata differ in {len(listed ^ set(rows)):,} clips"
-        yield Problem("incomplete", what, again)
+        message = f"{SIDECAR} and the metadata differ in {len(listed ^ set(rows)):,} clips"
+        yield Problem("incomplete", message, again)
 
 
 def _against_files(
-    rows: Mapping[str, Sample], listing: Listing, own: bool, known: int, subset: bool
+    rows: Mapping[str, Sample], listing: Listing, own: bool, published: int, subset: bool
 ) -> Iterator[Problem]:
     if listing.missing and subset:
-        what = f"{len(listing.missing):,} of {len(rows):,} clips are not in this subset"
-        yield Problem("note", what, examples=listing.missing[:_NAMED])
+        message = f"{len(listing.missing):,} of {len(rows):,} clips are not in this subset"
+        yield Problem("note", message, examples=listing.missing[:_NAMED])
     elif listing.missing:
-        what = f"{len(listing.missing):,} of {len(rows):,} clips are missing"
+        message = f"{len(listing.missing):,} of {len(rows):,} clips are missing"
         fix = "copy the data set again" if own else "unpack the archive again: 7z x NAME.zip.001"
-        yield Problem("incomplete", what, fix, listing.missing[:_NAMED])
+        yield Problem("incomplete", message, fix, listing.missing[:_NAMED])
     if listing.unlisted:
-        as_known = ", as many as LAV-DF is known to have" if len(listing.unlisted) == known else ""
-        what = f"{len(listing.unlisted):,} files have no metadata{as_known}; they are ignored"
-        yield Problem("note", what, examples=listing.unlisted[:_NAMED])
+        as_known = ", as many as LAV-DF is known to have" if len(listing.unlisted) == published else ""
+        message = f"{len(listing.unlisted):,} files have no metadata{as_known}; they are ignored"
+        yield Problem("note", message, examples=listing.unlisted[:_NAMED])
 
 
 def _damage(broken: Mapping[str, str], looked: int, present: int) -> Iterator[Problem]:
     if broken:
-        what = f"{len(broken):,} of {looked:,} inspected files are damaged"
+        message = f"{len(broken):,} of {looked:,} inspected files are damaged"
         more = "; inspect all with --sample 0" if looked < present else ""
         fix = f"unpack them again, or download their archive again{more}"
         examples = tuple(f"{name} {fault}" for name, fault in list(broken.items())[:_NAMED])
-        yield Problem("incomplete", what, fix, examples)
+        yield Problem("incomplete", message, fix, examples)
 
 
 def _doubts(rows: Mapping[str, Sample], apart: tuple[str, ...]) -> Iterator[Problem]:
@@ -258,20 +258,20 @@ def _ends_beyond(row: Sample) -> bool:
 def _leftovers(root: Path, complete: bool) -> Iterator[Problem]:
     left = find_leftovers(root)
     for path in left.unfinished:
-        what, fix = f"{path.name} is a download that has not finished", f"finish it, or remove {path}"
-        yield Problem("note" if complete else "incomplete", what, fix)
+        message, fix = f"{path.name} is a download that has not finished", f"finish it, or remove {path}"
+        yield Problem("note" if complete else "incomplete", message, fix)
     for archive in left.archives:
         name = archive.first.stem
         if complete:
-            what = f"{archive.volumes} volumes of {name} ({archive.size_bytes / 1e9:.1f} GB) remain"
-            yield Problem("note", what, "they are no longer needed")
+            message = f"{archive.volumes} volumes of {name} ({archive.size_bytes / 1e9:.1f} GB) remain"
+            yield Problem("note", message, "they are no longer needed")
         elif archive.faults:
-            what = f"{len(archive.faults)} volumes of {name} are missing or incomplete"
+            message = f"{len(archive.faults)} volumes of {name} are missing or incomplete"
             fix = f"download them, then: 7z x {archive.first}"
-            yield Problem("incomplete", what, fix, archive.faults[:_NAMED])
+            yield Problem("incomplete", message, fix, archive.faults[:_NAMED])
         else:
-            what = f"{archive.volumes} volumes of {name} are present but not, or not fully, unpacked"
-            yield Problem("note", what, f"7z x {archive.first}")
+            message = f"{archive.volumes} volumes of {name} are present but not, or not fully, unpacked"
+            yield Problem("note", message, f"7z x {archive.first}")
 
 
 def _look(

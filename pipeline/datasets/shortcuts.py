@@ -15,14 +15,13 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.schema import DecodeConfig
 from data.audio import FRAME_SAMPLES
 from data.errors import InputError
 from data.hook import Hook, silent
 from data.labels import FPS, RATE
 from data.manifest.sidecar import EditedSegment, SynthesizedClip, read_sidecar
 from pipeline.evaluation import metrics
-from pipeline.media.whole import read_frames, read_sound
+from pipeline.media.whole import DECODE, read_frames, read_sound
 
 FEATURES = (
     "file size",
@@ -104,7 +103,7 @@ def clip_features(path: Path, edits: Sequence[EditedSegment]) -> NDArray[np.floa
             if p.pts is not None
         ]
         duration_s = float(container.duration or 0) / 1e6
-    frames, samples = read_frames(path, DecodeConfig()), read_sound(path, DecodeConfig())
+    frames, samples = read_frames(path, DECODE), read_sound(path, DECODE)
     n = len(frames) if frames is not None else len(samples) // FRAME_SAMPLES if samples is not None else 0
     untouched = {name: _outside(edits, name, n) for name in ("visual", "audio")}
     size = path.stat().st_size
@@ -213,34 +212,34 @@ def _outside(edits: Sequence[EditedSegment], modality: str, n: int) -> NDArray[n
     return outside
 
 
-def _at(kept: NDArray[np.bool_], time_s: float) -> bool:
+def _at(chosen: NDArray[np.bool_], time_s: float) -> bool:
     k = int(time_s * FPS)
-    return 0 <= k < len(kept) and bool(kept[k])
+    return 0 <= k < len(chosen) and bool(chosen[k])
 
 
 def _mean(values: Sequence[float]) -> float:
     return float(np.mean(values)) if values else 0.0
 
 
-def _per_frame(frames: NDArray[np.uint8] | None, kept: NDArray[np.bool_]) -> tuple[float, float, float]:
+def _per_frame(frames: NDArray[np.uint8] | None, chosen: NDArray[np.bool_]) -> tuple[float, float, float]:
     """Mean luma, its spread, and sharpness (mean step between neighbouring pixels) of the kept frames."""
-    if frames is None or not kept.any():
+    if frames is None or not chosen.any():
         return 0.0, 0.0, 0.0
-    luma = frames[kept][::5].astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+    luma = frames[chosen][::5].astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
     return float(luma.mean()), float(luma.std()), float(np.abs(np.diff(luma, axis=2)).mean())
 
 
 def _levels(
-    samples: NDArray[np.float32] | None, kept: NDArray[np.bool_]
+    samples: NDArray[np.float32] | None, chosen: NDArray[np.bool_]
 ) -> tuple[float, float, float, float]:
     """Loudness and noise floor in dB, leading silence in frames, and treble: dB of the differenced signal."""
-    n = min(len(kept), len(samples) // FRAME_SAMPLES) if samples is not None else 0
-    if samples is None or not kept[:n].any():
+    n = min(len(chosen), len(samples) // FRAME_SAMPLES) if samples is not None else 0
+    if samples is None or not chosen[:n].any():
         return 0.0, 0.0, 0.0, 0.0
     frames = samples[: n * FRAME_SAMPLES].reshape(n, -1).astype(np.float64)
     level = 10 * np.log10(np.square(frames).mean(axis=1) + 1e-10)
     steps = 10 * np.log10(np.square(np.diff(frames, axis=1)).mean(axis=1) + 1e-10)
-    outside = kept[:n]
+    outside = chosen[:n]
     loud = np.flatnonzero(level > level.max() - 40)
     return (
         float(level[outside].mean()),

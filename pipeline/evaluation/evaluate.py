@@ -69,16 +69,16 @@ def evaluate(
     samples = [_hittable(sample) for sample in samples]
     lost = listed - sum(len(sample.fake_periods) for sample in samples)
     labels = _labels(samples, manifest, split)
-    found = _in_order(predictions, samples)
+    ordered = _in_order(predictions, samples)
     sidecar = clips_by_file(manifest.root)
     boot = _Bootstrap(samples, sidecar, replicates, seed)
     truth = [np.array([[p.start_s, p.end_s] for p in s.fake_periods]).reshape(-1, 2) for s in samples]
     edits = _edits(samples, sidecar, generators(manifest.root))
-    if not (located := all(sample.located for sample in samples)) and all(p.score is None for p in found):
+    if not (located := all(sample.located for sample in samples)) and all(p.score is None for p in ordered):
         refuse_unlocated(manifest.root, samples)
     rows: list[Row] = []
-    if located and all(p.proposals is not None for p in found):
-        given = [p.proposals for p in found if p.proposals is not None]
+    if located and all(p.proposals is not None for p in ordered):
+        given = [p.proposals for p in ordered if p.proposals is not None]
         for name in protocols:
             judged = Localization(given, truth, PROTOCOLS[name], labels)
             rows += boot.rows(f"localization, {name}", "all", judged)
@@ -86,16 +86,16 @@ def evaluate(
                 rows += _by_class(boot, given, truth, labels)
                 rows += _by_segment(judged, truth, edits)
         rows += _boundary_rows(given, truth)
-    rows += _video_rows(boot, found, labels, edits, _extent(samples))
-    rows += _step_rows(found, truth) if located else []
+    rows += _video_rows(boot, ordered, labels, edits, _extent(samples))
+    rows += _step_rows(ordered, truth) if located else []
     groups = [
         (clip.group or None) if (clip := sidecar.get(sample.file.as_posix())) else None for sample in samples
     ]
-    rows += _by_recording(found, truth, labels, groups)
+    rows += _by_recording(ordered, truth, labels, groups)
     matrix = None
-    if all(p.probabilities is not None for p in found):
-        predicted = np.array([int(np.argmax(p.probabilities)) for p in found if p.probabilities is not None])
-        matrix = confusion(predicted, labels, len(CLASSES))
+    if all(p.probabilities is not None for p in ordered):
+        shares = [p.probabilities for p in ordered if p.probabilities is not None]
+        matrix = confusion(np.argmax(shares, axis=1), labels, len(CLASSES))
     return Evaluation(
         dataset=manifest.root.resolve().name,
         split=split,
@@ -103,7 +103,7 @@ def evaluate(
         segments=sum(len(rows) for rows in truth),
         rows=tuple(rows),
         confusion=matrix,
-        notes=tuple(_notes(manifest, found, labels, truth, lost, located)),
+        notes=tuple(_notes(manifest, ordered, labels, truth, lost, located)),
         bootstrap={"replicates": replicates, "over": boot.over, "seed": seed},
     )
 
@@ -184,26 +184,24 @@ def _by_segment(
 
 def _video_rows(
     boot: _Bootstrap,
-    found: Sequence[VideoPrediction],
+    predictions: Sequence[VideoPrediction],
     labels: NDArray[np.int64],
     edits: Edits,
     extent: Mapping[str, NDArray[np.bool_]],
 ) -> list[Row]:
     """AUC of forged against authentic clips, over all and by kind; accuracies of the most probable class."""
-    if any(p.score is None for p in found):
+    if any(p.score is None for p in predictions):
         return []
-    scores = np.array([p.score for p in found], np.float64)
-    known = all(p.probabilities is not None for p in found)
-    likely = np.array([int(np.argmax(p.probabilities)) if p.probabilities is not None else 0 for p in found])
-    forged = np.array([1 - p.probabilities[0] if p.probabilities is not None else 0.0 for p in found]).clip(
-        0, 1
-    )
+    scores = np.array([p.score for p in predictions], np.float64)
+    classified = all(p.probabilities is not None for p in predictions)
+    shares = np.array([p.probabilities or (1.0, 0.0, 0.0, 0.0) for p in predictions])
+    likely, forged = shares.argmax(axis=1), (1 - shares[:, 0]).clip(0, 1)
 
     def measure(weights: Weights | None, chosen: NDArray[np.bool_] | None = None) -> dict[str, float]:
         part = chosen if chosen is not None else np.ones(len(scores), np.bool_)
         counted = weights[part] if weights is not None else None
         values = {"AUC": auc(scores[part], labels[part] > 0, counted)}
-        if known and chosen is None:
+        if classified and chosen is None:
             values["accuracy, 2 classes"] = accuracy(
                 (likely > 0).astype(int), (labels > 0).astype(int), weights
             )
@@ -213,7 +211,7 @@ def _video_rows(
             )
         return values
 
-    rows = [Row("video level", "all", "clips", len(found)), *boot.rows("video level", "all", measure)]
+    rows = [Row("video level", "all", "clips", len(predictions)), *boot.rows("video level", "all", measure)]
     groups = {("video level", name): labels == k for k, name in enumerate(CLASSES[1:], start=1)}
     groups |= {("video level", name): chosen & (labels > 0) for name, chosen in extent.items()}
     for how, clips in edits.items():
@@ -228,7 +226,7 @@ def _video_rows(
             rows.append(Row(table, f"{name} vs real", "clips", int(chosen.sum())))
             rows += boot.rows(table, f"{name} vs real", partial(measure, chosen=chosen | (labels == 0)))
     bins = (reliability(forged, labels > 0), reliability(forged, labels > 0, even_weights(labels > 0)))
-    for plain, even in zip(*bins, strict=True) if known else ():
+    for plain, even in zip(*bins, strict=True) if classified else ():
         name = f"{even.low:.1f} to {even.high:.1f}"
         values = {"clips": plain.items, "P(forged), mean": even.probability, "forged": even.forged}
         rows += [Row("reliability", name, metric, value) for metric, value in values.items()]
@@ -236,7 +234,7 @@ def _video_rows(
 
 
 def _by_recording(
-    found: Sequence[VideoPrediction],
+    predictions: Sequence[VideoPrediction],
     truth: Sequence[NDArray[np.float64]],
     labels: NDArray[np.int64],
     groups: Sequence[str | None],
@@ -246,23 +244,23 @@ def _by_recording(
     for name in sorted({group for group in groups if group is not None}):
         chosen = [k for k, group in enumerate(groups) if group == name]
         rows.append(Row("by recording group", name, "clips", len(chosen)))
-        scores = [score for k in chosen if (score := found[k].score) is not None]
+        scores = [score for k in chosen if (score := predictions[k].score) is not None]
         if len(scores) == len(chosen):
             rows.append(
                 Row("by recording group", name, "AUC", auc(np.array(scores, np.float64), labels[chosen] > 0))
             )
-        given = [rows_of for k in chosen if (rows_of := found[k].proposals) is not None]
+        given = [rows_of for k in chosen if (rows_of := predictions[k].proposals) is not None]
         if len(given) == len(chosen):
             judged = Localization(given, [truth[k] for k in chosen], PROTOCOLS["honest"])()
             rows += [Row("by recording group", name, metric, judged[metric]) for metric in ("mAP", "mAR")]
     return rows
 
 
-def _step_rows(found: Sequence[VideoPrediction], truth: Sequence[NDArray[np.float64]]) -> list[Row]:
+def _step_rows(predictions: Sequence[VideoPrediction], truth: Sequence[NDArray[np.float64]]) -> list[Row]:
     """AUC and EER of the steps by branch; forged are those whose centre lies in a segment."""
     scores: dict[str, list[NDArray[np.float32]]] = {}
     forged: dict[str, list[NDArray[np.bool_]]] = {}
-    for prediction, spans in zip(found, truth, strict=True):
+    for prediction, spans in zip(predictions, truth, strict=True):
         if prediction.steps is None:
             continue
         grid = prediction.steps.grid
@@ -285,15 +283,15 @@ def _step_rows(found: Sequence[VideoPrediction], truth: Sequence[NDArray[np.floa
 def _hittable(sample: Sample) -> Sample:
     """`sample` without periods of no length or behind its end: no proposal can overlap them."""
     end_s = sample.duration_s if sample.duration_s > 0 else math.inf
-    kept = tuple(p for p in sample.fake_periods if p.duration_s > 0 and p.start_s < end_s)
-    return replace(sample, fake_periods=kept) if kept != sample.fake_periods else sample
+    periods = tuple(p for p in sample.fake_periods if p.duration_s > 0 and p.start_s < end_s)
+    return replace(sample, fake_periods=periods) if periods != sample.fake_periods else sample
 
 
 def _labels(samples: Sequence[Sample], manifest: Manifest, split: str) -> NDArray[np.int64]:
     unlabelled = [sample for sample in samples if sample.label is None]
     if unlabelled:
-        what = f"{len(unlabelled)} clips of the split '{split}' have no label, first {unlabelled[0].file}"
-        raise UsageError(what, manifest.root, "measure on a split with labels, for example --split dev")
+        problem = f"{len(unlabelled)} clips of the split '{split}' have no label, first {unlabelled[0].file}"
+        raise UsageError(problem, manifest.root, "measure on a split with labels, for example --split dev")
     return np.array([sample.label for sample in samples], np.int64)
 
 
@@ -313,7 +311,7 @@ def _in_order(predictions: Sequence[VideoPrediction], samples: Sequence[Sample])
 
 def _notes(
     manifest: Manifest,
-    found: Sequence[VideoPrediction],
+    predictions: Sequence[VideoPrediction],
     labels: NDArray[np.int64],
     truth: Sequence[NDArray[np.float64]],
     lost: int,
@@ -321,10 +319,10 @@ def _notes(
 ) -> Iterator[str]:
     if lost:
         yield f"{lost} segments are empty or lie behind their clip's end: nobody can hit them, they are left out"
-    unread = [p.file for p in found if p.unread]
+    unread = [p.file for p in predictions if p.unread]
     if unread:
         yield f"{len(unread)} clips could not be analysed and count as classified authentic, first {unread[0]}"
-    abstained = [p.file for p in found if p.abstained]
+    abstained = [p.file for p in predictions if p.abstained]
     if abstained:
         yield (
             f"{len(abstained)} clips are not assessable and count as having no proposals and P(forged) = "
@@ -334,7 +332,9 @@ def _notes(
         yield f"{len(manifest.missing)} clips of the data set are missing from the disk and do not count"
     if not located:
         yield "labels are of whole videos: no forged interval is known, and localization is not measured"
-    bare = [p.file for p, label, spans in zip(found, labels, truth, strict=True) if label and not len(spans)]
+    bare = [
+        p.file for p, label, spans in zip(predictions, labels, truth, strict=True) if label and not len(spans)
+    ]
     if bare and located:
         yield f"{len(bare)} clips are labelled forged but have no intervals, first {bare[0]}"
 
@@ -366,7 +366,7 @@ def _boundary_rows(given: Sequence[NDArray[np.float64]], truth: Sequence[NDArray
 
 
 def _edits(
-    samples: Sequence[Sample], sidecar: Mapping[str, SynthesizedClip], known: Mapping[str, Origin]
+    samples: Sequence[Sample], sidecar: Mapping[str, SynthesizedClip], origins: Mapping[str, Origin]
 ) -> Edits:
     """What was done in each segment of each clip, by manipulation or generator, and by its family and kind if known.
 
@@ -385,16 +385,16 @@ def _edits(
                 for period in sample.fake_periods
             ]
         )
-    found: Edits = {
+    names: Edits = {
         "manipulation": [[frozenset(edit.manipulation for edit in one) for one in clip] for clip in edits]
     }
-    if known:
+    if origins:
         for how in Origin._fields:
-            found[how] = [
+            names[how] = [
                 [
-                    frozenset(getattr(known[edit.made_by], how) for edit in one if edit.made_by in known)
+                    frozenset(getattr(origins[edit.made_by], how) for edit in one if edit.made_by in origins)
                     for one in clip
                 ]
                 for clip in edits
             ]
-    return found
+    return names

@@ -19,7 +19,7 @@ from pipeline.evaluation.predictions import StepCurves, VideoPrediction
 from pipeline.extraction.extract import extract_missing
 from pipeline.extraction.keys import store_keys
 from pipeline.localization.curves import step_curves
-from pipeline.localization.decide import decided_proposals, judge
+from pipeline.localization.decide import Decision, decided_proposals, decision_of
 from pipeline.localization.score import score_clip
 from pipeline.localization.scores import ClipScores
 
@@ -84,21 +84,23 @@ def prediction_of(sample: Sample, scores: ClipScores | None, config: LocalizeCon
     name = sample.file.as_posix()
     if scores is None:
         return VideoPrediction(name, np.zeros((0, 3)), 0.0, (1.0, 0.0, 0.0, 0.0), None, True)
-    abstained = not scores.windows
-    decision = judge(scores, config.decision) if config.decision is not None and not abstained else None
+    decision = decision_of(scores, config)
     probabilities = decision.probabilities if decision is not None else scores.video_probabilities or NEUTRAL
     steps = {
         branch: np.where(scores.valid[branch], curve, np.float32(np.nan))
         for branch, curve in step_curves(scores, config)._asdict().items()
         if curve is not None
     }
-    rows = proposal_rows(scores, config)
-    return VideoPrediction(
-        name, rows, 1 - probabilities[0], probabilities, StepCurves(scores.grid, steps), abstained=abstained
-    )
+    rows, curves = _rows(scores, config, decision), StepCurves(scores.grid, steps)
+    abstained = not scores.windows
+    return VideoPrediction(name, rows, 1 - probabilities[0], probabilities, curves, abstained=abstained)
 
 
 def proposal_rows(scores: ClipScores, config: LocalizeConfig) -> NDArray[np.float64]:
     """Proposals of a clip as (P, 3): score, start and end in seconds, best first; see `decided_proposals`."""
-    found = decided_proposals(scores, config)
-    return np.array([[p.score, p.start_s, p.end_s] for p in found], np.float64).reshape(-1, 3)
+    return _rows(scores, config, decision_of(scores, config))
+
+
+def _rows(scores: ClipScores, config: LocalizeConfig, decision: Decision | None) -> NDArray[np.float64]:
+    ranked = decided_proposals(scores, config, decision)
+    return np.array([[p.score, p.start_s, p.end_s] for p in ranked], np.float64).reshape(-1, 3)

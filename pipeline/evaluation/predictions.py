@@ -74,18 +74,18 @@ class Faults:
     count: int = 0
     shown: list[str] = field(default_factory=list)
 
-    def add(self, what: str) -> None:
+    def add(self, fault: str) -> None:
         """Count a fault."""
         self.count += 1
         if len(self.shown) < _SHOWN:
-            self.shown.append(what)
+            self.shown.append(fault)
 
     def raise_if_any(self) -> None:
         """Raises InputError with the first faults when there are any."""
         if self.count:
             first = "; ".join(self.shown)
-            what = f"{self.count} fault(s), first: {first}" if self.count > 1 else f"1 fault: {first}"
-            raise InputError(what, self.path, "correct the file; nothing was scored")
+            problem = f"{self.count} fault(s), first: {first}" if self.count > 1 else f"1 fault: {first}"
+            raise InputError(problem, self.path, "correct the file; nothing was scored")
 
 
 def read_proposals(path: Path, files: Sequence[str]) -> dict[str, NDArray[np.float64]]:
@@ -152,9 +152,9 @@ def read_predictions(
 
     Raises InputError as `read_proposals` and `read_scores` do.
     """
-    found = read_proposals(proposals, files) if proposals is not None else {}
+    proposed = read_proposals(proposals, files) if proposals is not None else {}
     scored = read_scores(scores, files) if scores is not None else {}
-    return tuple(VideoPrediction(file, found.get(file), scored.get(file)) for file in files)
+    return tuple(VideoPrediction(file, proposed.get(file), scored.get(file)) for file in files)
 
 
 def _read(
@@ -163,20 +163,20 @@ def _read(
     entries: Iterator[tuple[str, str, Any]],
     convert: Callable[[str, str, Any, Faults], Any],
 ) -> dict[str, Any]:
-    names, faults, found = known_names(files), Faults(path), dict[str, Any]()
+    names, faults, values = known_names(files), Faults(path), dict[str, Any]()
     for place, name, value in entries:
         file, row = names.get(name), f"{place}{name!r}"
         if file is None:
             faults.add(f"{row} is not in this split")
-        elif file in found:
+        elif file in values:
             faults.add(f"{row} occurs more than once")
         else:
-            found[file] = convert(file, row, value, faults)
+            values[file] = convert(file, row, value, faults)
     for file in files:
-        if file not in found:
+        if file not in values:
             faults.add(f"{file!r} is missing (write an empty list where nothing was found)")
     faults.raise_if_any()
-    return found
+    return values
 
 
 def known_names(files: Sequence[str]) -> dict[str, str]:
@@ -239,14 +239,14 @@ def _score(rules: Rules, file: str, row: str, value: Any, faults: Faults) -> flo
 def number(value: Any, row: str, faults: Faults, share: bool = False) -> float:
     """`value` as a finite number, with `share` one in [0, 1]; otherwise NaN or the number, and a fault of `row`."""
     try:
-        found = float(value)
+        parsed = float(value)
     except (TypeError, ValueError):
-        found = math.nan
-    if not math.isfinite(found):
+        parsed = math.nan
+    if not math.isfinite(parsed):
         faults.add(f"{row} has the score {shortened(value)}, which is not a number")
-    elif share and not 0 <= found <= 1:
+    elif share and not 0 <= parsed <= 1:
         faults.add(f"{row} has the score {shortened(value)}, which is not between 0 and 1")
-    return found
+    return parsed
 
 
 def _lines(path: Path, text: str) -> Iterator[tuple[str, str, str]]:
@@ -274,8 +274,8 @@ def _entries(path: Path, text: str) -> Iterator[tuple[str, str, Any]]:
             value, at = decode(text, _skip(text, at + 1))
         except (ValueError, RecursionError):
             line = text.count("\n", 0, at) + 1
-            what = f"is cut off or damaged after {count} entries, near line {line}"
-            raise InputError(what, path, "write it again as JSON") from None
+            problem = f"is cut off or damaged after {count} entries, near line {line}"
+            raise InputError(problem, path, "write it again as JSON") from None
         yield "", name, value
         count, at = count + 1, _skip(text, at)
         if text[at : at + 1] != ",":

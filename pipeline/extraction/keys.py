@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.schema import PipelineConfig
-from data.media import TrackChoice
+from data.media import ANY, TrackChoice
 from data.store.store import StoreKey
 from extractors.base import Extractor
 
-ANY = TrackChoice()
 CLOCK_SCHEMA = "2"
 """Part of every key: raise it when the sampling or placing of media on the grid changes its meaning."""
 

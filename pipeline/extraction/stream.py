@@ -19,10 +19,10 @@ from configs.schema import PipelineConfig
 from data.errors import ForensicError, InputError, StoreError
 from data.hook import Hook, silent
 from data.labels import MODALITIES, Modality
-from data.media import MediaInfo, StreamCoverage, TrackChoice
+from data.media import ANY, MediaInfo, StreamCoverage, TrackChoice
 from data.store.store import FeatureStore, StoreKey
 from extractors.base import Session
-from pipeline.extraction.keys import ANY, Extractors, store_keys
+from pipeline.extraction.keys import Extractors, store_keys
 from pipeline.extraction.track import Track, coverage_warnings, stored_coverage
 from pipeline.media.base import AudioBatch, VideoBatch
 from pipeline.media.decoder import ClipStream, DecodePool

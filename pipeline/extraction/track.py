@@ -189,22 +189,22 @@ def coverage_warnings(
     return tuple(warnings), complete
 
 
-def _told(track: StreamCoverage, what: str, minimum: float) -> list[str]:
+def _told(track: StreamCoverage, subject: str, minimum: float) -> list[str]:
     warnings = []
     if track.fraction < minimum:
         percent = math.floor(1000 * track.fraction) / 10
-        warnings.append(f"only {percent:.1f} % of the {what} could be decoded; the gaps were not analysed")
+        warnings.append(f"only {percent:.1f} % of the {subject} could be decoded; the gaps were not analysed")
     if track.errors:
-        warnings.append(f"{track.errors} damaged piece(s) of the {what} were left out")
+        warnings.append(f"{track.errors} damaged piece(s) of the {subject} were left out")
     if track.dropped:
         warnings.append(
-            f"{max(track.dropped_s, 0.001):.3f} s of the {what} were left out: their time stamps lie where other "
+            f"{max(track.dropped_s, 0.001):.3f} s of the {subject} were left out: their time stamps lie where other "
             f"media stands, or before the start"
         )
-    return [*warnings, *(f"{what}: {note}" for note in track.notes)]
+    return [*warnings, *(f"{subject}: {note}" for note in track.notes)]
 
 
 def _passed_over(track: OtherTrack) -> str:
-    what = "picture" if track.kind == "video" else "sound"
+    subject = "picture" if track.kind == "video" else "sound"
     program = f" of program {track.program}" if track.program is not None else ""
-    return f"{what} track {track.track}{program} ({track.codec}) was not analysed: {track.reason}"
+    return f"{subject} track {track.track}{program} ({track.codec}) was not analysed: {track.reason}"

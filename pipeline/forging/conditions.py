@@ -15,14 +15,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from data.conditions import LONG_COPIES, LONG_S
 from data.errors import InputError, UsageError
 from data.hook import Hook, silent
 from data.manifest import Manifest, samples_of
 from data.manifest.sidecar import EditedSegment, SynthesizedClip, read_sidecar
 from pipeline.forging.files import alone_in, finished, keep_row, read_clips, same_recipe, write_truth
 from pipeline.forging.harmless import FPS, Tracks, edited, read_tracks
-from pipeline.forging.long import COPIES as LONG_COPIES
-from pipeline.forging.long import LONG_S, plan_long, write_long
+from pipeline.forging.long import plan_long, write_long
 from pipeline.forging.workers import in_workers
 from pipeline.media.encode import H264, Format, write_clip
 
@@ -157,8 +157,8 @@ def make_file(batch: Batch, number: int, out: Path) -> str:
     Raises InputError when a clip cannot be read, UsageError when `out` cannot be written.
     """
     name, _ = batch.files[number]
-    if (known := finished(out, name)) is not None:
-        return known.file
+    if (done := finished(out, name)) is not None:
+        return done.file
     make: Callable[[Batch, int, Path], SynthesizedClip] = {"harmless": _edit, "long": _join}.get(
         batch.condition, _rewrite
     )

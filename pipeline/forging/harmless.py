@@ -15,14 +15,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.schema import DecodeConfig
 from data.audio import FFT, apply_gain
 from data.labels import FPS, RATE, Modality
 from pipeline.forging.manipulations.signal import noise_like, speech_level, stretch
 from pipeline.media.encode import write_clip
-from pipeline.media.whole import read_frames, read_sound
+from pipeline.media.whole import DECODE, read_frames, read_sound
 
-DECODE = DecodeConfig()
 HOP = RATE // FPS
 """Samples of sound under one frame."""
 

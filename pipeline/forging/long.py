@@ -11,20 +11,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from data.conditions import LONG_COPIES
 from data.errors import UsageError
 from data.manifest.sidecar import Appearance, EditedSegment, SynthesizedClip
-from pipeline.forging.harmless import DECODE, FPS, HOP, fitted
+from pipeline.forging.harmless import FPS, HOP, fitted
 from pipeline.media.encode import write_clip
 from pipeline.media.inspect import inspect
-from pipeline.media.whole import read_frames, read_sound
+from pipeline.media.whole import DECODE, read_frames, read_sound
 
 Frames = NDArray[np.uint8]
-
-COPIES = 2
-"""Usual number of long videos of each kind, with a forged span and without."""
-
-LONG_S = 600.0
-"""Their usual least length in seconds."""
 
 KINDS = ("take", "jumps", "panel", "turns", "news")
 """`take`: clips of one person one after the other; `jumps`: the same, with the middle of each left out; `panel`: two to
@@ -46,7 +41,7 @@ class _Piece:
 
 
 def plan_long(
-    clips: Sequence[SynthesizedClip], rng: np.random.Generator, least_s: float, copies: int = COPIES
+    clips: Sequence[SynthesizedClip], rng: np.random.Generator, least_s: float, copies: int = LONG_COPIES
 ) -> list[tuple[str, tuple[int, ...]]]:
     """Names of the long videos, and the clips heard in each, in order: `copies` of each kind with a forged
     span and without, of `least_s` seconds.
@@ -60,8 +55,8 @@ def plan_long(
             people.setdefault(clip.identity, []).append(k)
     forged = [k for k, clip in enumerate(clips) if _one_span(clip) and clip.identity in people]
     if len(people) < _FEWEST or not forged:
-        what = "long videos need authentic clips of two people, and one of them forged in one span"
-        raise UsageError(what, fix="choose another --split, or a set with more clips")
+        problem = "long videos need authentic clips of two people, and one of them forged in one span"
+        raise UsageError(problem, fix="choose another --split, or a set with more clips")
     files = []
     for kind in KINDS:
         for content in ("real", "forged"):

@@ -93,7 +93,7 @@ def neural_voices(folder: str | None) -> tuple[NeuralVoice, ...]:
         raise UsageError(
             "the program espeak-ng is not installed", fix="install it: it tells the voices how words sound"
         )
-    root, found = Path(folder), []
+    root, voices = Path(folder), []
     for key, files in _record(root).items():
         name, rate, load = _ENGINES[key]
         needed = {MODEL, TABLE, *((STYLES,) if load is _kokoro else ())}
@@ -103,8 +103,8 @@ def neural_voices(folder: str | None) -> tuple[NeuralVoice, ...]:
                 raise UsageError("is not there", path, _FIX)
             if (sha256 := file_sha256(path)) != files[file]:
                 raise UsageError(f"its SHA-256 is {sha256}, not {files[file]}", path, _FIX)
-        found.append(NeuralVoice(name, root / key, files[MODEL][:16], rate, load))
-    return tuple(found)
+        voices.append(NeuralVoice(name, root / key, files[MODEL][:16], rate, load))
+    return tuple(voices)
 
 
 def _record(root: Path) -> dict[str, dict[str, str]]:
@@ -210,15 +210,15 @@ def _seed(rng: np.random.Generator) -> int:
 
 
 def _table(folder: Path) -> dict[str, int]:
-    found: dict[str, int] = json.loads((folder / TABLE).read_text(encoding="utf-8"))
-    return found
+    numbers: dict[str, int] = json.loads((folder / TABLE).read_text(encoding="utf-8"))
+    return numbers
 
 
 def _numbers(phonemes: str, table: Mapping[str, int]) -> list[int]:
-    found = [table[sign] for sign in phonemes if sign in table]
-    if not found:
+    numbers = [table[sign] for sign in phonemes if sign in table]
+    if not numbers:
         raise ValueError("the text has no phoneme that the voice knows")
-    return found
+    return numbers
 
 
 def _trimmed(sound: Sound, rate: int) -> Sound:

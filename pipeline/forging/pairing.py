@@ -9,16 +9,15 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.schema import DecodeConfig, SynthesizeConfig
+from configs.schema import SynthesizeConfig
 from data.errors import InputError
 from data.labels import FPS, RATE
 from data.text import printable
 from pipeline.forging.fitting import fit_picture, fit_sound, moved_frames, moved_sound
 from pipeline.forging.forger import EditedClip, Forger, Output, Piece
 from pipeline.forging.sources import Fake, Source
-from pipeline.media.whole import read_frames, read_pieces, read_sound
+from pipeline.media.whole import DECODE, read_frames, read_pieces, read_sound
 
-_DECODE = DecodeConfig()
 _LOG = logging.getLogger(__name__)
 
 
@@ -59,7 +58,7 @@ def read_outputs(source: Source, config: SynthesizeConfig) -> GeneratorOutputs:
     if all(fake.path == source.path for fake in source.fakes):
         return GeneratorOutputs({})
     # As the pieces are read, but in one.
-    frames, samples = next(read_pieces(source.path, _DECODE, source.duration_s + 1, config.short_side))
+    frames, samples = next(read_pieces(source.path, DECODE, source.duration_s + 1, config.short_side))
     for k, fake in enumerate(source.fakes):
         try:
             made[k] = _fitted(fake, frames, samples)
@@ -72,13 +71,13 @@ def read_outputs(source: Source, config: SynthesizeConfig) -> GeneratorOutputs:
 def _fitted(fake: Fake, frames: NDArray[np.uint8] | None, samples: NDArray[np.float32] | None) -> Output:
     new_frames = new_samples = None
     if fake.tracks != "audio":
-        shown = read_frames(fake.path, _DECODE)
+        shown = read_frames(fake.path, DECODE)
         if shown is None or frames is None:
             raise InputError("has no picture", fake.path)
         lag = 0 if fake.fit_known else fit_picture(shown, frames).lag
         new_frames = moved_frames(shown, lag, frames)
     if fake.tracks != "visual":
-        heard = read_sound(fake.path, _DECODE)
+        heard = read_sound(fake.path, DECODE)
         if heard is None or samples is None:
             raise InputError("has no sound", fake.path)
         lag = 0 if fake.fit_known else fit_sound(heard, samples).lag

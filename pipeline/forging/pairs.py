@@ -172,11 +172,11 @@ class _Checks:
         return wanted
 
 
-def _agree(known: dict[str, tuple[str, int]], name: str, split: str, row: int, what: str) -> None:
-    before, first = known.setdefault(name, (split, row))
+def _agree(rows: dict[str, tuple[str, int]], name: str, split: str, row: int, role: str) -> None:
+    before, first = rows.setdefault(name, (split, row))
     if before != split:
         raise InputError(
-            f"{what} '{name}' is in two splits: {before} in row {first}, {split} here",
+            f"{role} '{name}' is in two splits: {before} in row {first}, {split} here",
             fix="choose one of them",
         )
 
@@ -210,10 +210,10 @@ def _read(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
     ]
     missing = [name for name in COLUMNS if name not in names]
     unknown = [name for name in names if name not in (*COLUMNS, *OPTIONAL)]
-    for what, found in (("lacks the column", missing), ("has an unknown column", unknown)):
-        if found:
+    for fault, columns in (("lacks the column", missing), ("has an unknown column", unknown)):
+        if columns:
             raise UsageError(
-                f"row 1 {what} {', '.join(map(repr, found))}",
+                f"row 1 {fault} {', '.join(map(repr, columns))}",
                 table,
                 f"columns are {', '.join(COLUMNS)}, and may be {', '.join(OPTIONAL)}",
             )
@@ -223,9 +223,9 @@ def _read(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
 
 
 def _tracks(text: str) -> Tracks:
-    for known in get_args(Tracks):
-        if text == known:
-            return known
+    for choice in get_args(Tracks):
+        if text == choice:
+            return choice
     raise InputError(f"unknown tracks '{text}'", fix="name visual, audio or both")
 
 

@@ -14,7 +14,6 @@ from configs.schema import SynthesizeConfig
 from data.audio import FFT
 from data.labels import FPS, RATE
 from pipeline.forging.harmless import (
-    DECODE,
     EDITS,
     Tracks,
     captions,
@@ -29,7 +28,7 @@ from pipeline.forging.harmless import noise as add_noise
 from pipeline.forging.manipulations.signal import noise_like, read_at, speech_level
 from pipeline.forging.voices import CODECS, Codec, round_trip
 from pipeline.media.encode import H264, Format, write_clip
-from pipeline.media.whole import read_frames
+from pipeline.media.whole import DECODE, read_frames
 
 Frames = NDArray[np.uint8]
 Samples = NDArray[np.float32]

@@ -15,7 +15,6 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.schema import DecodeConfig
 from data.errors import ForensicError, InputError, UsageError
 from data.files import write_json
 from data.hook import Hook, silent
@@ -44,7 +43,7 @@ from pipeline.forging.sources import Source, Voice
 from pipeline.forging.voices import speech_engines, synthetic_speech
 from pipeline.forging.workers import in_workers
 from pipeline.media.encode import H264, write_clip
-from pipeline.media.whole import read_pieces, read_sound
+from pipeline.media.whole import DECODE, read_pieces, read_sound
 
 DONOR_S, DONOR_SIDE = 10.0, 256
 """Seconds and pixels of a clip that lends its face: enough for any segment, little enough to keep a few in memory."""
@@ -52,7 +51,6 @@ DONOR_S, DONOR_SIDE = 10.0, 256
 VOICE_S = 60.0
 """Seconds of a recording that lends its voice."""
 
-_DECODE = DecodeConfig()
 Lent = TypeVar("Lent")
 _LOG = logging.getLogger(__name__)
 
@@ -114,7 +112,7 @@ def forge_source(plan: Plan, k: int, out: Path) -> dict[str, str]:
     try:
         outputs = read_outputs(source, plan.config) if source.fakes is not None else None
         left_out |= outputs.refused if outputs is not None else {}
-        pieces = read_pieces(source.path, _DECODE, plan.config.clip_s[1], plan.config.short_side)
+        pieces = read_pieces(source.path, DECODE, plan.config.clip_s[1], plan.config.short_side)
         for number, ((frames, samples), clips) in enumerate(zip(pieces, names, strict=False)):
             try:
                 piece = _piece(frames, samples, source.path)
@@ -291,13 +289,13 @@ def _drawn(
 
 @lru_cache(maxsize=64)
 def _sound(path: Path) -> NDArray[np.float32] | None:
-    samples = read_sound(path, _DECODE)
+    samples = read_sound(path, DECODE)
     # A copy: a slice would keep the whole recording in memory.
-    return samples[: round(VOICE_S * _DECODE.sample_rate)].copy() if samples is not None else None
+    return samples[: round(VOICE_S * DECODE.sample_rate)].copy() if samples is not None else None
 
 
 @lru_cache(maxsize=8)
 def _face_clip(path: Path) -> FaceClip | None:
-    frames, _ = next(read_pieces(path, _DECODE, DONOR_S, DONOR_SIDE), (None, None))
+    frames, _ = next(read_pieces(path, DECODE, DONOR_S, DONOR_SIDE), (None, None))
     boxes = track_face(frames) if frames is not None else None
     return FaceClip(frames, boxes) if frames is not None and boxes is not None else None

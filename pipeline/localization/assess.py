@@ -44,7 +44,7 @@ def assess(
         "visual": info.video.start_s if info.video is not None else 0.0,
         "audio": info.audio.start_s if info.audio is not None else 0.0,
     }
-    found: dict[str, Assessment | None] = dict.fromkeys(coverage)
+    assessed: dict[str, Assessment | None] = dict.fromkeys(coverage)
     for name, track in coverage.items():
         if track is None or name not in usable_s:
             continue
@@ -59,8 +59,8 @@ def assess(
             if a.overlap_s(b) >= SLIVER_S
         )
         reason = None if valid[name].any() else _reason(name, usable_s[name], track.decoded_s)
-        found[name] = Assessment(usable_s[name], gaps if reason is None else decoded, reason)
-    return found
+        assessed[name] = Assessment(usable_s[name], gaps if reason is None else decoded, reason)
+    return assessed
 
 
 def caution(
@@ -79,8 +79,8 @@ def caution(
             continue
         share = total_s(track.gaps) / decoded.decoded_s if decoded.decoded_s > 0 else 0.0
         if share > config.warn_unassessed:
-            what = f"no {SUBJECT[name]} in {percent(min(1.0, share))} of the {NAMES[name]}"
-            warnings.append(f"{what}: not assessed there")
+            lack = f"no {SUBJECT[name]} in {percent(min(1.0, share))} of the {NAMES[name]}"
+            warnings.append(f"{lack}: not assessed there")
     return tuple(warnings)
 
 

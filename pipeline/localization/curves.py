@@ -13,17 +13,18 @@ from pipeline.localization.scores import BranchCurves, ClipScores, Curve, Eviden
 def step_curves(scores: ClipScores, config: LocalizeConfig) -> BranchCurves:
     """How likely each step is forged, as it bears on the verdict.
 
-    With a decision on segments: by the evidence of a track that the step lies inside a forged span, or the clip is
-    generated from end to end; of several people the likeliest, and the likelier of the tracks as joint. Without one:
-    the curves of the model.
+    With a decision on segments: by the evidence of a track that it weighs that the step lies inside a forged span, or
+    the clip is generated from end to end; of several people the likeliest, and the likelier of the tracks as joint.
+    Without one: the curves of the model.
     """
-    tracks = {name: _track_curve(scores, name) for name in scores.evidence}
-    if len(scores.people) > 1:
+    weighed = config.decision.tracks() if config.decision is not None else {}
+    tracks = {name: _track_curve(scores, name) for name in scores.evidence if name in weighed}
+    if "visual" in tracks and len(scores.people) > 1:
         people = scores.people.values()
         tracks["visual"] = np.maximum.reduce(
             [_track_curve(each, "visual") * each.valid["visual"] for each in people]
         )
-    if config.decision is None or not tracks:
+    if not tracks:
         return BranchCurves(scores.visual, scores.audio, scores.joint)
     joint = np.maximum.reduce([curve * scores.valid[name] for name, curve in tracks.items()])
     return BranchCurves(tracks.get("visual"), tracks.get("audio"), joint)

@@ -14,18 +14,18 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.schema import CertifiedLine, DecisionConfig, LocalizeConfig, TrackDecision, TrackWeights
-from data.errors import UsageError
-from data.labels import ABSTAINED, CLASSES, MODALITIES, REAL
+from configs.schema import DecisionConfig, LocalizeConfig, TrackDecision, TrackWeights
+from data.labels import ABSTAINED, CLASSES, MODALITIES, REAL, Route
 from data.timeline import Interval
+from pipeline.localization.lines import lines_of
 from pipeline.localization.localize import best_of_same, proposals
-from pipeline.localization.routed import EVEN, by_class, likeliest, routed, top
+from pipeline.localization.routed import as_asked, by_class, likeliest, routed, thresholds_of, top
 from pipeline.localization.scores import (
     ClipScores,
     Finding,
     ForgedInterval,
-    Promise,
     Verdict,
+    class_of,
 )
 from pipeline.localization.segments import SAME, Segment, Track, prepare, segments
 from pipeline.localization.stretches import corrected
@@ -67,46 +67,73 @@ class Decision:
         return 1 - self.probabilities[REAL]
 
 
-def decide(scores: ClipScores, config: LocalizeConfig) -> Finding:
+def decide(scores: ClipScores, config: LocalizeConfig, route: Route = "auto") -> Finding:
     """What is concluded of a clip.
 
     With `config.decision`, and evidence in a track, by the segments; else by the class probabilities, as `localize`
-    routes. A finding without a decision on segments carries no promise.
+    routes. A finding without a decision on segments carries no promise. A `route` other than "auto" shows the
+    intervals of a branch whatever the verdict.
     """
+    decision = decision_of(scores, config)
     if not scores.windows:
-        return Finding("not_assessable", ABSTAINED, None, *_lines_of(config.decision)[:2], ())
-    decision = judge(scores, config.decision) if config.decision is not None else None
-    if config.decision is None or decision is None:
-        return routed(scores, config)
-    line, floor, promise = _lines_of(config.decision)
-    found = _segments(scores, config.decision, decision)
-    people = {n: _calibrated(track.log_odds, config.decision) for n, track in decision.people.items()}
-    probability, shares = decision.forged, by_class(decision.probabilities)
+        line, floor, _ = lines_of(config.decision)
+        thresholds = thresholds_of(config) if config.decision is None else None
+        finding = Finding("not_assessable", ABSTAINED, None, line, floor, (), thresholds=thresholds)
+    elif config.decision is None or decision is None:
+        finding = routed(scores, config)
+    else:
+        finding = _by_segments(scores, config.decision, decision)
+    return finding if route == "auto" else as_asked(finding, scores, config, route)
+
+
+def decision_of(scores: ClipScores, config: LocalizeConfig) -> Decision | None:
+    """The decision on segments; None where the settings hold none, or the clip gives it nothing to decide by."""
+    return judge(scores, config.decision) if config.decision is not None and scores.windows else None
+
+
+def _by_segments(scores: ClipScores, config: DecisionConfig, decision: Decision) -> Finding:
+    """The finding of a decision on segments."""
+    line, floor, promise = lines_of(config)
+    ranked = _segments(scores, config, decision)
+    probability = decision.forged
     verdict: Verdict = (
         "forged" if probability >= line else "undecided" if probability >= floor else "not_found"
     )
-    if verdict != "forged":
-        return Finding(
-            verdict, CLASSES[REAL], probability, line, floor, (), _best(found), promise, shares, people
-        )
-    # The strongest segment is named even where the other evidence of its track decides.
-    named = [
-        one for k, one in enumerate(found) if one.interval.score >= line and (one.log_odds >= 0 or k == 0)
-    ]
-    intervals = _joined(_apart([one.interval for one in named or found[:1]]), scores)
-    shown = {interval.modality for interval in intervals}
-    label = "both" if len(shown) > 1 else next(iter(shown), CLASSES[likeliest(decision.probabilities)])
-    return Finding(verdict, label, probability, line, floor, intervals, _best(found), promise, shares, people)
+    intervals: tuple[ForgedInterval, ...] = ()
+    if verdict == "forged":
+        # The strongest segment is named even where the other evidence of its track decides.
+        named = [
+            one
+            for k, one in enumerate(ranked)
+            if one.interval.score >= line and (one.log_odds >= 0 or k == 0)
+        ]
+        intervals = _joined(_apart([one.interval for one in named or ranked[:1]]), scores)
+    forged_class = (
+        class_of(each.modality for each in intervals)
+        if intervals
+        else CLASSES[likeliest(decision.probabilities)]
+    )
+    return Finding(
+        verdict=verdict,
+        label=forged_class if verdict == "forged" else CLASSES[REAL],
+        probability=probability,
+        line=line,
+        floor=floor,
+        intervals=intervals,
+        strongest=ranked[0].interval if ranked else None,
+        promise=promise,
+        probabilities=by_class(decision.probabilities),
+        people={n: _calibrated(track.log_odds, config) for n, track in decision.people.items()},
+        branches=tuple(decision.tracks),
+    )
 
 
 def judge(scores: ClipScores, config: DecisionConfig) -> Decision | None:
     """The decision on the tracks that were judged and give evidence; None where there is none."""
-    weights = {"visual": config.visual, "audio": config.audio}
     tracks: dict[str, JudgedTrack] = {}
     people: dict[int, JudgedTrack] = {}
-    for name in MODALITIES:
-        track = weights[name]
-        if track is None or name not in scores.evidence:
+    for name, track in config.tracks().items():
+        if name not in scores.evidence:
             continue
         if name == "visual" and len(scores.people) > 1:
             people = of_people(
@@ -164,23 +191,23 @@ def judge_track(scores: ClipScores, name: str, config: TrackDecision, correction
 def _judge_stretch(scores: ClipScores, name: str, config: TrackDecision, offset: int = 0) -> JudgedTrack:
     """The decision on a track that is one stretch, whose first step is step `offset` of the file."""
     track = prepare(scores.evidence[name], scores.valid[name], config)
-    found = segments(track, config.segment)
-    row = track_features(scores, name, track, found)
-    placed = tuple(replace(one, first=one.first + offset, stop=one.stop + offset) for one in found)
+    ranked = segments(track, config.segment)
+    row = track_features(scores, name, track, ranked)
+    placed = tuple(replace(one, first=one.first + offset, stop=one.stop + offset) for one in ranked)
     return JudgedTrack(placed, row, float(row @ vector(config.track)))
 
 
 def track_features(
-    scores: ClipScores, name: str, track: Track, found: tuple[Segment, ...]
+    scores: ClipScores, name: str, track: Track, ranked: tuple[Segment, ...]
 ) -> NDArray[np.float64]:
-    """FEATURES (8,) of a track whose segments are `found`, likeliest first."""
+    """FEATURES (8,) of a track whose segments are `ranked`, likeliest first."""
     valid = scores.valid[name]
     inside = track.inside[valid]
     high = float(np.clip(top(getattr(scores, name)[valid].astype(np.float64)), _LEAST, 1 - _LEAST))
     values = {
         "bias": 1.0,
-        "best": found[0].log_odds if found else 0.0,
-        "mean": found[0].mean if found else 0.0,
+        "best": ranked[0].log_odds if ranked else 0.0,
+        "mean": ranked[0].mean if ranked else 0.0,
         "top": top(inside),
         "whole": float(track.whole[-1] / max(1, len(inside))),
         "share": float((inside > 0).mean()),
@@ -220,11 +247,11 @@ def class_probabilities(tracks: Mapping[str, JudgedTrack], config: DecisionConfi
     shares = {k: math.exp(value - highest) for k, value in parts.items()}
     joined = highest + math.log(sum(shares.values()) / len(shares))
     forged = _calibrated(joined, config)
-    found = [0.0] * len(CLASSES)
-    found[REAL] = 1 - forged
+    probabilities = [0.0] * len(CLASSES)
+    probabilities[REAL] = 1 - forged
     for k, share in shares.items():
-        found[k] = forged * share / sum(shares.values())
-    return tuple(found)
+        probabilities[k] = forged * share / sum(shares.values())
+    return tuple(probabilities)
 
 
 def _sigmoid(value: float) -> float:
@@ -241,19 +268,18 @@ class _Scored:
 
 def _segments(scores: ClipScores, config: DecisionConfig, decision: Decision) -> list[_Scored]:
     """The segments of all tracks, strongest first."""
-    found = []
+    ranked = []
     for name, person, track in _tracks_of(decision):
-        weights: TrackDecision | None = getattr(config, name)
-        best = weights.track.best if weights is not None else 0.0
+        best = config.tracks()[name].track.best
         for stretch in track.stretches or (track,):
             for segment in stretch.segments:
                 lost = max(0.0, best) * (stretch.segments[0].log_odds - segment.log_odds)
                 score = _calibrated(stretch.log_odds - lost, config)
                 span = scores.grid.interval(segment.first, segment.stop)
                 interval = ForgedInterval(span.start_s, span.end_s, name, score, person)
-                found.append(_Scored(interval, segment.log_odds))
-    found.sort(key=lambda one: (-one.interval.score, -one.log_odds, one.interval))
-    return found
+                ranked.append(_Scored(interval, segment.log_odds))
+    ranked.sort(key=lambda one: (-one.interval.score, -one.log_odds, one.interval))
+    return ranked
 
 
 def _tracks_of(decision: Decision) -> list[tuple[str, int, JudgedTrack]]:
@@ -269,22 +295,20 @@ def _calibrated(log_odds: float, config: DecisionConfig) -> float:
     return _sigmoid(config.slope * log_odds + config.bias)
 
 
-def _best(found: list[_Scored]) -> ForgedInterval | None:
-    return found[0].interval if found else None
-
-
 def _apart(intervals: list[ForgedInterval]) -> list[ForgedInterval]:
     """`intervals`, strongest first, without those of which a stronger one of the same track and person holds the larger
     part, or which hold that of a stronger one: they show the same."""
-    kept: list[ForgedInterval] = []
+    distinct: list[ForgedInterval] = []
     for one in intervals:
         span = Interval(one.start_s, one.end_s)
         others = [
-            Interval(o.start_s, o.end_s) for o in kept if (o.modality, o.person) == (one.modality, one.person)
+            Interval(o.start_s, o.end_s)
+            for o in distinct
+            if (o.modality, o.person) == (one.modality, one.person)
         ]
         if all(span.overlap_s(o) <= min(span.duration_s, o.duration_s) / 2 for o in others):
-            kept.append(one)
-    return kept
+            distinct.append(one)
+    return distinct
 
 
 def _joined(intervals: list[ForgedInterval], scores: ClipScores) -> tuple[ForgedInterval, ...]:
@@ -292,22 +316,22 @@ def _joined(intervals: list[ForgedInterval], scores: ClipScores) -> tuple[Forged
 
     It has the bounds and the score of the stronger; where a track was not judged all along it, they stay two.
     """
-    kept: list[ForgedInterval] = []
+    joined: list[ForgedInterval] = []
     for one in intervals:
         span = Interval(one.start_s, one.end_s)
         same = [
             k
-            for k, other in enumerate(kept)
+            for k, other in enumerate(joined)
             if {one.modality, other.modality} == set(MODALITIES)
             and span.tiou(Interval(other.start_s, other.end_s)) > SAME
             and _judged_throughout(other, scores.people.get(max(one.person, other.person), scores))
         ]
         if same:
-            person = max(kept[same[0]].person, one.person)
-            kept[same[0]] = replace(kept[same[0]], modality="both", person=person)
+            person = max(joined[same[0]].person, one.person)
+            joined[same[0]] = replace(joined[same[0]], modality="both", person=person)
         else:
-            kept.append(one)
-    return tuple(sorted(kept))
+            joined.append(one)
+    return tuple(sorted(joined))
 
 
 def _judged_throughout(interval: ForgedInterval, scores: ClipScores) -> bool:
@@ -318,13 +342,14 @@ def _judged_throughout(interval: ForgedInterval, scores: ClipScores) -> bool:
     return all(bool(scores.valid[name][first:stop].all()) for name in MODALITIES)
 
 
-def decided_proposals(scores: ClipScores, config: LocalizeConfig) -> tuple[ForgedInterval, ...]:
-    """Ranked intervals for evaluation, best first: the segments of the decision, or `proposals` without one.
+def decided_proposals(
+    scores: ClipScores, config: LocalizeConfig, decision: Decision | None
+) -> tuple[ForgedInterval, ...]:
+    """Ranked intervals for evaluation, best first: the segments of `decision_of`, or `proposals` without one.
 
     The score is P(forged) of the clip, times that of the track with the segment, times that of the segment. Of two that
     overlap by more than `SAME` the better one stays: the tracks may see the same.
     """
-    decision = judge(scores, config.decision) if config.decision is not None and scores.windows else None
     if config.decision is None or decision is None:
         return proposals(scores, config)
     ranked = [
@@ -332,43 +357,3 @@ def decided_proposals(scores: ClipScores, config: LocalizeConfig) -> tuple[Forge
         for one in _segments(scores, config.decision, decision)
     ]
     return best_of_same(sorted(ranked, key=lambda one: (-one.score, one)))
-
-
-def line_of(config: DecisionConfig, rate: float) -> CertifiedLine | None:
-    """The certified line of `rate`, if there is one."""
-    return next((line for line in config.lines if math.isclose(line.rate, rate)), None)
-
-
-def promising(settings: LocalizeConfig, max_alarms: float | None) -> LocalizeConfig:
-    """`settings` with the line that at most `max_alarms` of authentic clips reach; as they are without it.
-
-    Raises UsageError when they carry no line for it.
-    """
-    if max_alarms is None:
-        return settings
-    decision = settings.decision
-    if decision is None or line_of(decision, max_alarms) is None:
-        known = ", ".join(f"{line.rate:g}" for line in decision.lines) if decision is not None else ""
-        what = f"these weights carry no certified line for a false-alarm rate of {max_alarms:g}"
-        fix = f"they carry one for {known}" if known else "`pipeline tune` certifies lines on labelled clips"
-        raise UsageError(what, fix=fix)
-    return settings.model_copy(update={"decision": decision.model_copy(update={"max_alarms": max_alarms})})
-
-
-def _lines_of(config: DecisionConfig | None) -> tuple[float, float, Promise | None]:
-    """Line, floor and promise."""
-    if config is None:
-        return EVEN, EVEN, None
-    chosen = line_of(config, config.max_alarms)
-    if chosen is None:
-        return config.line, min(config.floor, config.line), None
-    promise = Promise(
-        asked=chosen.rate,
-        bound=chosen.bound,
-        confidence=config.confidence,
-        alarms=chosen.alarms,
-        clips=chosen.clips,
-        people=chosen.people,
-        population=config.population,
-    )
-    return chosen.line, min(config.floor, chosen.line), promise

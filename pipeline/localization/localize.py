@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.schema import LocalizeConfig
-from data.labels import CLASSES, REAL
+from data.labels import CLASSES, REAL, Route
 from data.timeline import Interval, TimeGrid, runs
 from pipeline.localization.assess import SLIVER_S
-from pipeline.localization.scores import MODALITY, ForgedInterval, Route
+from pipeline.localization.scores import MODALITY, ForgedInterval
 from pipeline.localization.segments import SAME
 
 if TYPE_CHECKING:
@@ -29,23 +29,23 @@ def localize(scores: ClipScores, config: LocalizeConfig, route: Route = "auto") 
     judged all along it: one of the joint branch is cut where either is not.
     """
     cut: list[ForgedInterval] = []
-    for found in _found(scores, config, route):
-        cut += _examined(found, scores, config) if found.modality == "both" else [found]
+    for interval in _uncut(scores, config, route):
+        cut += _examined(interval, scores, config) if interval.modality == "both" else [interval]
     return tuple(sorted(cut))
 
 
-def _found(scores: ClipScores, config: LocalizeConfig, route: Route) -> tuple[ForgedInterval, ...]:
+def _uncut(scores: ClipScores, config: LocalizeConfig, route: Route) -> tuple[ForgedInterval, ...]:
     """Intervals of the curves, those of the joint branch whole."""
-    found: list[ForgedInterval] = []
+    uncut: list[ForgedInterval] = []
     for branch, modality in MODALITY.items():
         if route not in ("auto", "all", branch):
             continue
         curve = scores.routed[branch] if route == "auto" else getattr(scores, branch)
         if branch == "joint" and scores.spans is not None:
-            found += _sure(scores, scores.spans, config, route)
+            uncut += _sure(scores, scores.spans, config, route)
         elif curve is not None:
-            found += intervals(curve, scores.valid[branch], scores.grid, config, modality)
-    return tuple(sorted(found))
+            uncut += intervals(curve, scores.valid[branch], scores.grid, config, modality)
+    return tuple(sorted(uncut))
 
 
 def _sure(
@@ -58,13 +58,15 @@ def _sure(
             yield span
 
 
-def _nearest(scores: ClipScores, found: ForgedInterval) -> Window:
+def _nearest(scores: ClipScores, interval: ForgedInterval) -> Window:
     """The window whose middle is nearest to that of an interval."""
-    middle = (found.start_s + found.end_s) / 2
+    middle = (interval.start_s + interval.end_s) / 2
     return min(scores.windows, key=lambda w: abs(scores.grid.interval(w.first, w.stop).mid_s - middle))
 
 
-def _examined(found: ForgedInterval, scores: ClipScores, config: LocalizeConfig) -> Iterator[ForgedInterval]:
+def _examined(
+    interval: ForgedInterval, scores: ClipScores, config: LocalizeConfig
+) -> Iterator[ForgedInterval]:
     """The parts of an interval of the joint branch in which the same tracks were judged, named after them.
 
     Stretches without one track that are shorter than `SLIVER_S` and lie between two with both are passed over, as in
@@ -72,7 +74,8 @@ def _examined(found: ForgedInterval, scores: ClipScores, config: LocalizeConfig)
     """
     grid = scores.grid
     first, stop = (
-        round((time_s - float(grid.start)) / float(grid.step)) for time_s in (found.start_s, found.end_s)
+        round((time_s - float(grid.start)) / float(grid.step))
+        for time_s in (interval.start_s, interval.end_s)
     )
     both = scores.valid["visual"][first:stop] & scores.valid["audio"][first:stop]
     for low, high in runs((~both).tolist()):
@@ -83,7 +86,7 @@ def _examined(found: ForgedInterval, scores: ClipScores, config: LocalizeConfig)
         for low, high in runs(flags.tolist()):
             if high - low >= _steps(config.min_duration_s, grid):
                 span = grid.interval(first + low, first + high)
-                yield replace(found, start_s=span.start_s, end_s=span.end_s, modality=modality)
+                yield replace(interval, start_s=span.start_s, end_s=span.end_s, modality=modality)
 
 
 def proposals(scores: ClipScores, config: LocalizeConfig) -> tuple[ForgedInterval, ...]:
@@ -98,22 +101,22 @@ def proposals(scores: ClipScores, config: LocalizeConfig) -> tuple[ForgedInterva
     if scores.spans is not None:
         return scores.spans
     ranked = []
-    for found in _found(scores, config, route="all"):
-        likely = dict(zip(CLASSES, _nearest(scores, found).uncalibrated, strict=True))
-        gate = 1 - likely["real"] if found.modality == "both" else likely[found.modality]
+    for interval in _uncut(scores, config, route="all"):
+        likely = dict(zip(CLASSES, _nearest(scores, interval).uncalibrated, strict=True))
+        gate = 1 - likely["real"] if interval.modality == "both" else likely[interval.modality]
         if gate > 0:
-            ranked.append(replace(found, score=found.score * gate))
-    return best_of_same(sorted(ranked, key=lambda found: -found.score))
+            ranked.append(replace(interval, score=interval.score * gate))
+    return best_of_same(sorted(ranked, key=lambda interval: -interval.score))
 
 
 def best_of_same(ranked: Iterable[ForgedInterval]) -> tuple[ForgedInterval, ...]:
     """Intervals, best first, without those that overlap a better one by more than `SAME`."""
-    kept: list[ForgedInterval] = []
-    for found in ranked:
-        span = Interval(found.start_s, found.end_s)
-        if all(span.tiou(Interval(other.start_s, other.end_s)) <= SAME for other in kept):
-            kept.append(found)
-    return tuple(kept)
+    best: list[ForgedInterval] = []
+    for interval in ranked:
+        span = Interval(interval.start_s, interval.end_s)
+        if all(span.tiou(Interval(other.start_s, other.end_s)) <= SAME for other in best):
+            best.append(interval)
+    return tuple(best)
 
 
 def intervals(
@@ -130,16 +133,16 @@ def intervals(
     the run's mean.
     """
     gap, shortest = _steps(config.merge_gap_s, grid), _steps(config.min_duration_s, grid)
-    kept: list[tuple[int, int]] = []
+    spans: list[tuple[int, int]] = []
     for first, stop in runs((valid & (curve >= config.offset)).tolist()):
         if curve[first:stop].max() < config.onset:
             continue
-        if kept and first - kept[-1][1] <= gap and valid[kept[-1][1] : first].all():
-            first = kept.pop()[0]
-        kept.append((first, stop))
+        if spans and first - spans[-1][1] <= gap and valid[spans[-1][1] : first].all():
+            first = spans.pop()[0]
+        spans.append((first, stop))
     return [
         ForgedInterval(span.start_s, span.end_s, modality, float(curve[first:stop].mean()))
-        for first, stop in kept
+        for first, stop in spans
         if stop - first >= shortest
         for span in [grid.interval(first, stop)]
     ]

@@ -1,14 +1,24 @@
-"""The finding where no decision on segments is at hand: by the class probabilities, as the paper routes."""
+"""Findings by the branches of RT-DeepLoc, where no decision on segments is at hand, or one branch was asked for."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from configs.schema import LocalizeConfig
-from data.labels import CLASSES, MODALITIES, REAL, Modality
+from data.labels import CLASSES, MODALITIES, REAL, Modality, Route
 from pipeline.localization.localize import localize, proposals
-from pipeline.localization.scores import ClipScores, Curve, Finding, Verdict
+from pipeline.localization.scores import (
+    MODALITY,
+    ClipScores,
+    Curve,
+    Finding,
+    Thresholds,
+    Verdict,
+    class_of,
+)
 
 TOP = 16
 """The highest sixteenth of a curve stands for its track, as in the model's pooling (paper 3.4)."""
@@ -39,25 +49,60 @@ def routed(scores: ClipScores, config: LocalizeConfig) -> Finding:
     strongest = ranked[0] if ranked else None
     forged_class = window.predicted != CLASSES[REAL]
     verdict: Verdict = "forged" if forged_class else "not_found"
-    found = localize(scores, config) if forged_class else ()
-    shares = by_class(window.probabilities)
-    return Finding(verdict, window.predicted, probability, EVEN, EVEN, found, strongest, None, shares)
+    intervals = localize(scores, config) if forged_class else ()
+    predicted = {each.predicted for each in scores.windows}
+    return Finding(
+        verdict=verdict,
+        # Windows of several classes may have intervals: the clip's class is the one that these show.
+        label=class_of(each.modality for each in intervals) if intervals else window.predicted,
+        probability=probability,
+        line=EVEN,
+        floor=EVEN,
+        intervals=intervals,
+        strongest=strongest,
+        probabilities=by_class(window.probabilities),
+        branches=tuple(branch for branch, label in MODALITY.items() if label in predicted),
+        thresholds=thresholds_of(config),
+    )
 
 
 def _of_branch(scores: ClipScores, config: LocalizeConfig, name: Modality, curve: Curve) -> Finding:
     """The finding on the one track that was judged, by the mean of the highest sixteenth of its branch's curve."""
     probability = top(curve[scores.valid[name]].astype(np.float64))
-    found = localize(scores, config, name)
-    if not found:
+    intervals = localize(scores, config, name)
+    if not intervals:
         # A mean that reaches the line has a step that does.
         lenient = config.model_copy(update={"onset": EVEN, "offset": EVEN, "min_duration_s": 0.0})
-        found = localize(scores, lenient, name)
-    strongest = max(found, key=lambda one: one.score, default=None)
-    shares = dict.fromkeys(CLASSES, 0.0) | {CLASSES[REAL]: 1 - probability, name: probability}
-    if probability >= _SURE:
-        return Finding("forged", name, probability, _SURE, EVEN, found, strongest, None, shares)
-    verdict: Verdict = "undecided" if probability >= EVEN else "not_found"
-    return Finding(verdict, CLASSES[REAL], probability, _SURE, EVEN, (), strongest, None, shares)
+        intervals = localize(scores, lenient, name)
+    forged = probability >= _SURE
+    return Finding(
+        verdict="forged" if forged else "undecided" if probability >= EVEN else "not_found",
+        label=name if forged else CLASSES[REAL],
+        probability=probability,
+        line=_SURE,
+        floor=EVEN,
+        intervals=intervals if forged else (),
+        strongest=max(intervals, key=lambda one: one.score, default=None),
+        probabilities=dict.fromkeys(CLASSES, 0.0) | {CLASSES[REAL]: 1 - probability, name: probability},
+        branches=(name,),
+        thresholds=thresholds_of(config),
+    )
+
+
+def as_asked(finding: Finding, scores: ClipScores, config: LocalizeConfig, route: Route) -> Finding:
+    """`finding` with the intervals of the branch that was asked for, or of "all"; the verdict stays."""
+    branches = tuple(MODALITY) if route == "all" else (route,)
+    return replace(
+        finding,
+        intervals=localize(scores, config, route),
+        branches=branches if scores.windows else (),
+        thresholds=thresholds_of(config),
+    )
+
+
+def thresholds_of(config: LocalizeConfig) -> Thresholds:
+    """The thresholds by which `localize` makes intervals."""
+    return Thresholds(config.onset, config.offset)
 
 
 def top(values: NDArray[np.float64]) -> float:

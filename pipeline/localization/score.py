@@ -135,7 +135,7 @@ def _score(
     evidence: dict[str, Evidence] = {}
     windows = []
     unknown: set[str] = set()
-    found: list[ForgedInterval] | None = None
+    proposed: list[ForgedInterval] | None = None
 
     for done, (first, stop) in enumerate(cuts):
         batch = _read(model, visual, audio, first, stop)
@@ -146,7 +146,9 @@ def _score(
         windows.append(window)
         if scores.spans is not None:
             own = _own(cuts, done)
-            found = (found or []) + list(_placed(scores.spans[0].float().cpu().numpy(), first, own, grid))
+            proposed = (proposed or []) + list(
+                _placed(scores.spans[0].float().cpu().numpy(), first, own, grid)
+            )
         share = taper(stop - first) / weight[first:stop]  # exactly 1 where one window alone covers a step
         for name, curve in curves.items():
             values = getattr(scores, name)
@@ -163,8 +165,8 @@ def _score(
             if name in judged:
                 said = read(getattr(batch, name)[0].numpy())
                 if said is not None:
-                    kept = evidence.setdefault(name, np.zeros((grid.n, len(EVIDENCE)), np.float32))
-                    kept[first:stop] = said * valid[name][first:stop, None]
+                    said_of_track = evidence.setdefault(name, np.zeros((grid.n, len(EVIDENCE)), np.float32))
+                    said_of_track[first:stop] = said * valid[name][first:stop, None]
         if hook is not None:
             hook("score", done + 1, len(cuts))
     for name, several in parts.items():
@@ -176,8 +178,8 @@ def _score(
     valid["joint"] = valid["visual"] | valid["audio"]
 
     def of(track: Reader | None, name: str) -> Curve | None:
-        known = track is not None and name not in unknown and valid[name.removesuffix("_error")].any()
-        return curves[name] if known else None
+        shown = track is not None and name not in unknown and valid[name.removesuffix("_error")].any()
+        return curves[name] if shown else None
 
     return ClipScores(
         grid=grid,
@@ -192,7 +194,7 @@ def _score(
         usable_s=usable_s,
         evidence={name: values for name, values in evidence.items() if valid[name].any()},
         stretches=parts,
-        spans=tuple(sorted(found, key=lambda one: -one.score)) if found is not None else None,
+        spans=tuple(sorted(proposed, key=lambda one: -one.score)) if proposed is not None else None,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from data.labels import ABSTAINED, CLASSES, REAL
 from data.timeline import TimeGrid
 from pipeline.localization.stretches import Stretch
-
-Route = Literal["auto", "visual", "audio", "joint", "all"]
 
 MODALITY = {"visual": "visual", "audio": "audio", "joint": "both"}
 """What an interval of each branch says is forged; also the class that routes to the branch."""
@@ -181,6 +179,14 @@ class Promise:
 
 
 @dataclass(frozen=True)
+class Thresholds:
+    """The step scores that made the intervals: a run at or above `offset` counts if it reaches `onset`."""
+
+    onset: float
+    offset: float
+
+
+@dataclass(frozen=True)
 class Finding:
     """What is concluded of a clip; verdict, class, probability and intervals come from one computation and agree.
 
@@ -189,7 +195,8 @@ class Finding:
     From `line` on a clip is called forged, from `floor` on undecided. `strongest` is the segment that decides, also
     where it does not reach the line. `promise` is None where no false-alarm rate was certified. `probabilities` are
     those of CLASSES that the finding rests on, None where nothing could be judged. `people` is by number how likely
-    the picture of each person is forged, who was judged by themself.
+    the picture of each person is forged, who was judged by themself. `branches` are those that its intervals could
+    come from, and `thresholds` those that made them; None where a decision on segments did.
     """
 
     verdict: Verdict
@@ -202,3 +209,11 @@ class Finding:
     promise: Promise | None = None
     probabilities: Mapping[str, float] | None = None
     people: Mapping[int, float] = field(default_factory=dict)
+    branches: tuple[str, ...] = ()
+    thresholds: Thresholds | None = None
+
+
+def class_of(modalities: Iterable[str]) -> str:
+    """The class of a clip whose forged segments are of these `modalities`, at least one."""
+    kinds = set(modalities)
+    return kinds.pop() if len(kinds) == 1 else "both"

@@ -121,8 +121,8 @@ def prepare(evidence: Evidence, valid: Flags, decision: TrackDecision) -> Track:
 
 
 def _rise(inside: Floats, valid: Flags, median: float) -> Floats:
-    known = np.pad(np.where(valid, inside, median), JUMP, constant_values=median)
-    sums = _running(known)
+    filled = np.pad(np.where(valid, inside, median), JUMP, constant_values=median)
+    sums = _running(filled)
     means = (sums[JUMP:] - sums[:-JUMP]) / JUMP  # of the JUMP steps from each step on
     rise: Floats = means[JUMP:] - means[:-JUMP]
     return rise
@@ -152,12 +152,12 @@ def ranked(track: Track, spans: Spans, log_odds: Floats) -> tuple[Segment, ...]:
     spans, log_odds = spans[order], log_odds[order]
     means = track.mean(spans)
     free = np.ones(len(spans), np.bool_)
-    kept: list[Segment] = []
+    best: list[Segment] = []
     for k in range(len(spans)):
         if free[k]:
-            kept.append(Segment(int(spans[k, 0]), int(spans[k, 1]), float(log_odds[k]), float(means[k])))
+            best.append(Segment(int(spans[k, 0]), int(spans[k, 1]), float(log_odds[k]), float(means[k])))
             free &= overlap(spans, spans[k]) <= SAME
-    return tuple(kept)
+    return tuple(best)
 
 
 def overlap(spans: Spans, span: Spans) -> Floats:
@@ -208,8 +208,8 @@ def features(track: Track, spans: Spans) -> Floats:
 
 def candidates(track: Track) -> Spans:
     """Spans (N, 2) of at least `SHORTEST` valid steps that may be forged, in order; N is at most linear in T."""
-    found = [*_by_level(track), *_by_length(track), *_by_edges(track)]
-    spans = np.concatenate([np.zeros((0, 2), np.int64), *found])
+    parts = [*_by_level(track), *_by_length(track), *_by_edges(track)]
+    spans = np.concatenate([np.zeros((0, 2), np.int64), *parts])
     spans = np.concatenate([spans, _snapped(track, spans), _entire(track)])
     spans = spans[spans[:, 1] - spans[:, 0] >= SHORTEST]
     spans = spans[track.counts[spans[:, 1]] - track.counts[spans[:, 0]] == spans[:, 1] - spans[:, 0]]
@@ -224,20 +224,20 @@ def _runs(flags: Flags) -> Spans:
 
 def _by_level(track: Track) -> list[Spans]:
     """Runs of steps that stand out, at several levels, in the evidence and in moving averages of it."""
-    found = []
+    spans = []
     steps = np.arange(len(track.valid))
     for width in SMOOTH:
         window = np.stack(
             [np.maximum(steps - width // 2, 0), np.minimum(steps + width // 2 + 1, len(steps))], axis=1
         )
         smooth = track.mean(window)
-        found += [_runs(track.valid & (smooth >= track.median + level)) for level in LEVELS]
-    return found
+        spans += [_runs(track.valid & (smooth >= track.median + level)) for level in LEVELS]
+    return spans
 
 
 def _by_length(track: Track) -> list[Spans]:
     """Windows of each length where their mean is highest around."""
-    found = []
+    chosen = []
     for length in LENGTHS:
         first = np.arange(len(track.valid) - length + 1)
         spans = np.stack([first, first + length], axis=1).astype(np.int64)
@@ -246,14 +246,14 @@ def _by_length(track: Track) -> list[Spans]:
             means = track.mean(spans)
             most = max(1, len(track.valid) // _PER_WINDOW)
             peaks = np.flatnonzero(_peaks(means, max(1, length // 4)))
-            found.append(spans[peaks[np.argsort(-means[peaks], kind="stable")[:most]]])
-    return found
+            chosen.append(spans[peaks[np.argsort(-means[peaks], kind="stable")[:most]]])
+    return chosen
 
 
 def _peaks(values: Floats, reach: int) -> Flags:
     """Which values (N,) are the highest within `reach` to either side."""
-    found: Flags = values >= _around(values, reach).max(axis=1)
-    return found
+    peaks: Flags = values >= _around(values, reach).max(axis=1)
+    return peaks
 
 
 def _around(values: Floats, reach: int) -> Floats:
@@ -268,12 +268,12 @@ def _by_edges(track: Track) -> list[Spans]:
     begins, ends = (
         np.flatnonzero(_peaks(values, 2) & (values > 1)) for values in (track.onset, track.offset)
     )
-    found = []
+    pairs = []
     next_end = np.searchsorted(ends, begins + SHORTEST - 1)
     for ahead in range(_PAIRS):
         there = next_end + ahead < len(ends)
-        found.append(np.stack([begins[there], ends[next_end[there] + ahead] + 1], axis=1).astype(np.int64))
-    return found
+        pairs.append(np.stack([begins[there], ends[next_end[there] + ahead] + 1], axis=1).astype(np.int64))
+    return pairs
 
 
 def _snapped(track: Track, spans: Spans) -> Spans:

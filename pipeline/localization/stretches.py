@@ -17,13 +17,13 @@ def stretches(n: int, cuts: Sequence[int], longest: int) -> tuple[Stretch, ...]:
 
     Certified lines hold for clips up to about 20 s, so a stretch is never longer than a window.
     """
-    found: list[Stretch] = []
+    pieces: list[Stretch] = []
     borders = [0, *(cut for cut in cuts if 0 < cut < n), n]
     for first, stop in itertools.pairwise(borders):
         parts = -(-(stop - first) // longest)
         ends = [first + (stop - first) * k // parts for k in range(parts + 1)] if parts else []
-        found += itertools.pairwise(ends)
-    return tuple(found)
+        pieces += itertools.pairwise(ends)
+    return tuple(pieces)
 
 
 def corrected(log_odds: NDArray[np.float64], weight: float) -> NDArray[np.float64]:
@@ -37,6 +37,6 @@ def corrected(log_odds: NDArray[np.float64], weight: float) -> NDArray[np.float6
     order = np.argsort(-log_odds, kind="stable")
     n = len(log_odds)
     shifted = log_odds[order] - weight * np.log(n / np.arange(1, n + 1))
-    found = np.empty(n)
-    found[order] = np.maximum.accumulate(shifted[::-1])[::-1]
-    return found
+    lowered = np.empty(n)
+    lowered[order] = np.maximum.accumulate(shifted[::-1])[::-1]
+    return lowered

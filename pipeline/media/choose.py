@@ -20,7 +20,6 @@ SILENCE = 0.001
 """Sound that never exceeds this share of full scale (-60 dB) is silence."""
 LISTENED_S = 600.0
 """Tracks that are silent for this long from their start count as silent."""
-ANY = TrackChoice()
 KINDS = {"video": "picture", "audio": "sound"}
 
 
@@ -153,13 +152,13 @@ def is_silent(path: Path, track: Any, alive: Callable[[], None]) -> bool:
 def _wanted(tracks: list[Candidate], kind: str, number: int | None, path: Path) -> Candidate | None:
     if number is None:
         return None
-    found = next((track for track in tracks if track.kind == kind and track.stream.index == number), None)
-    if found is None:
+    chosen = next((track for track in tracks if track.kind == kind and track.stream.index == number), None)
+    if chosen is None:
         there = ", ".join(f"{t.stream.index} ({KINDS[t.kind]}, {t.codec})" for t in tracks) or "none"
         raise UsageError(f"has no {KINDS[kind]} track {number}", path, f"its tracks are {there}")
-    if found.refusal is not None:
-        raise _refused(found, path)
-    return found
+    if chosen.refusal is not None:
+        raise _refused(chosen, path)
+    return chosen
 
 
 def _other(track: Candidate, taken: list[Candidate], mute: set[int]) -> OtherTrack:
@@ -212,8 +211,8 @@ def _refusal(stream: Any, max_pixels: int) -> tuple[tuple[str, str] | None, bool
         shown = display_size(*stored, pixel_aspect(stream))
         width, height = max(stored, shown, key=lambda size: size[0] * size[1])
         if width * height > max_pixels:
-            what = f"has pictures of {width} x {height} pixels; {max_pixels} are allowed"
-            return (what, "scale it down or raise decode.max_pixels"), True
+            problem = f"has pictures of {width} x {height} pixels; {max_pixels} are allowed"
+            return (problem, "scale it down or raise decode.max_pixels"), True
         if not width * height:
             return ("the size of its pictures is not known", "check that the file is whole"), False
     elif not context.sample_rate or not context.channels:

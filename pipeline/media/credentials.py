@@ -67,12 +67,12 @@ def read_credentials(
 def _boxes(path: Path) -> set[bytes]:
     """Types of the boxes of an MP4 file that may hold or name manifests: those with a type of 16 bytes."""
     with open(path, "rb") as file:
-        found = set()
+        kinds = set()
         for name, start, _ in itertools.islice(top_boxes(file, os.path.getsize(path)), _MOST_BOXES):
             if name == b"uuid":
                 file.seek(start)
-                found.add(file.read(16))
-    return found
+                kinds.add(file.read(16))
+    return kinds
 
 
 def certificates(trust: Path) -> str:

@@ -104,12 +104,12 @@ def _action(values: dict[str, Any]) -> Action:
 
 def _failures(store: dict[str, Any]) -> list[str]:
     results = store.get("validation_results") or {}
-    found = _list((results.get("activeManifest") or {}).get("failure"))
+    failures = _list((results.get("activeManifest") or {}).get("failure"))
     for delta in _list(results.get("ingredientDeltas")):
-        found += _list((delta.get("validationDeltas") or {}).get("failure"))
-    if not found:
-        found = _list(store.get("validation_status"))
-    return [_text(f"{each.get('code')}: {each.get('explanation') or 'failed'}") for each in found]
+        failures += _list((delta.get("validationDeltas") or {}).get("failure"))
+    if not failures:
+        failures = _list(store.get("validation_status"))
+    return [_text(f"{each.get('code')}: {each.get('explanation') or 'failed'}") for each in failures]
 
 
 def _named(values: dict[str, Any]) -> str:

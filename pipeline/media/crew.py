@@ -218,8 +218,8 @@ class Crew:
         return True
 
     def _refused(self, job: Job) -> MemoryLimitError:
-        what = f"no decoding process could be started ({self._refusal})"
-        return MemoryLimitError(what, job.path, "stop other programs or use fewer workers")
+        problem = f"no decoding process could be started ({self._refusal})"
+        return MemoryLimitError(problem, job.path, "stop other programs or use fewer workers")
 
     def _replace(self, lane: _Lane, again: Job | None = None) -> None:
         """Kill the process of `lane`; a new one starts with `again` or the next job."""
@@ -240,8 +240,8 @@ class Crew:
         busy_s = job.spent_s + (child.busy_s() if child is not None else 0.0)
         if busy_s > job.limit_s:
             self._discard(job)
-            what = f"took longer than {job.limit_s:g} s to decode and was stopped"
-            self._fail(job, InputError(what, job.path, "re-encode the file or allow more time"))
+            problem = f"took longer than {job.limit_s:g} s to decode and was stopped"
+            self._fail(job, InputError(problem, job.path, "re-encode the file or allow more time"))
 
     def _await(self, job: Job, began_s: float) -> None:
         """Wait until something changes; give the process up when it has been silent for too long."""
@@ -252,9 +252,9 @@ class Crew:
             until_s = child.seen_s + self.stall_s
             left_s = max(until_s, began_s + min(GRACE_S, self.stall_s)) - now_s
         if left_s <= 0:
-            what = f"the decoder gave nothing for {self.stall_s:g} s and was stopped"
+            problem = f"the decoder gave nothing for {self.stall_s:g} s and was stopped"
             fix = "re-encode the file or raise decode.stall_timeout_s"
-            self._fail(job, InputError(what, job.path, fix))
+            self._fail(job, InputError(problem, job.path, fix))
             return
         if job.limit_s is not None and child is not None:
             left_s = min(left_s, max(0.01, job.limit_s - job.spent_s - child.busy_s()))
@@ -348,5 +348,5 @@ class Crew:
             log.info("%s: the decoder died on it (%s)", job.path, child.exit_reason())
             self._replace(lane, again=job)
         else:
-            what = f"the decoder died on it ({child.exit_reason()})"
-            self._fail(job, InputError(what, job.path, HOSTILE))
+            problem = f"the decoder died on it ({child.exit_reason()})"
+            self._fail(job, InputError(problem, job.path, HOSTILE))

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import InputError
-from data.media import AudioStream, MediaInfo, OtherTrack, TrackChoice, VideoStream
+from data.media import ANY, AudioStream, MediaInfo, OtherTrack, TrackChoice, VideoStream
 from data.text import timecode
 from pipeline.media.base import CONTAINERS
-from pipeline.media.choose import ANY, REENCODE, Chosen, candidates, choose, is_silent, pixel_aspect
+from pipeline.media.choose import REENCODE, Chosen, candidates, choose, is_silent, pixel_aspect
 from pipeline.media.survey import Timeline, TrackSurvey, survey, timeline
 from pipeline.media.tags import tags_of
 from pipeline.media.tail import Tail, announces_length, is_fragmented, tail_of
@@ -85,8 +85,8 @@ def inspect(
     longest_s = max(t.duration_s or 0.0 for t in (facts.video, facts.audio) if t is not None)
     longest_s = max(longest_s, facts.duration_s or 0.0)
     if longest_s > max_duration_s:
-        what = f"lasts {longest_s:.0f} s, more than the {max_duration_s:.0f} s allowed"
-        raise InputError(what, path, "cut it or raise decode.max_duration_s")
+        problem = f"lasts {longest_s:.0f} s, more than the {max_duration_s:.0f} s allowed"
+        raise InputError(problem, path, "cut it or raise decode.max_duration_s")
     return facts
 
 
@@ -158,11 +158,11 @@ def _facts(
     return MediaInfo(path, "", 0, name, origin_s, duration_s, video, audio, chosen.others, notes, whole)
 
 
-def _start_s(stream: Any, found: TrackSurvey) -> float | None:
+def _start_s(stream: Any, survey: TrackSurvey) -> float | None:
     """When the first part of a track starts in seconds, before the origin is taken off; None where nothing says."""
     if stream.start_time is not None:
         return float(stream.start_time * stream.time_base)
-    return found.start_s
+    return survey.start_s
 
 
 def _notes(line: Timeline, origin_s: float, tail: Tail) -> tuple[tuple[str, ...], bool]:
@@ -253,10 +253,13 @@ def _not_opened(path: Path, reason: str) -> InputError:
     with open(path, "rb") as file:
         head = file.read(16)
     if head[4:8] in (b"ftyp", b"mdat", b"wide", b"free") and not _has_box(path, b"moov"):
-        what = "is a truncated MP4: its index (moov) is missing, because the recording or copy was cut off"
-        return InputError(what, path, "copy it again, or rebuild the index with: untrunc GOOD.mp4 BROKEN.mp4")
+        problem = "is a truncated MP4: its index (moov) is missing, because the recording or copy was cut off"
+        return InputError(
+            problem, path, "copy it again, or rebuild the index with: untrunc GOOD.mp4 BROKEN.mp4"
+        )
     kind = next(
-        (what for mark, what in _PICTURES.items() if head.startswith(mark) or head[8:12] == mark), reason
+        (problem for mark, problem in _PICTURES.items() if head.startswith(mark) or head[8:12] == mark),
+        reason,
     )
     return InputError(f"is not a media file that can be analysed ({kind})", path, REENCODE)
 
@@ -266,4 +269,4 @@ def _has_box(path: Path, name: bytes) -> bool:
     from pipeline.media.mp4 import top_boxes
 
     with open(path, "rb") as file:
-        return any(found == name for found, _, _ in top_boxes(file, os.path.getsize(path)))
+        return any(box == name for box, _, _ in top_boxes(file, os.path.getsize(path)))

@@ -47,8 +47,8 @@ def _facts(file: BinaryIO, end: int, path: Path) -> Mp4Facts:
         if number == 0 and name not in _FIRST:
             raise InputError("is not an MP4 file, despite its name", path, _AGAIN)
         if stop > end:
-            what = f"is cut off: its part {name.decode('latin-1')} ends {stop - end} bytes past the end of the file"
-            raise InputError(what, path, _AGAIN)
+            problem = f"is cut off: its part {name.decode('latin-1')} ends {stop - end} bytes past the end of the file"
+            raise InputError(problem, path, _AGAIN)
         if name == b"moov":
             file.seek(start)
             index = file.read(min(stop - start, _MAX_INDEX))

@@ -37,8 +37,8 @@ def tags_of(path: Path, info: MediaInfo) -> tuple[Tag, ...]:
 
     try:
         with open_container(path) as container:
-            found = itertools.chain(_noted(container), _signed(container, info))
-            return tuple(dict.fromkeys(itertools.islice(found, _MOST)))
+            tags = itertools.chain(_noted(container), _signed(container, info))
+            return tuple(dict.fromkeys(itertools.islice(tags, _MOST)))
     except av.error.FFmpegError:
         return ()  # it was opened once before: this file cannot be read twice
 
@@ -71,16 +71,16 @@ def _signed(container: Any, info: MediaInfo) -> Iterator[Tag]:
 
 def mismatches(info: MediaInfo) -> tuple[str, ...]:
     """What does not fit together in the file, in sentences: lengths and starts of the tracks, times of creation."""
-    found = []
+    notes = []
     video, audio = info.video, info.audio
     if video is not None and audio is not None:
         lengths = (video.duration_s, audio.duration_s)
         if None not in lengths and abs(lengths[0] - lengths[1]) > _LENGTHS_S:  # type: ignore[operator]
-            found.append(f"The picture lasts {lengths[0]:.2f} s, the sound {lengths[1]:.2f} s.")
+            notes.append(f"The picture lasts {lengths[0]:.2f} s, the sound {lengths[1]:.2f} s.")
         if abs(video.start_s - audio.start_s) > _STARTS_S:
-            found.append(f"The picture starts at {video.start_s:.2f} s, the sound at {audio.start_s:.2f} s.")
+            notes.append(f"The picture starts at {video.start_s:.2f} s, the sound at {audio.start_s:.2f} s.")
     times = {tag.value: tag.where for tag in reversed(info.tags) if tag.name == "creation_time"}
     if len(times) > 1:
         said = ", ".join(f"{where} {value}" for value, where in reversed(times.items()))
-        found.append(f"The times of creation differ: {said}.")
-    return tuple(found)
+        notes.append(f"The times of creation differ: {said}.")
+    return tuple(notes)

@@ -62,7 +62,7 @@ def _first(head: bytes) -> tuple[int, int] | None:
 
 
 def _read(
-    rows: np.ndarray, pids: np.ndarray, k: int, maps: dict[int, int], found: dict[int, Announced]
+    rows: np.ndarray, pids: np.ndarray, k: int, maps: dict[int, int], announced: dict[int, Announced]
 ) -> None:
     section = _section(rows, pids, k)
     if len(section) < 12:
@@ -79,7 +79,7 @@ def _read(
             kind = section[at]
             pid = int.from_bytes(section[at + 1 : at + 3], "big") & 0x1FFF
             name = "video" if kind in _VIDEO else "audio" if kind in _AUDIO else ""
-            found.setdefault(pid, Announced(number, name))
+            announced.setdefault(pid, Announced(number, name))
             at += 5 + (int.from_bytes(section[at + 3 : at + 5], "big") & 0x0FFF)
 
 

@@ -13,6 +13,9 @@ from pipeline.media import backend
 from pipeline.media.clock import place_audio, sample_frames
 from pipeline.media.inspect import inspect
 
+DECODE = DecodeConfig()
+"""The usual settings: how clips are read for which nobody has others."""
+
 
 def read_frames(
     path: Path, config: DecodeConfig, short_side: int | None = None, crop: int | None = None

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from configs.schema import LocalizeConfig
 from data.declared import Declared
-from data.labels import MODALITIES
+from data.labels import Route
 from data.media import Assessment, MediaInfo, StreamCoverage
 from data.people import Seen
 from pipeline.localization.assess import caution
 from pipeline.localization.curves import step_curves
-from pipeline.localization.scores import MODALITY, ClipScores, Finding, Route
+from pipeline.localization.scores import ClipScores, Finding
 from pipeline.report.model import (
     InputFacts,
     Provenance,
     Report,
     RunClock,
     StepScores,
-    Thresholds,
-    class_of,
 )
 
 
@@ -47,40 +44,20 @@ def build_report(
     `coverage`, `warnings` and `complete` are those of the extraction; to these come the warnings about what was
     decoded and yet not judged, and a clip of which a track could not be judged is not complete.
     """
-    if finding.verdict == "forged" and finding.intervals and route == "auto":
-        # Windows of several classes may have intervals: the clip's class is the one that these show.
-        finding = replace(finding, label=class_of(found.modality for found in finding.intervals))
     return Report(
         input=InputFacts.of(info),
         finding=finding,
         route=route,
-        branches=_branches(scores, route, config),
         coverage=coverage,
         warnings=(*warnings, *caution(assessment, coverage, config)),
         complete=complete and all(track is None or track.reason is None for track in assessment.values()),
         scores=_step_scores(scores, config),
-        # Only of intervals that these made: a decision on segments chooses otherwise.
-        thresholds=Thresholds(config.onset, config.offset)
-        if config.decision is None or route != "auto"
-        else None,
         provenance=provenance,
         clock=clock,
         assessment=assessment,
         seen=seen,
         declared=declared,
     )
-
-
-def _branches(scores: ClipScores, route: Route, config: LocalizeConfig) -> tuple[str, ...]:
-    """The branches that intervals could come from."""
-    if not scores.windows:
-        return ()
-    if route == "auto":
-        if config.decision is not None and scores.evidence:
-            return tuple(name for name in MODALITIES if name in scores.evidence)
-        predicted = {window.predicted for window in scores.windows}
-        return tuple(branch for branch, label in MODALITY.items() if label in predicted)
-    return tuple(MODALITY) if route == "all" else (route,)
 
 
 def _step_scores(scores: ClipScores, config: LocalizeConfig) -> StepScores:

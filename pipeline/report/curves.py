@@ -60,9 +60,9 @@ def packed(values: Curve) -> dict[str, Any]:
         return {"steps": steps, "values": exact}
     top = highest(points)
     unit = top / CODES if top > 0 else 1.0
-    known = np.isfinite(points)
+    finite = np.isfinite(points)
     codes = np.full(len(points), MISSING, np.uint8)
-    codes[known] = np.clip(np.rint(points[known] / unit), 0, CODES).astype(np.uint8)
+    codes[finite] = np.clip(np.rint(points[finite] / unit), 0, CODES).astype(np.uint8)
     deltas = np.diff(codes, prepend=np.uint8(0))
     return {
         "steps": steps,

@@ -73,10 +73,10 @@ class DeclaredPart(Part):
 
     def declared(self) -> Declared:
         """What the file says as the report has it."""
-        found = self.credentials
-        credentials = found.of(
+        part = self.credentials
+        credentials = part.of(
             Credentials,
-            manifests=tuple(each.manifest() for each in found.manifests),
-            failures=tuple(found.failures),
+            manifests=tuple(each.manifest() for each in part.manifests),
+            failures=tuple(part.failures),
         )
         return Declared(credentials, tuple(tag.of(Tag) for tag in self.tags), tuple(self.mismatches))

@@ -10,9 +10,9 @@ from pydantic.config import JsonDict
 
 from data.labels import ABSTAINED, CLASSES
 from data.people import Seen
-from pipeline.localization.scores import Finding, Promise
+from pipeline.localization.scores import Finding, Promise, Thresholds, class_of
 from pipeline.report.declared import DeclaredPart
-from pipeline.report.model import Provenance, Report, RunClock, Thresholds, class_of
+from pipeline.report.model import Provenance, Report, RunClock
 from pipeline.report.parts import (
     AssessmentOfTracks,
     Branch,
@@ -178,14 +178,14 @@ class ReportDocument(Part):
                 promise=promise,
                 probabilities=shares,
                 people=judged_people,
+                branches=tuple(self.branches),
+                thresholds=self.thresholds.of(Thresholds) if self.thresholds is not None else None,
             ),
             route=self.route,
-            branches=tuple(self.branches),
             coverage={k: track.coverage() if track is not None else None for k, track in coverage.items()},
             warnings=tuple(self.warnings),
             complete=self.complete,
             scores=self.scores.scores(),
-            thresholds=self.thresholds.of(Thresholds) if self.thresholds is not None else None,
             declared=self.declared.declared() if self.declared is not None else None,
             provenance=self.provenance.of(Provenance),
             clock=self.clock.of(RunClock),

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from data.labels import ABSTAINED, CLASSES
-from pipeline.localization.scores import Finding, ForgedInterval
-from pipeline.report.model import NOTE, SCHEMA, class_of
+from pipeline.localization.scores import Finding, ForgedInterval, class_of
+from pipeline.report.model import NOTE, SCHEMA
 
 VERSIONS = ("rt-deeploc/report@1", "rt-deeploc/report@2")
 """Before the second there was always an answer, right or wrong."""
@@ -32,12 +32,12 @@ def finding_by_class(
         return Finding("not_found", label, min(probability, LINE - 1e-4), LINE, LINE, tuple(intervals))
     return Finding(
         "forged",
-        class_of(found.modality for found in intervals) if intervals and route == "auto" else label,
+        class_of(each.modality for each in intervals) if intervals and route == "auto" else label,
         max(probability, LINE),
         LINE,
         LINE,
         tuple(intervals),
-        max(intervals, key=lambda found: found.score, default=None),
+        max(intervals, key=lambda each: each.score, default=None),
     )
 
 
@@ -53,11 +53,11 @@ def upgraded(document: dict[str, Any]) -> dict[str, Any]:
         )
     if label not in (*CLASSES, ABSTAINED):
         raise ValueError(f"label {str(label)[:40]!r} is not known")
-    found = [
+    intervals = [
         ForgedInterval(each["start_s"], each["end_s"], each["modality"], each["score"])
         for each in document["intervals"]
     ]
-    finding = finding_by_class(label, shares, found, document["route"])
+    finding = finding_by_class(label, shares, intervals, document["route"])
     strongest = finding.strongest
     return {
         "note": NOTE,
@@ -70,7 +70,7 @@ def upgraded(document: dict[str, Any]) -> dict[str, Any]:
         "probability": finding.probability,
         "line": finding.line,
         "floor": finding.floor,
-        "strongest": document["intervals"][found.index(strongest)] if strongest is not None else None,
+        "strongest": document["intervals"][intervals.index(strongest)] if strongest is not None else None,
         "promise": None,
         "probabilities": shares,
     }

@@ -119,11 +119,11 @@ def _frame_code(frame: int) -> str:
 
 
 def _otio(report: Report, media: str | None) -> str:
-    found = rows(report)
+    intervals = rows(report)
     end_s = max(report.input.duration_s or 0.0, report.scores.grid.span.end_s)
-    stop = max([math.ceil(Fraction(str(round(end_s, 3))) * FPS), *(frames(row)[1] for row in found)])
+    stop = max([math.ceil(Fraction(str(round(end_s, 3))) * FPS), *(frames(row)[1] for row in intervals)])
     tracks = [
-        _track(report, kind, stop, media, [row for row in found if row.modality in (modality, "both")])
+        _track(report, kind, stop, media, [row for row in intervals if row.modality in (modality, "both")])
         for kind, modality, stream in (
             ("Video", "visual", report.input.video),
             ("Audio", "audio", report.input.audio),
@@ -143,7 +143,7 @@ def _otio(report: Report, media: str | None) -> str:
     return json.dumps(timeline, indent=1) + "\n"
 
 
-def _track(report: Report, kind: str, stop: int, media: str | None, found: list[Row]) -> dict[str, Any]:
+def _track(report: Report, kind: str, stop: int, media: str | None, intervals: list[Row]) -> dict[str, Any]:
     reference = {
         "OTIO_SCHEMA": "MissingReference.1" if media is None else "ExternalReference.1",
         "name": "",
@@ -155,7 +155,7 @@ def _track(report: Report, kind: str, stop: int, media: str | None, found: list[
         "Clip.2",
         printable(report.input.name),
         source_range=_range(0, stop),
-        markers=[_marker(row) for row in found],
+        markers=[_marker(row) for row in intervals],
         media_references={"DEFAULT_MEDIA": reference},
         active_media_reference_key="DEFAULT_MEDIA",
     )

@@ -119,9 +119,9 @@ def table(outcomes: Sequence[Outcome]) -> list[str]:
         note = outcome.note if outcome.verdict != FAILED else ""
         lines.append(f"{outcome.file:<{width}}  {outcome.words:<{wide}}  {count:>9}  {note}".rstrip())
     failed = sum(outcome.verdict == FAILED for outcome in outcomes)
-    found = ", ".join(f"{n} {words}" for verdict, words, n in counts(outcomes) if n and verdict != FAILED)
+    verdicts = ", ".join(f"{n} {words}" for verdict, words, n in counts(outcomes) if n and verdict != FAILED)
     analysed = f"{len(outcomes) - failed} of {len(outcomes)} file(s) analysed"
-    return [*lines, f"{analysed}: {found}" if found else analysed]
+    return [*lines, f"{analysed}: {verdicts}" if verdicts else analysed]
 
 
 def index_csv(outcomes: Sequence[Outcome]) -> str:
@@ -134,7 +134,7 @@ def index_html(outcomes: Sequence[Outcome]) -> str:
     """A page that lists the files in the order given; its script, if it may run, sorts and filters them."""
     return page(
         "index.html",
-        asset("base.css") + asset("index.css"),
+        asset("palette.css") + asset("base.css") + asset("index.css"),
         asset("index.js"),
         outcomes=outcomes,
         counts=counts(outcomes),

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 ASSETS = Path(__file__).parent / "assets"
+PALETTE = ASSETS / "palette.css"
+"""The colours of every page, that of the server included."""
 
 
 def page(template: str, style: str, script: str, media: bool = False, **values: Any) -> str:

@@ -127,14 +127,14 @@ def load(path: Path) -> Report | ErrorEntry:
 
 
 def _document(text: str) -> dict[str, Any]:
-    what = "not an RT-DeepLoc report"
+    problem = "not an RT-DeepLoc report"
     try:
         document = json.loads(text)
     except _BAD:
-        raise InputError(what, fix=_AGAIN) from None
+        raise InputError(problem, fix=_AGAIN) from None
     schema = document.get("schema") if isinstance(document, dict) else None
     if not isinstance(schema, str) or schema.partition("@")[0] not in _OURS:
-        raise ForeignError(what, fix=_AGAIN)
+        raise ForeignError(problem, fix=_AGAIN)
     return dict(document)
 
 
@@ -208,8 +208,8 @@ def _finding(report: Report) -> dict[str, Any]:
     }
 
 
-def _segment(found: ForgedInterval) -> dict[str, Any]:
-    return asdict(found) | {"person": found.person or None}
+def _segment(interval: ForgedInterval) -> dict[str, Any]:
+    return asdict(interval) | {"person": interval.person or None}
 
 
 def _person(person: Person, report: Report) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
@@ -15,7 +15,7 @@ from data.labels import NAMES
 from data.media import Assessment, AudioStream, MediaInfo, OtherTrack, StreamCoverage, VideoStream
 from data.people import Seen
 from data.timeline import TimeGrid
-from pipeline.localization.scores import Finding, ForgedInterval, Verdict
+from pipeline.localization.scores import Finding, ForgedInterval, Thresholds, Verdict
 
 SCHEMA = "rt-deeploc/report@3"
 """Name and version of the JSON form."""
@@ -98,14 +98,6 @@ class StepScores:
 
 
 @dataclass(frozen=True)
-class Thresholds:
-    """The step scores that made the intervals: a run at or above `offset` counts if it reaches `onset`."""
-
-    onset: float
-    offset: float
-
-
-@dataclass(frozen=True)
 class Provenance:
     """What produced the report: versions and weights by name, the settings' digest, device, precision and seed."""
 
@@ -137,24 +129,21 @@ class RunClock:
 class Report:
     """All results for one clip.
 
-    `finding` is what is concluded. `route` is the one asked for and `branches` are those that intervals could come
-    from. `coverage` maps "visual" and "audio" to what was decoded of that track, None when there is none;
-    `complete` says that the tracks present were decoded as far as the settings demand, and could be judged.
-    `assessment` maps them to what could be judged, None for a track that is absent, or where it was not recorded.
-    `thresholds` and `declared`, what the file says of its origin, are None in a report that was written before they
-    were part of it. `seen` are the people in the picture, nobody where the weights follow no faces; `finding.people`
-    has those who were judged by themselves.
+    `finding` is what is concluded, and `route` the one asked for. `coverage` maps "visual" and "audio" to what was
+    decoded of that track, None when there is none; `complete` says that the tracks present were decoded as far as the
+    settings demand, and could be judged. `assessment` maps them to what could be judged, None for a track that is
+    absent, or where it was not recorded. `declared`, what the file says of its origin, is None in a report that was
+    written before it was part of it. `seen` are the people in the picture, nobody where the weights follow no faces;
+    `finding.people` has those who were judged by themselves.
     """
 
     input: InputFacts
     finding: Finding
     route: str
-    branches: tuple[str, ...]
     coverage: Mapping[str, StreamCoverage | None]
     warnings: tuple[str, ...]
     complete: bool
     scores: StepScores
-    thresholds: Thresholds | None
     provenance: Provenance
     clock: RunClock
     assessment: Mapping[str, Assessment | None] = field(
@@ -182,6 +171,16 @@ class Report:
     def intervals(self) -> tuple[ForgedInterval, ...]:
         """The forged intervals in order of time."""
         return self.finding.intervals
+
+    @property
+    def branches(self) -> tuple[str, ...]:
+        """The branches that intervals could come from."""
+        return self.finding.branches
+
+    @property
+    def thresholds(self) -> Thresholds | None:
+        """Those of the intervals; None where a decision on segments made them, or they were not recorded."""
+        return self.finding.thresholds
 
     @property
     def drawn_thresholds(self) -> Thresholds | None:
@@ -231,9 +230,3 @@ class Report:
         if self.input.duration_s is not None:
             ends.append(self.input.duration_s)
         return round(max(0.0, *ends), 3)
-
-
-def class_of(modalities: Iterable[str]) -> str:
-    """The class of a clip whose forged segments are of these `modalities`, at least one."""
-    kinds = set(modalities)
-    return kinds.pop() if len(kinds) == 1 else "both"

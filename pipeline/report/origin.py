@@ -22,16 +22,18 @@ DECLARED_NOTE = (
 
 def credential_line(declared: Declared | None) -> str:
     """Status, signer and declarations in one line; "" where there are no credentials."""
-    found = declared.credentials if declared is not None else Credentials("none")
-    if found.status == "none" or (found.status == "not_read" and not found.reason.startswith("the file has")):
+    credentials = declared.credentials if declared is not None else Credentials("none")
+    if credentials.status == "none" or (
+        credentials.status == "not_read" and not credentials.reason.startswith("the file has")
+    ):
         return ""
-    parts = [f"Content Credentials: {found.status.replace('_', ' ')}"]
-    if found.reason:
-        parts.append(printable(found.reason))
-    if found.manifests:
-        parts.append(f"signed by {signer(found.manifests[0])}")
-    if found.declares:
-        parts.append(f"declares: {', '.join(found.declares)}")
+    parts = [f"Content Credentials: {credentials.status.replace('_', ' ')}"]
+    if credentials.reason:
+        parts.append(printable(credentials.reason))
+    if credentials.manifests:
+        parts.append(f"signed by {signer(credentials.manifests[0])}")
+    if credentials.declares:
+        parts.append(f"declares: {', '.join(credentials.declares)}")
     return "; ".join(parts)
 
 

@@ -185,16 +185,16 @@ class Outputs:
         try:
             if text.stat().st_mtime_ns < media.stat().st_mtime_ns:
                 return False
-            found = load(text)
+            entry = load(text)
         except (OSError, InputError):
             return False
-        if isinstance(found, ErrorEntry):
-            self.add_failure(beside(name, found.name), found.what)
+        if isinstance(entry, ErrorEntry):
+            self.add_failure(beside(name, entry.name), entry.what)
             return True
-        if found.input.size_bytes != media.stat().st_size or (self._html and not page.is_file()):
+        if entry.input.size_bytes != media.stat().st_size or (self._html and not page.is_file()):
             return False
         url = relative_url(page, self._out) if self._html else None
-        self.outcomes.append(Outcome.of(beside(name, found.input.name), found, url))
+        self.outcomes.append(Outcome.of(beside(name, entry.input.name), entry, url))
         return True
 
     def forget(self, name: Path) -> None:
@@ -220,13 +220,13 @@ class Outputs:
                 notes = tuple(note for note in pictures.notes if not note.startswith("No preview:"))
                 pictures = replace(pictures, preview=earlier.preview, notes=notes)
         elif earlier is not None and (earlier.pictures or earlier.preview is not None):
-            what = "stays as it was: the analysed file, from which its pictures come, was not found"
-            _LOG.warning("the page %s %s; name it with --media", printable(str(path)), what)
+            problem = "stays as it was: the analysed file, from which its pictures come, was not found"
+            _LOG.warning("the page %s %s; name it with --media", printable(str(path)), problem)
             return
         else:
             pictures, name = None, printable(report.input.name)
-            what = "has no pictures: the analysed file was not found"
-            _LOG.warning("the page of '%s' %s; name it with --media", name, what)
+            problem = "has no pictures: the analysed file was not found"
+            _LOG.warning("the page of '%s' %s; name it with --media", name, problem)
         self._write(path, page_html(report, pictures, url, index))
 
     def _clear(self, name: Path) -> None:
@@ -275,8 +275,8 @@ def short(name: Path) -> Path:
     raw = os.fsencode(name.name)
     if len(raw) <= _NAME_BYTES:
         return name
-    kept = raw[: _NAME_BYTES - 9].decode("utf-8", "ignore")
-    return name.with_name(f"{kept}~{hashlib.sha256(raw).hexdigest()[:8]}")
+    start = raw[: _NAME_BYTES - 9].decode("utf-8", "ignore")
+    return name.with_name(f"{start}~{hashlib.sha256(raw).hexdigest()[:8]}")
 
 
 def beside(name: Path, file: str) -> str:

@@ -82,15 +82,15 @@ def page_html(report: Report, pictures: Pictures | None, media: str | None, inde
         _check_local(media)
     shown = pictures if pictures is not None else Pictures()
     report = _as_written(report)
-    found, span_s = rows(report), report.span_s
+    intervals, span_s = rows(report), report.span_s
     return page(
         "report.html",
-        asset("base.css") + asset("report.css"),
+        asset("palette.css") + asset("base.css") + asset("report.css"),
         asset("report.js"),
         media=media is not None or shown.preview is not None,
         report=report,
         note=NOTE,
-        rows=found,
+        rows=intervals,
         finding=finding(report),
         reason=reason(report) if report.verdict != "not_assessable" else "",
         promise=promise(report),
@@ -103,7 +103,7 @@ def page_html(report: Report, pictures: Pictures | None, media: str | None, inde
         tracks=[(name, word, report.coverage[name], report.assessment[name]) for name, word in NAMES.items()],
         abstained=report.verdict == "not_assessable",
         thresholds=report.drawn_thresholds,
-        judges=any(found is not None and found.gaps for found in report.assessment.values()),
+        judges=any(track is not None and track.gaps for track in report.assessment.values()),
         gaps=_gaps(report),
         lanes=_lanes(report, shown, span_s),
         width=WIDTH,
@@ -114,7 +114,7 @@ def page_html(report: Report, pictures: Pictures | None, media: str | None, inde
         strip=[still for still in shown.stills if still.place == "strip"],
         people=_people(report, shown.stills),
         who=who(report),
-        groups=_groups(found, shown.stills),
+        groups=_groups(intervals, shown.stills),
         declared=report.declared,
         declared_note=DECLARED_NOTE,
         status_words=STATUS_WORDS,
@@ -122,7 +122,7 @@ def page_html(report: Report, pictures: Pictures | None, media: str | None, inde
         if report.declared is not None
         else [],
         provenance=provenance(report),
-        data=_data(report, found, span_s),
+        data=_data(report, intervals, span_s),
     )
 
 
@@ -231,9 +231,9 @@ class Group:
     stills: tuple[Still, ...]
 
 
-def _groups(found: Sequence[Row], stills: Sequence[Still]) -> list[Group]:
+def _groups(intervals: Sequence[Row], stills: Sequence[Still]) -> list[Group]:
     groups = []
-    for k, row in enumerate(found):
+    for k, row in enumerate(intervals):
         own = tuple(still for still in stills if still.interval == k)
         if own:
             groups.append(Group(k + 1, row, own))
@@ -269,7 +269,7 @@ def _boxes(report: Report, below: ForgedInterval | None) -> dict[int, list[list[
     return {person.number: plain(person.track) for person in report.seen.people if person.number in meant}
 
 
-def _data(report: Report, found: Sequence[Row], span_s: float) -> dict[str, Any]:
+def _data(report: Report, intervals: Sequence[Row], span_s: float) -> dict[str, Any]:
     """What the script needs; names and other strangers' text are not in it."""
     lanes = {lane.name: lane for lane in _curve_lanes(report, span_s)}
     below = _below(report)
@@ -277,7 +277,7 @@ def _data(report: Report, found: Sequence[Row], span_s: float) -> dict[str, Any]
         "span_s": span_s,
         "start_s": float(report.scores.grid.start),
         "step_s": float(report.scores.grid.step),
-        "intervals": [[row.start_s, row.end_s, row.modality, row.score] for row in found],
+        "intervals": [[row.start_s, row.end_s, row.modality, row.score] for row in intervals],
         "strongest": [below.start_s, below.end_s, below.modality, _INKS[report.verdict], below.person]
         if below is not None
         else None,

@@ -94,14 +94,14 @@ def gather(
     """
     facts, notes = report.input, []
 
-    def attempt(what: str, make: Callable[[], T], otherwise: T) -> T:
+    def attempt(part: str, make: Callable[[], T], otherwise: T) -> T:
         try:
             return make()
         except Exception as error:
             # Whatever a library raises, OpenCV's bare Exception and a lack of memory included: pictures are extras.
             why = error.what if isinstance(error, ForensicError) else str(error) or type(error).__name__
-            notes.append(f"No {what}: {why}.")
-            log.warning("%s: no %s in the report: %s", path, what, why)
+            notes.append(f"No {part}: {why}.")
+            log.warning("%s: no %s in the report: %s", path, part, why)
             return otherwise
 
     def same() -> bool:
@@ -160,15 +160,15 @@ def places(report: Report) -> list[Place]:
         wanted |= {(step, k, name) for step, name in named.items()}
     count = min(STRIP, grid.n)
     wanted |= {((2 * k + 1) * grid.n // (2 * count), None, "strip") for k in range(count)}
-    found = [
+    chosen = [
         Place(grid.centre_s(step), interval, name) for step, interval, name in wanted if 0 <= step < grid.n
     ]
-    found += [
+    chosen += [
         Place(best_box(person).time_s, None, "person", person.number)
         for person in report.seen.people[:MOST_PEOPLE]
     ]
     return sorted(
-        found,
+        chosen,
         key=lambda place: (
             place.time_s,
             -1 if place.interval is None else place.interval,
@@ -198,13 +198,13 @@ def _stills(
             hook("frames", batch.first + 1, len(times_s))
             if batch.valid[0]:
                 seen[times_s[batch.first]] = batch.images[0].copy()
-    kept = [place for place in wanted if place.time_s in seen]
+    taken = [place for place in wanted if place.time_s in seen]
     faces = {person.number: best_box(person) for person in people}
     made: list[Still] = []
     for scale, quality in _TRIES:
         made = [
             _still(place, _around(seen[place.time_s], faces.get(place.person)), scale, quality)
-            for place in kept
+            for place in taken
         ]
         if sum(len(still.jpeg) for still in made) <= STILL_BYTES:
             break

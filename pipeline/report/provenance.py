@@ -104,9 +104,9 @@ def _aspect(video: VideoStream) -> str:
 
 
 def _other(track: OtherTrack) -> tuple[str, str]:
-    what = "Picture" if track.kind == "video" else "Sound"
+    kind = "Picture" if track.kind == "video" else "Sound"
     program = f", program {track.program}" if track.program is not None else ""
-    return f"{what} track {track.track}{program}", printable(f"{track.codec}: {track.reason}")
+    return f"{kind} track {track.track}{program}", printable(f"{track.codec}: {track.reason}")
 
 
 def _track_times(start_s: float, duration_s: float | None) -> list[tuple[str, str]]:

@@ -69,7 +69,7 @@ def rows(report: Report) -> tuple[Row, ...]:
 
 def in_order(intervals: Iterable[ForgedInterval]) -> list[ForgedInterval]:
     """`intervals` in order of time."""
-    return sorted(intervals, key=lambda found: (found.start_s, found.end_s, found.modality, found.person))
+    return sorted(intervals, key=lambda each: (each.start_s, each.end_s, each.modality, each.person))
 
 
 def statement(report: Report) -> str:
@@ -115,12 +115,12 @@ def written(finding: Finding) -> Finding:
     )
 
 
-def _written(found: ForgedInterval) -> ForgedInterval:
+def _written(interval: ForgedInterval) -> ForgedInterval:
     return replace(
-        found,
-        start_s=round(float(found.start_s), 3),
-        end_s=round(float(found.end_s), 3),
-        score=round(float(found.score), 4),
+        interval,
+        start_s=round(float(interval.start_s), 3),
+        end_s=round(float(interval.end_s), 3),
+        score=round(float(interval.score), 4),
     )
 
 
@@ -154,15 +154,16 @@ def _digits(report: Report) -> int:
 
 def promise(report: Report) -> str:
     """How often authentic clips are called forged at this line, in one sentence; empty where that was not measured."""
-    kept = report.finding.promise
-    if kept is None:
+    stated = report.finding.promise
+    if stated is None:
         return ""
-    few = "" if kept.bound <= kept.asked else f"; too few to promise the {_percent(kept.asked)} asked for"
-    where = f"; measured on {printable(kept.population)}" if kept.population else ""
+    met = stated.bound <= stated.asked
+    few = "" if met else f"; too few to promise the {_percent(stated.asked)} asked for"
+    where = f"; measured on {printable(stated.population)}" if stated.population else ""
     return (
-        f"At this line at most {_percent(kept.bound)} of authentic clips of people it has not seen are called forged "
-        f"({_percent(kept.confidence)} confidence; {kept.alarms} of {kept.clips} authentic clips of {kept.people} "
-        f"people were{where}{few})."
+        f"At this line at most {_percent(stated.bound)} of authentic clips of people it has not seen are called forged "
+        f"({_percent(stated.confidence)} confidence; {stated.alarms} of {stated.clips} authentic clips of "
+        f"{stated.people} people were{where}{few})."
     )
 
 
@@ -226,11 +227,11 @@ def summary(report: Report, name: str) -> list[str]:
         lines.append(f"  {reach(report)}")
     if promised := promise(report):
         lines.append(f"  {promised}")
-    found = rows(report)
-    if found and report.verdict != "forged":
+    intervals = rows(report)
+    if intervals and report.verdict != "forged":
         lines.append("  intervals of the branch that was asked for; they do not make the clip forged:")
-    lines += [f"  {row.start} - {row.end}  {row.modality:<6}  {row.score:.2f}{_of(row)}" for row in found]
-    if not found and report.verdict == "forged":
+    lines += [f"  {row.start} - {row.end}  {row.modality:<6}  {row.score:.2f}{_of(row)}" for row in intervals]
+    if not intervals and report.verdict == "forged":
         lines.append("  no interval reached the threshold")
     lines.append("  analysed: " + ", ".join(_analysed(report)))
     if said := who(report):

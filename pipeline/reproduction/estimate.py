@@ -66,13 +66,13 @@ class Estimate:
     def markdown(self) -> str:
         """A table for people, with a last row for the whole, and notes below."""
         gpu = [stage.gpu_h for stage in self.stages]
-        known = sum(hours for hours in gpu if hours is not None)
+        gpu_hours = sum(hours for hours in gpu if hours is not None)
         total = Stage(
             "**all**",
             "",
             sum(stage.here_h for stage in self.stages),
             sum(stage.cores_h for stage in self.stages),
-            known if None not in gpu else None,
+            gpu_hours if None not in gpu else None,
             sum(stage.disk_bytes for stage in self.stages),
         )
         lines = [
@@ -131,9 +131,9 @@ def estimate(
     on_gpu = chosen.startswith("cuda")
     for variant, found, train_steps in paces.values():
         spent_h = runs * train_steps * found.step_s / 3600
-        kept = float(runs * found.weights * _BYTES * _KEPT)
+        disk = float(runs * found.weights * _BYTES * _KEPT)
         amount = f"{runs} x {train_steps:,} steps of {found.step_s:.3g} s"
-        stages.append(_scaled(f"train {variant.label}", amount, spent_h, cores, on_gpu, kept))
+        stages.append(_scaled(f"train {variant.label}", amount, spent_h, cores, on_gpu, disk))
     scoring_s = sum(found.clip_s for _, found, _ in paces.values()) * len(tested) * runs
     measuring_s = RESAMPLING_S * len(tested) * REPLICATES * _PROTOCOLS * len(paces) * runs
     stages.append(
@@ -225,9 +225,9 @@ def _extraction(config: PipelineConfig, manifest: Manifest, splits: Sequence[str
 def _media_s(manifest: Manifest, samples: Iterable[Sample]) -> float:
     lengths = [sample.duration_s for sample in samples]
     if not lengths or not all(length > 0 for length in lengths):
-        what = "has clips without a length in its metadata, so nothing can be estimated"
+        problem = "has clips without a length in its metadata, so nothing can be estimated"
         raise UsageError(
-            what, manifest.root, "give a data set in the layout of LAV-DF or AV-Deepfake1M, with labels"
+            problem, manifest.root, "give a data set in the layout of LAV-DF or AV-Deepfake1M, with labels"
         )
     return sum(lengths)
 
@@ -239,7 +239,7 @@ def _scaled(name: str, amount: str, here_h: float, cores: int, on_gpu: bool, dis
 
 def _notes(config: PipelineConfig, on_gpu: bool) -> tuple[str, ...]:
     rate = EXTRACTION[_kind(config)]
-    found = [
+    notes = [
         "A length is what the metadata say, and nothing that is done already is taken off",
         f"Extraction: {rate.value:g} seconds of media a second and core ({rate.where})",
         "Training and scoring were timed here, one step and one clip each, on random features of the mean length of "
@@ -247,17 +247,17 @@ def _notes(config: PipelineConfig, on_gpu: bool) -> tuple[str, ...]:
         f"{MANY_CORES} cores: as many times as fast as one; for training a bound, not a measurement",
     ]
     if _kind(config) == "paper":
-        found.append(
+        notes.append(
             f"1 GPU: extraction is what {GPU_CORES} cores can decode ({DECODING.value:g} seconds a second and core, "
             f"{DECODING.where}), a bound that holds if the networks keep up"
         )
     else:
-        found.append(
+        notes.append(
             f"1 GPU: these extractors run on processors, so that it is its {GPU_CORES} cores that extract"
         )
     if not on_gpu:
-        found.append("Training on a GPU was not measured: the same command on a machine with one prints it")
-    return tuple(found)
+        notes.append("Training on a GPU was not measured: the same command on a machine with one prints it")
+    return tuple(notes)
 
 
 def _kind(config: PipelineConfig) -> str:

@@ -135,10 +135,10 @@ class Run:
         if (record := self.record) is None:
             return
         _refuse_other(self.folder, record["identity"], self._identity())
-        found = record["evaluated"].get(self.results.name, self.bench.target_data)
-        if found != self.bench.target_data:
-            what = f"was evaluated on other clips or labels than {self.bench.target.root} has now"
-            raise UsageError(what, self.results, _ELSEWHERE)
+        before = record["evaluated"].get(self.results.name, self.bench.target_data)
+        if before != self.bench.target_data:
+            problem = f"was evaluated on other clips or labels than {self.bench.target.root} has now"
+            raise UsageError(problem, self.results, _ELSEWHERE)
 
     def detector(self) -> Pipeline:
         """The trained detector, with the bench's extractors."""
@@ -167,16 +167,16 @@ class Run:
             with self._stage("tune"):
                 # From the settings of before: an attempt that was cut off may have changed them.
                 write_text(self.weights / CONFIG_FILE, dump(self.config))
-                found = tune(self.detector(), [bench.manifest], bench.store, hook=hook, with_decision=False)
-                save_tuning(found, self.weights)
+                tuning = tune(self.detector(), [bench.manifest], bench.store, hook=hook, with_decision=False)
+                save_tuning(tuning, self.weights)
 
     def _evaluate(self, hook: Hook) -> None:
         bench, detector = self.bench, self.detector()
-        found = predict(detector, bench.target, bench.split, bench.store, hook)
-        write_proposals(self.results / "predictions.json", found)
-        write_scores(self.results / "prediction.txt", found)
+        predictions = predict(detector, bench.target, bench.split, bench.store, hook)
+        write_proposals(self.results / "predictions.json", predictions)
+        write_scores(self.results / "prediction.txt", predictions)
         hook("measure")
-        result = evaluate(found, bench.target, bench.split, replicates=REPLICATES)
+        result = evaluate(predictions, bench.target, bench.split, replicates=REPLICATES)
         write_text(self.results / "evaluation.csv", result.to_csv())
         write_text(self.results / "evaluation.md", result.markdown())
         write_text(self.results / "evaluation.json", result.to_json())
@@ -264,8 +264,8 @@ def evaluation_split(manifest: Manifest) -> str:
     raise UsageError("has no split to evaluate on", manifest.root, fix)
 
 
-def _refuse_other(folder: Path, known: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    there, here = dict(_flat(known)), dict(_flat(wanted))
+def _refuse_other(folder: Path, recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    there, here = dict(_flat(recorded)), dict(_flat(wanted))
     differing = [name for name in sorted(there.keys() | here.keys()) if there.get(name) != here.get(name)]
     if differing:
         first = ", ".join(f"{name} ({there.get(name)} there)" for name in differing[:_SHOWN])

@@ -139,17 +139,17 @@ def check_drawing() -> None:
         raise UsageError("figures need matplotlib, which is not installed", fix=fix) from None
 
 
-def draw_discrepancies(found: Discrepancies) -> dict[str, bytes]:
+def draw_discrepancies(discrepancies: Discrepancies) -> dict[str, bytes]:
     """Figure 4 as SVG and PNG, a panel for each class; the bytes depend on the curves and matplotlib alone.
 
     Raises UsageError when matplotlib is not installed.
     """
 
     def draw(drawing: Figure) -> None:
-        scale = _scale(found.shown)
-        rows = max(1, (len(found.shown) + 1) // 2)
+        scale = _scale(discrepancies.shown)
+        rows = max(1, (len(discrepancies.shown) + 1) // 2)
         panels = list(drawing.subplots(rows, 2, sharey=True, squeeze=False).flat)
-        for axes, clip in zip(panels, found.shown, strict=False):
+        for axes, clip in zip(panels, discrepancies.shown, strict=False):
             for name, (colour, dashes) in ERRORS.items():
                 error = clip.errors[name] / scale[name]
                 axes.plot(
@@ -166,9 +166,9 @@ def draw_discrepancies(found: Discrepancies) -> dict[str, bytes]:
             axes.set(
                 title=_ORDER[clip.label], xlabel="time (s)", ylabel="reconstruction error", ylim=(0, 1.05)
             )
-        for axes in panels[len(found.shown) :]:
+        for axes in panels[len(discrepancies.shown) :]:
             axes.set_visible(False)
-        if found.shown:
+        if discrepancies.shown:
             drawing.legend(*drawing.axes[0].get_legend_handles_labels(), **_LEGEND)
 
     return _render(draw, (7.0, 4.0))
@@ -194,13 +194,13 @@ def draw_sensitivity(panels: Mapping[str, Sequence[tuple[float, Line]]]) -> dict
 
 def _draw_average(axes: Axes, setting: str, column: str, points: Sequence[tuple[float, Line]]) -> None:
     colour, dashes, marker = _AVERAGES[column]
-    known = [
+    measured = [
         (x, line.ours[PAPER_RULES][column]) for x, line in points if column in line.ours.get(PAPER_RULES, {})
     ]
     bars = axes.errorbar(
-        [x for x, _ in known],
-        [spread.mean for _, spread in known],
-        yerr=[spread.std if spread.std is not None else 0.0 for _, spread in known],
+        [x for x, _ in measured],
+        [spread.mean for _, spread in measured],
+        yerr=[spread.std if spread.std is not None else 0.0 for _, spread in measured],
         color=colour,
         linestyle=dashes,
         marker=marker,

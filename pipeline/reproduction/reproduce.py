@@ -136,8 +136,8 @@ class Study:
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise UsageError("seeds must be given, each once", fix="for example --seeds 3407,1,2")
         if bench.tuned and bench.target.root == bench.manifest.root and bench.split == "dev":
-            what = "thresholds would be tuned on the split that is evaluated"
-            raise UsageError(what, bench.target.root, "leave --tune out")
+            problem = "thresholds would be tuned on the split that is evaluated"
+            raise UsageError(problem, bench.target.root, "leave --tune out")
 
     def reproduce(self) -> Reproduction:
         """Go through all stages; finished ones are not repeated.
@@ -222,7 +222,7 @@ class Study:
     def table(self) -> Table:
         """What is known so far beside what is printed."""
         rows = [
-            (label, [found for run in group if (found := run.evaluation) is not None])
+            (label, [evaluation for run in group if (evaluation := run.evaluation) is not None])
             for label, group in self.runs.items()
         ]
         wide = self.subject in ("table1", "table2")
@@ -298,7 +298,7 @@ class Study:
         bench, config = self.bench, self.bench.setup.config
         train = sum(sample.split == "train" for sample in bench.manifest.samples)
         test = sum(sample.split == bench.split for sample in bench.target.samples)
-        known = [
+        records = [
             (label, record)
             for label, group in self.runs.items()
             for run in group
@@ -309,7 +309,7 @@ class Study:
         machines: dict[str, None] = {}
         versions: dict[str, str] = {}
         for stage, name in (("train", "training"), ("tune", "tuning"), (evaluated, "evaluation")):
-            for label, record in known:
+            for label, record in records:
                 if stage in record["stages"]:
                     entry = record["stages"][stage]
                     by_label = spent_s.setdefault(name, {})
@@ -343,11 +343,11 @@ class Study:
         run.train(self._told(run))
         bench = self.bench
         scored = score_split(run.detector(), bench.target, bench.split, bench.store, self._told(run))
-        found = discrepancies(scored)
-        text = found.markdown(_TITLES[self.subject][0])
+        errors = discrepancies(scored)
+        text = errors.markdown(_TITLES[self.subject][0])
         write_text(self._file("md"), text)
-        write_text(self._file("csv"), found.to_csv())
-        pictures = self._write_pictures(draw_discrepancies(found))
+        write_text(self._file("csv"), errors.to_csv())
+        pictures = self._write_pictures(draw_discrepancies(errors))
         return Reproduction((self._file("md"), self._file("csv"), *pictures), text)
 
     def _write_pictures(self, pictures: Mapping[str, bytes]) -> list[Path]:

@@ -24,6 +24,7 @@ from starlette.requests import ClientDisconnect
 
 from data.manifest import MEDIA_SUFFIXES
 from data.text import printable
+from pipeline.report.html import PALETTE
 from pipeline.server.jobs import Job, Jobs, State
 from pipeline.server.uploads import FIELD, Refused, is_id, receive
 from pipeline.server.worker import REPORT, Worker
@@ -190,10 +191,11 @@ def make_app(
 
     @app.get("/assets/{name}", include_in_schema=False)
     async def asset(name: str) -> Response:
-        kinds = {"app.js": "text/javascript", "app.css": "text/css"}
+        kinds = {"app.js": "text/javascript", "app.css": "text/css", PALETTE.name: "text/css"}
         if name not in kinds:
             raise HTTPException(404)
-        return FileResponse(ASSETS / name, media_type=kinds[name])
+        path = PALETTE if name == PALETTE.name else ASSETS / name
+        return FileResponse(path, media_type=kinds[name])
 
     form = {
         "type": "object",

@@ -79,6 +79,6 @@ def standardised(
     scaled = np.concatenate([rows[:, :1], np.where(varies, (rows[:, 1:] - centre) / scale, 0.0)], axis=1)
     penalty = np.full(rows.shape[1], RIDGE)
     penalty[0] = 0.0
-    found = choice(scaled, targets, weights, np.zeros(rows.shape[1]), penalty, sizes)
-    slopes = np.where(varies, found[1:] / scale, 0.0)
-    return np.concatenate([[found[0] - slopes @ centre], slopes])
+    coefficients = choice(scaled, targets, weights, np.zeros(rows.shape[1]), penalty, sizes)
+    slopes = np.where(varies, coefficients[1:] / scale, 0.0)
+    return np.concatenate([[coefficients[0] - slopes @ centre], slopes])

@@ -112,7 +112,7 @@ def _plain(value: float) -> float | None:
 
 
 def labelled(
-    sample: Sample, label: int, scores: ClipScores, known: SynthesizedClip | None, dataset: str
+    sample: Sample, label: int, scores: ClipScores, recipe: SynthesizedClip | None, dataset: str
 ) -> LabelledClip:
     """`scores` of `sample` with its `label`, and what its metadata and, where there is one, its sidecar say.
 
@@ -121,14 +121,14 @@ def labelled(
     """
     spans: dict[str, tuple[Interval, ...]] = {}
     for name in MODALITIES:
-        if known is not None:
-            spans[name] = tuple(Interval(s.start_s, s.end_s) for s in known.segments if s.modality == name)
+        if recipe is not None:
+            spans[name] = tuple(Interval(s.start_s, s.end_s) for s in recipe.segments if s.modality == name)
         else:
             spans[name] = sample.fake_periods if CLASSES[label] in (name, "both") else ()
     person = (
-        known.identity if known is not None else f"{dataset}/{(sample.original or sample.file).as_posix()}"
+        recipe.identity if recipe is not None else f"{dataset}/{(sample.original or sample.file).as_posix()}"
     )
-    return LabelledClip(scores, label, person, spans, known is not None and bool(known.shams))
+    return LabelledClip(scores, label, person, spans, recipe is not None and bool(recipe.shams))
 
 
 def fit_decision(
@@ -168,15 +168,15 @@ def fit_decision(
         if found_line is None:
             continue
         line = max(0.5, _rounded_up(found_line.line))
-        kept = promised(likely[authentic], people[authentic].tolist(), line, confidence)
+        certified = promised(likely[authentic], people[authentic].tolist(), line, confidence)
         lines.append(
             CertifiedLine(
                 rate=rate,
                 line=line,
-                bound=kept.bound,
-                alarms=kept.alarms,
-                clips=kept.clips,
-                people=kept.people,
+                bound=certified.bound,
+                alarms=certified.alarms,
+                clips=certified.clips,
+                people=certified.people,
             )
         )
         recall[rate] = float((likely[forged] >= line).mean()) if forged.any() else math.nan
@@ -232,7 +232,7 @@ class _ReadyTracks:
 
 def _prepared(clips: Sequence[LabelledClip]) -> dict[str, _ReadyTracks]:
     """The tracks of all clips. The two numbers of their normalisation are the median and spread of authentic ones."""
-    found: dict[str, _ReadyTracks] = {}
+    tracks: dict[str, _ReadyTracks] = {}
     for name in MODALITIES:
         held = [
             k
@@ -252,8 +252,8 @@ def _prepared(clips: Sequence[LabelledClip]) -> dict[str, _ReadyTracks]:
             np.median(np.abs(inside - centre))
         )  # of a normal density, its standard deviation
         decision = TrackDecision(centre=_short(centre), scale=max(1e-3, _short(spread)))
-        found[name] = _ReadyTracks(decision, {k: _ready(clips[k], name, decision) for k in held})
-    return found
+        tracks[name] = _ReadyTracks(decision, {k: _ready(clips[k], name, decision) for k in held})
+    return tracks
 
 
 def _ready(clip: LabelledClip, name: str, decision: TrackDecision) -> _Ready:
@@ -277,9 +277,9 @@ def _judged(
     for name, weights in (("visual", config.visual), ("audio", config.audio)):
         if weights is not None and name in ready and k in ready[name].clips:
             one = ready[name].clips[k]
-            found = _segments(one, weights.segment)
-            row = decide.track_features(clips[k].scores, name, one.track, found)
-            judged[name] = decide.JudgedTrack(found, row, float(row @ decide.vector(weights.track)))
+            ranked = _segments(one, weights.segment)
+            row = decide.track_features(clips[k].scores, name, one.track, ranked)
+            judged[name] = decide.JudgedTrack(ranked, row, float(row @ decide.vector(weights.track)))
     return judged
 
 
@@ -331,7 +331,7 @@ def _fit_track(
 def _fit_segments(ready: Sequence[_Ready], forged: NDArray[np.bool_]) -> SegmentWeights:
     """Weights under which the candidates of a track (N,) that are what was forged are likelier than all others, and
     than that there is none. A track in which no candidate is near what was forged teaches nothing."""
-    rows, targets, kept = [], [], []
+    rows, targets, flags = [], [], []
     for one, edited in zip(ready, forged.tolist(), strict=True):
         target = np.zeros(len(one.spans))
         nearest = one.alike.max(initial=0.0)
@@ -341,12 +341,12 @@ def _fit_segments(ready: Sequence[_Ready], forged: NDArray[np.bool_]) -> Segment
         if len(target) and edited == bool(target.any()):
             rows.append(one.rows)
             targets.append(target)
-            kept.append(edited)
+            flags.append(edited)
     if not rows:
         return SegmentWeights()
     sizes = [len(target) for target in targets]
     fitted = standardised(
-        np.concatenate(rows), np.concatenate(targets), even_weights(np.array(kept, np.bool_)), sizes
+        np.concatenate(rows), np.concatenate(targets), even_weights(np.array(flags, np.bool_)), sizes
     )
     return SegmentWeights(**{k: _short(v) for k, v in zip(segments.FEATURES, fitted, strict=True)})
 

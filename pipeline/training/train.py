@@ -207,9 +207,9 @@ class _Run:
                     self._save(done, metrics, judge=not stop)
                 hook("train", done, settings.steps)
                 if stop:
-                    what = f"interrupted after step {done}; the same command with --resume continues"
-                    _LOG.warning("%s: %s", self.folder.root, what)
-                    raise KeyboardInterrupt(what)
+                    message = f"interrupted after step {done}; the same command with --resume continues"
+                    _LOG.warning("%s: %s", self.folder.root, message)
+                    raise KeyboardInterrupt(message)
 
     def _advance(self, step: int, batch: Batch, segments: Sequence[Tensor]) -> dict[str, Tensor]:
         """One update of the weights; all that is random in it follows from seed, step and process."""
@@ -297,9 +297,9 @@ def video_scores(probabilities: NDArray[np.floating], labels: NDArray[np.integer
 def _check(config: PipelineConfig, store: FeatureStore, entries: Sequence[Entry]) -> None:
     """Refuse early what the first batch would refuse."""
     if not entries:
-        what = "no clip of the train split has features of both tracks in this store"
+        problem = "no clip of the train split has features of both tracks in this store"
         raise UsageError(
-            what, store.root, "extract them first (pipeline extract) with the same preset and weights"
+            problem, store.root, "extract them first (pipeline extract) with the same preset and weights"
         )
     limits = (config.model.visual_dim, config.model.audio_dim, 1, 0)
     _ = FeatureDataset(store, entries[:1], *limits)[0, 0]
@@ -316,8 +316,8 @@ def _accelerator(config: PipelineConfig, device: str) -> Accelerator:
             kwargs_handlers=[parallel],
         )
     except ValueError as error:  # its state is one per process
-        what = f"this process cannot change to device {device} and precision {settings.mixed_precision}"
-        raise UsageError(f"{what} ({error})", None, "use a new process") from error
+        problem = f"this process cannot change to device {device} and precision {settings.mixed_precision}"
+        raise UsageError(f"{problem} ({error})", None, "use a new process") from error
 
 
 def _seed(*path: int) -> int:

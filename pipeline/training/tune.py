@@ -154,18 +154,18 @@ def tune(
     for manifest in manifests:
         unlabelled = [sample for sample in manifest.samples if sample.label is None]
         if unlabelled or not any(sample.fake_periods for sample in manifest.samples):
-            what = f"the split '{split}' has no forged interval, or clips without labels"
-            raise UsageError(what, manifest.root, "tune on a split whose intervals are known")
+            problem = f"the split '{split}' has no forged interval, or clips without labels"
+            raise UsageError(problem, manifest.root, "tune on a split whose intervals are known")
     start = detector.config.localize
     scored: Scored = []
-    known: list[LabelledClip] = []
+    clips: list[LabelledClip] = []
     for manifest in manifests:
         sidecar = clips_by_file(manifest.root)
         for sample, scores in score_split(_uncalibrated(detector), manifest, split, store, hook):
             scored.append((sample, scores))
             if scores is not None and scores.evidence and sample.label is not None:
                 clip = sidecar.get(sample.file.as_posix())
-                known.append(labelled(sample, sample.label, scores, clip, manifest.root.name))
+                clips.append(labelled(sample, sample.label, scores, clip, manifest.root.name))
     calibration, quality = _calibrate(scored, start.calibration)
     before = _judge(_with(scored, start.calibration), metric, protocol, hook)(start)
     judge = _judge(_with(scored, calibration), metric, protocol, hook)
@@ -175,12 +175,12 @@ def tune(
     dataset = ", ".join(manifest.root.name for manifest in manifests)
     fitted, population = None, f"the authentic clips of the {split} split of {dataset}"
     if unseen:
-        known = list(unseen)
+        clips = list(unseen)
         population = (
             "the authentic clips of the training material, judged by networks that had not seen the person"
         )
-    if with_decision and known:
-        fitted = fit_decision(known, population, hook=hook)
+    if with_decision and clips:
+        fitted = fit_decision(clips, population, hook=hook)
     if fitted is not None:
         config = config.model_copy(update={"decision": fitted.config})
     return Tuning(
@@ -221,15 +221,15 @@ def _with(scored: Scored, calibration: Calibration) -> Scored:
     """`scored` by an uncalibrated detector, with `calibration`; without curves of routing, which change too."""
     if calibration == IDENTITY:
         return scored
-    found: Scored = []
+    recalibrated: Scored = []
     for sample, scores in scored:
         if scores is not None:
             windows = [
                 replace(w, probabilities=calibrated(w.probabilities, calibration)) for w in scores.windows
             ]
             scores = replace(scores, windows=tuple(windows), routed={})
-        found.append((sample, scores))
-    return found
+        recalibrated.append((sample, scores))
+    return recalibrated
 
 
 def _calibrate(
@@ -240,13 +240,13 @@ def _calibrate(
     A clip speaks by the window that decides its class. Which one that is may change with the calibration, so that it
     is fitted again, three times at most.
     """
-    found = IDENTITY
+    fitted = IDENTITY
     for _ in range(_ROUNDS):
-        rows, labels = _decided(scored, found)
-        previous, found = found, evened(fit(rows, labels), labels)
-        if found == previous or all(scores is None or len(scores.windows) < 2 for _, scores in scored):
+        rows, labels = _decided(scored, fitted)
+        previous, fitted = fitted, evened(fit(rows, labels), labels)
+        if fitted == previous or all(scores is None or len(scores.windows) < 2 for _, scores in scored):
             break
-    return found, (_quality(scored, before), _quality(scored, found))
+    return fitted, (_quality(scored, before), _quality(scored, fitted))
 
 
 def _decided(scored: Scored, calibration: Calibration) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -292,11 +292,11 @@ def _judge(
         nonlocal tried
         tried += 1
         hook("try settings", tried)
-        found = [proposal_rows(scores, config) if scores is not None else nothing for _, scores in scored]
-        measured = localization(found, truth, PROTOCOLS[protocol], labels)
+        rows = [proposal_rows(scores, config) if scores is not None else nothing for _, scores in scored]
+        measured = localization(rows, truth, PROTOCOLS[protocol], labels)
         if metric not in measured:
-            known = ", ".join(measured)
-            raise UsageError(f"protocol '{protocol}' has no measure '{metric}'", fix=f"it has {known}")
+            measures = ", ".join(measured)
+            raise UsageError(f"protocol '{protocol}' has no measure '{metric}'", fix=f"it has {measures}")
         if np.isnan(measured["mAP"]):
             fix = "choose a protocol that counts clips of this split"
             raise UsageError(f"protocol '{protocol}' finds no segment to count", fix=fix)
@@ -308,13 +308,13 @@ def _judge(
 
 def _search(judge: Callable[[LocalizeConfig], float], start: Values) -> Iterator[Trial]:
     """Every set of values tried once, coordinate by coordinate from the best so far."""
-    known: dict[tuple[float, ...], Trial] = {}
+    tried: dict[tuple[float, ...], Trial] = {}
 
     def trial(values: Mapping[str, float]) -> Iterator[Trial]:
         key = tuple(values[name] for name in _TUNED)
-        if key not in known:
-            known[key] = Trial(dict(values), judge(LocalizeConfig(**values)))
-            yield known[key]
+        if key not in tried:
+            tried[key] = Trial(dict(values), judge(LocalizeConfig(**values)))
+            yield tried[key]
 
     yield from trial(start)
     pairs: list[Values] = [
@@ -326,17 +326,17 @@ def _search(judge: Callable[[LocalizeConfig], float], start: Values) -> Iterator
     gaps: list[Values] = [{"merge_gap_s": gap} for gap in GAPS_S]
     lengths: list[Values] = [{"min_duration_s": shortest} for shortest in SHORTEST_S]
     for _ in range(_ROUNDS):
-        before = _best(known).score
+        before = _best(tried).score
         for changes in (pairs, gaps, lengths):
-            base = _best(known).values
+            base = _best(tried).values
             for change in changes:
                 yield from trial({**base, **change})
-        if _best(known).score <= before:
+        if _best(tried).score <= before:
             return
 
 
-def _best(known: Mapping[tuple[float, ...], Trial]) -> Trial:
-    return max(known.values(), key=lambda trial: trial.score)
+def _best(tried: Mapping[tuple[float, ...], Trial]) -> Trial:
+    return max(tried.values(), key=lambda trial: trial.score)
 
 
 def _values(config: LocalizeConfig) -> Values:

@@ -12,9 +12,11 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from configs.schema import LocalizeConfig
 from data.labels import CLASSES
 from data.timeline import Interval, TimeGrid
-from pipeline.localization.scores import ClipScores, Window
+from pipeline.localization.decide import decided_proposals, decision_of
+from pipeline.localization.scores import ClipScores, ForgedInterval, Window
 from pipeline.training.decision import LabelledClip
 
 STEPS = 150
@@ -123,3 +125,8 @@ def sure_clip(
         if forged is not None
     }
     return scores_of(tracks)
+
+
+def proposed(scores: ClipScores, config: LocalizeConfig) -> tuple[ForgedInterval, ...]:
+    """The ranked intervals of a clip."""
+    return decided_proposals(scores, config, decision_of(scores, config))

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from data.media import Assessment, AudioStream, StreamCoverage, VideoStream
 from data.people import BoxAt, Person, Seen
 from data.timeline import Interval, TimeGrid
-from pipeline.localization.scores import Finding, ForgedInterval, Promise
-from pipeline.report.model import InputFacts, Provenance, Report, RunClock, StepScores, Thresholds, class_of
+from pipeline.localization.scores import Finding, ForgedInterval, Promise, Thresholds, class_of
+from pipeline.report.model import InputFacts, Provenance, Report, RunClock, StepScores
 from pipeline.report.pictures import Pictures, Still
 
 Curve = NDArray[np.float32]
@@ -101,6 +101,7 @@ def finding(
         strongest=max(found, key=lambda each: each.score, default=None) if verdict == "forged" else strongest,
         promise=PROMISE if verdict != "not_assessable" else None,
         probabilities=shares_of(labels.get(verdict) or "real") if verdict != "not_assessable" else None,
+        thresholds=Thresholds(onset=0.6, offset=0.5),
     )
     return replace(whole, **changes)
 
@@ -138,9 +139,10 @@ def build(
     verdict = "not_found" if label == "real" else "forged"
     whole = Report(
         input=facts(name, duration_s, video, audio),
-        finding=finding(verdict, intervals, label=label, probabilities=shares_of(label)),
+        finding=finding(
+            verdict, intervals, label=label, probabilities=shares_of(label), branches=branches[label]
+        ),
         route="auto",
-        branches=branches[label],
         coverage={
             "visual": StreamCoverage(duration_s, duration_s) if video else None,
             "audio": StreamCoverage(duration_s, duration_s) if audio else None,
@@ -155,7 +157,6 @@ def build(
             visual_error=curve("visual_error", n, seen, 40.0) if video else None,
             audio_error=curve("audio_error", n, heard, 25.0) if audio else None,
         ),
-        thresholds=Thresholds(onset=0.6, offset=0.5),
         provenance=Provenance(
             versions={"rt-deeploc": "0.1.0", "torch": "2.11.0", "av": "18.0.0", "numpy": "2.3.0"},
             weights={"tsn": "1a" * 32, "wav2vec2": "2b" * 32, "rt_deeploc": "3c" * 32},

@@ -80,13 +80,13 @@ def certified_line(
 
     Arguments and errors are those of `promised`.
     """
-    kept = promised(scores, people, math.inf, confidence)
-    if kept.bound > rate:
+    best = promised(scores, people, math.inf, confidence)
+    if best.bound > rate:
         return None
     for level in np.unique(scores)[::-1].tolist():
-        found = promised(scores, people, level, confidence)
-        if found.bound > rate:
+        tried = promised(scores, people, level, confidence)
+        if tried.bound > rate:
             # Just above the score that is one too many.
-            return kept._replace(line=float(np.nextafter(level, np.inf)))
-        kept = found
-    return kept._replace(line=-math.inf)
+            return best._replace(line=float(np.nextafter(level, np.inf)))
+        best = tried
+    return best._replace(line=-math.inf)

@@ -62,10 +62,10 @@ class Localization:
             raise ValueError(f"{len(proposals)} videos have proposals, {len(segments)} have ground truth")
         self.protocol = protocol
         self._chosen = _subset(protocol, len(segments), labels)
-        found = [proposals[v] for v in self._chosen]
+        by_clip = [proposals[v] for v in self._chosen]
         if protocol.empty == "pad":
-            found = [rows if len(rows) else np.zeros((1, 3)) for rows in found]
-        flat = Flat.of(found, 3)
+            by_clip = [rows if len(rows) else np.zeros((1, 3)) for rows in by_clip]
+        flat = Flat.of(by_clip, 3)
         if protocol.arithmetic == "float32":  # scores that are equal there are ties there
             flat = Flat(flat.rows.astype(np.float32).astype(np.float64), flat.video, flat.first)
         truth = Flat.of([segments[v] for v in self._chosen], 2)
@@ -85,13 +85,13 @@ class Localization:
         counted = chosen[self._segment_video] if chosen is not None else np.ones(len(self._segment_video))
         total = float(counted.sum())
         seen = np.cumsum(chosen[self._ranked_video]) if chosen is not None else None
-        found = {
+        precisions = {
             f"AP@{iou:g}": self._average_precision(curve, chosen, seen, total)
             for iou, curve in self._curves.items()
         }
-        found["mAP"] = float(np.mean(list(found.values())))
+        precisions["mAP"] = float(np.mean(list(precisions.values())))
         recalls = {f"AR@{n}": self.recall(n, counted) for n in self.protocol.budgets}
-        return {**found, **recalls, "mAR": float(np.mean(list(recalls.values())))}
+        return {**precisions, **recalls, "mAR": float(np.mean(list(recalls.values())))}
 
     def recall(self, budget: int, counted: NDArray[np.floating]) -> float:
         """AR@`budget` with segment g counted `counted[g]` times (G,), in the order of the videos of the subset."""
@@ -174,11 +174,11 @@ class Localization:
         if not everything or not videos:
             return np.zeros(len(flat.counts), np.int64)
         ratio = most * float(videos) / everything
-        kept = np.minimum((flat.counts * ratio).astype(np.int64), flat.counts) * forged
-        if not kept.sum():
+        wanted = np.minimum((flat.counts * ratio).astype(np.int64), flat.counts) * forged
+        if not wanted.sum():
             return np.zeros(len(flat.counts), np.int64)
-        share = budget / float(most) * (most * float(videos) / kept.sum())
-        return np.minimum((kept * share).astype(np.int64), kept)
+        share = budget / float(most) * (most * float(videos) / wanted.sum())
+        return np.minimum((wanted * share).astype(np.int64), wanted)
 
 
 def _subset(protocol: Protocol, videos: int, labels: NDArray[np.integer] | None) -> Ints:
@@ -186,5 +186,5 @@ def _subset(protocol: Protocol, videos: int, labels: NDArray[np.integer] | None)
         return np.arange(videos)
     if labels is None or len(labels) != videos:
         raise ValueError(f"the subset '{protocol.subset}' needs a label for every video")
-    kept: Flags = labels == _BOTH if protocol.subset == "both" else labels > 0
-    return np.flatnonzero(kept)
+    members: Flags = labels == _BOTH if protocol.subset == "both" else labels > 0
+    return np.flatnonzero(members)

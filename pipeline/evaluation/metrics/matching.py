@@ -162,5 +162,5 @@ def _iou(proposals: Floats, segments: Floats, arithmetic: str) -> NDArray[np.flo
     shared = np.maximum(np.minimum(b, d) - np.maximum(a, c), 0)
     union, hull = b - a + (d - c) - shared, np.maximum(b, d) - np.minimum(a, c)
     whole = union if arithmetic == "float64" else hull
-    found: NDArray[np.floating] = np.divide(shared, whole, out=np.zeros_like(shared), where=whole > 0)
-    return found.round(DECIMALS) if arithmetic == "rounded" else found
+    iou: NDArray[np.floating] = np.divide(shared, whole, out=np.zeros_like(shared), where=whole > 0)
+    return iou.round(DECIMALS) if arithmetic == "rounded" else iou

@@ -52,8 +52,8 @@ class ChallengeSubmission:
             values["AUC"] = auc(np.array([self.scores[file] for file in task.files]), labels > 0)
         if self.proposals is not None:
             given = [self.proposals[file] for file in task.files]
-            found = localization(given, task.segments(), PROTOCOLS["avdeepfake1m"])
-            values |= found | {"score": 0.5 * found["mAP"] + 0.5 * found["mAR"]}
+            measures = localization(given, task.segments(), PROTOCOLS["avdeepfake1m"])
+            values |= measures | {"score": 0.5 * measures["mAP"] + 0.5 * measures["mAR"]}
         return [Row(_TABLE, "all", name, value) for name, value in values.items()]
 
 
@@ -83,9 +83,9 @@ class Challenge:
         needed(predictions, "proposals", ARCHIVE)
         short = _short(task)
         scores = [f"{file_name(one.file, short)};{one.score!r}\n" for one in predictions]
-        found = {file_name(one.file, short): _padded(one) for one in predictions}
+        proposals = {file_name(one.file, short): _padded(one) for one in predictions}
         path = folder / ARCHIVE
-        write_flat(path, {SCORES: "".join(scores), PROPOSALS: json.dumps(found) + "\n"})
+        write_flat(path, {SCORES: "".join(scores), PROPOSALS: json.dumps(proposals) + "\n"})
         return (path,)
 
 
@@ -93,8 +93,8 @@ def _padded(one: VideoPrediction) -> list[list[float]]:
     if one.proposals is None or not len(one.proposals):
         return [[float(x) for x in row] for row in PADDING]
     order = np.argsort(-one.proposals[:, 0], kind="stable")
-    found: list[list[float]] = one.proposals[order].tolist()
-    return found
+    rows: list[list[float]] = one.proposals[order].tolist()
+    return rows
 
 
 def _short(task: Task) -> bool:

@@ -88,27 +88,27 @@ class Ddl:
 
 def _read_four(origin: Path, text: str, files: Sequence[str]) -> dict[str, NDArray[np.float64]]:
     names, faults = known_names(files), Faults(origin)
-    found: dict[str, NDArray[np.float64]] = {}
+    likely: dict[str, NDArray[np.float64]] = {}
     for count, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
         name, *values = (part.strip() for part in line.rsplit(";", _CLASSES))
         if len(values) != _CLASSES:
-            what = f"line {count} is not of the form file;real-real;fake-real;real-fake;fake-fake: {shortened(line)}"
-            raise InputError(what, origin)
+            problem = f"line {count} is not of the form file;real-real;fake-real;real-fake;fake-fake: {shortened(line)}"
+            raise InputError(problem, origin)
         file, row = names.get(name), f"line {count}, {name!r}"
         if file is None:
             faults.add(f"{row} is not in this split")
-        elif file in found:
+        elif file in likely:
             faults.add(f"{row} occurs more than once")
         else:
             # Real-real, fake-real (picture), real-fake (sound), fake-fake: the order of our classes.
-            found[file] = np.array([number(value, row, faults, share=True) for value in values])
+            likely[file] = np.array([number(value, row, faults, share=True) for value in values])
     for file in files:
-        if file not in found:
+        if file not in likely:
             faults.add(f"{file!r} is missing")
     faults.raise_if_any()
-    return found
+    return likely
 
 
 def _binary(scores: NDArray[np.float64], forged: NDArray[np.bool_]) -> dict[str, float]:

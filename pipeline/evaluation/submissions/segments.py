@@ -59,20 +59,20 @@ class PartialSpoof:
         Raises InputError with the first faults.
         """
         files = sorted(path.glob("*.npy")) if path.is_dir() else [path]
-        found: dict[str, dict[str, NDArray[np.float64]]] = {}
+        by_resolution: dict[str, dict[str, NDArray[np.float64]]] = {}
         for file in files:
             resolution = next((r for r in RESOLUTIONS if file.stem.endswith(f"_{r}")), None)
-            if resolution is None or resolution in found:
-                what = (
+            if resolution is None or resolution in by_resolution:
+                problem = (
                     "is a second file of its resolution"
                     if resolution
                     else "does not end in _0.02.npy or _0.16.npy"
                 )
-                raise InputError(what, file, "name one file for each resolution")
-            found[resolution] = _read(file, task, resolution)
-        if not found:
+                raise InputError(problem, file, "name one file for each resolution")
+            by_resolution[resolution] = _read(file, task, resolution)
+        if not by_resolution:
             raise InputError("has no file *_0.02.npy or *_0.16.npy", path, "give scores of 20 or 160 ms")
-        return SegmentSubmission(found)
+        return SegmentSubmission(by_resolution)
 
     def write(self, folder: Path, predictions: Sequence[VideoPrediction], task: Task) -> tuple[Path, ...]:
         """Write ``score_0.02.npy`` and ``score_0.16.npy`` from the steps of the sound: a segment has its highest.
@@ -93,27 +93,27 @@ class PartialSpoof:
 def _read(path: Path, task: Task, resolution: str) -> dict[str, NDArray[np.float64]]:
     names, faults = {_utterance(file): file for file in task.files}, Faults(path)
     truth = _truth(task, resolution) if task.labelled else {}
-    found = {}
+    scores = {}
     for name, array in read_arrays(path).items():
         file = names.get(name)
         if file is None:
             faults.add(f"{name!r} is not in this split")
             continue
         try:
-            found[file] = array.astype(np.float64)
+            scores[file] = array.astype(np.float64)
         except (TypeError, ValueError):
-            found[file] = np.array([np.nan])
-        wrong = np.flatnonzero(~np.isfinite(found[file]))
+            scores[file] = np.array([np.nan])
+        wrong = np.flatnonzero(~np.isfinite(scores[file]))
         if len(wrong):
             faults.add(f"{name!r} #{wrong[0]} has a score that is not a number")
-        wanted = len(truth.get(file, found[file]))
-        if abs(len(found[file]) - wanted) > _APART or not len(found[file]):
-            faults.add(f"{name!r} has {len(found[file])} segments of {resolution} s, its clip {wanted}")
+        wanted = len(truth.get(file, scores[file]))
+        if abs(len(scores[file]) - wanted) > _APART or not len(scores[file]):
+            faults.add(f"{name!r} has {len(scores[file])} segments of {resolution} s, its clip {wanted}")
     for name, file in names.items():
-        if file not in found:
+        if file not in scores:
             faults.add(f"{name!r} is missing")
     faults.raise_if_any()
-    return found
+    return scores
 
 
 def _truth(task: Task, resolution: str) -> dict[str, NDArray[np.bool_]]:
@@ -126,7 +126,7 @@ def _truth(task: Task, resolution: str) -> dict[str, NDArray[np.bool_]]:
             raise InputError(f"has no labels of {missing[0]}", label_file(task.root, part, resolution))
         return {file: labels[_utterance(file)] for file in task.files}
     step_s = float(resolution)
-    found: dict[str, NDArray[np.bool_]] = {}
+    forged: dict[str, NDArray[np.bool_]] = {}
     for sample, spans in zip(task.samples, task.segments(), strict=True):
         if not sample.duration_s > 0:
             raise UsageError(
@@ -134,8 +134,8 @@ def _truth(task: Task, resolution: str) -> dict[str, NDArray[np.bool_]]:
             )
         starts = np.arange(math.ceil(round(sample.duration_s / step_s, 6))) * step_s
         touched = (starts[:, None] + step_s > spans[:, 0] + 1e-9) & (starts[:, None] < spans[:, 1] - 1e-9)
-        found[sample.file.as_posix()] = np.any(touched, axis=1)
-    return found
+        forged[sample.file.as_posix()] = np.any(touched, axis=1)
+    return forged
 
 
 def _sampled(one: VideoPrediction, step_s: float, size: int) -> NDArray[np.float64]:
@@ -146,10 +146,12 @@ def _sampled(one: VideoPrediction, step_s: float, size: int) -> NDArray[np.float
             return np.zeros(size)
         raise UsageError("segment scores need steps of the sound, which the prediction lacks", one.file)
     grid = one.steps.grid
-    known = np.nan_to_num(curve.astype(np.float64), nan=0.0)
+    filled = np.nan_to_num(curve.astype(np.float64), nan=0.0)
     first = np.floor((np.arange(size) * step_s - float(grid.start)) / float(grid.step) + 1e-9).astype(int)
     last = np.ceil(((np.arange(size) + 1) * step_s - float(grid.start)) / float(grid.step) - 1e-9).astype(int)
-    return np.array([known[max(a, 0) : max(b, 0)].max(initial=0.0) for a, b in zip(first, last, strict=True)])
+    return np.array(
+        [filled[max(a, 0) : max(b, 0)].max(initial=0.0) for a, b in zip(first, last, strict=True)]
+    )
 
 
 def _fitted(scores: NDArray[np.float64], size: int) -> NDArray[np.float64]:

@@ -42,8 +42,8 @@ class Task:
         """Their classes, (V,). Raises UsageError when one has none."""
         bare = [sample for sample in self.samples if sample.label is None]
         if bare:
-            what = f"{len(bare)} clips of the split '{self.split}' have no label, first {bare[0].file}"
-            raise UsageError(what, self.root, "measure on a split with labels, for example --split dev")
+            problem = f"{len(bare)} clips of the split '{self.split}' have no label, first {bare[0].file}"
+            raise UsageError(problem, self.root, "measure on a split with labels, for example --split dev")
         return np.array([sample.label for sample in self.samples], np.int64)
 
     @property
@@ -90,30 +90,30 @@ def read_flat(path: Path, required: Sequence[str] = (), optional: Sequence[str] 
 
     Raises InputError when it is no zip archive, has a folder, another file, a file twice, or lacks one.
     """
-    known = (*required, *optional)
-    fix = f"put {' and '.join(known)} at the top of the archive: zip -j {path.name} {' '.join(known)}"
-    found: dict[str, str] = {}
+    allowed = (*required, *optional)
+    fix = f"put {' and '.join(allowed)} at the top of the archive: zip -j {path.name} {' '.join(allowed)}"
+    texts: dict[str, str] = {}
     try:
         with zipfile.ZipFile(path) as archive:
             for entry in archive.infolist():
                 name = entry.filename
                 if "/" in name or "\\" in name:
                     raise InputError(f"has a folder ({name}), and the server reads flat archives", path, fix)
-                if name not in known:
+                if name not in allowed:
                     raise InputError(f"has a file {name!r} that the server does not know", path, fix)
-                if name in found:
+                if name in texts:
                     raise InputError(f"has {name} twice", path, fix)
                 if entry.file_size > _LARGEST:
                     raise InputError(
                         f"{name} is larger than 2 GB", path, "give fewer proposals for each clip"
                     )
-                found[name] = archive.read(entry).decode("utf-8-sig")
+                texts[name] = archive.read(entry).decode("utf-8-sig")
     except (OSError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile) as error:
         raise InputError(f"is not a zip archive that can be read ({error})", path, fix) from None
-    missing = [name for name in required if name not in found]
-    if missing or not found:
-        raise InputError(f"lacks {' and '.join(missing or known)}", path, fix)
-    return found
+    missing = [name for name in required if name not in texts]
+    if missing or not texts:
+        raise InputError(f"lacks {' and '.join(missing or allowed)}", path, fix)
+    return texts
 
 
 def write_flat(path: Path, files: Mapping[str, str]) -> None:
@@ -128,9 +128,9 @@ def write_flat(path: Path, files: Mapping[str, str]) -> None:
             archive.writestr(entry, text)
 
 
-def needed(predictions: Sequence[VideoPrediction], what: str, name: str) -> None:
-    """Raises UsageError when one of `predictions` lacks its attribute `what`, which `name` needs."""
+def needed(predictions: Sequence[VideoPrediction], attribute: str, name: str) -> None:
+    """Raises UsageError when one of `predictions` lacks `attribute`, which `name` needs."""
     for one in predictions:
-        if getattr(one, what) is None:
+        if getattr(one, attribute) is None:
             fix = "write another format, or predict with a detector"
-            raise UsageError(f"{name} needs {what}, which the prediction lacks", one.file, fix)
+            raise UsageError(f"{name} needs {attribute}, which the prediction lacks", one.file, fix)

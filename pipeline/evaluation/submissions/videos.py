@@ -59,7 +59,7 @@ class MleDojo:
     def read(self, path: Path, task: Task) -> TrackSubmission:
         """Read the csv; probabilities lie in [0, 1]. Raises InputError with the first faults."""
         names, faults = known_names(task.files), Faults(path)
-        found: dict[str, tuple[float, float]] = {}
+        scores: dict[str, tuple[float, float]] = {}
         reader = csv.reader(io.StringIO(read_text(path), newline=""))
         if next(reader, None) != list(COLUMNS):
             raise InputError(f"line 1 is not {','.join(COLUMNS)}", path, "write the columns in this order")
@@ -72,13 +72,13 @@ class MleDojo:
             file = names.get(cells[0])
             if file is None:
                 faults.add(f"{row} is not in this split")
-            elif file in found:
+            elif file in scores:
                 faults.add(f"{row} occurs more than once")
             else:
                 picture, sound = (number(cell, row, faults, share=True) for cell in cells[1:])
-                found[file] = (picture, sound)
-        _refuse_missing(task, found, faults)
-        return TrackSubmission(found)
+                scores[file] = (picture, sound)
+        _refuse_missing(task, scores, faults)
+        return TrackSubmission(scores)
 
     def write(self, folder: Path, predictions: Sequence[VideoPrediction], task: Task) -> tuple[Path, ...]:
         """Write ``submission.csv``. Raises UsageError when a prediction lacks its probabilities."""
@@ -132,7 +132,7 @@ class DeepfakeBench:
         stems = {PurePosixPath(file).with_suffix("").as_posix(): file for file in task.files}
         names = {name: stems[stem] for name, stem in known_names(list(stems)).items()}
         faults = Faults(path)
-        found: dict[str, dict[str, float]] = {}
+        frames_of: dict[str, dict[str, float]] = {}
         for count, line in enumerate(read_text(path).splitlines(), start=1):
             if not line.strip():
                 continue
@@ -145,12 +145,12 @@ class DeepfakeBench:
             file, row = names.get(folder), f"line {count}, {name.strip()!r}"
             if file is None:
                 faults.add(f"{row} is of a clip that is not in this split")
-            elif frame in found.setdefault(file, {}):
+            elif frame in frames_of.setdefault(file, {}):
                 faults.add(f"{row} occurs more than once")
             else:
-                found[file][frame] = number(score.strip(), row, faults, share=True)
-        _refuse_missing(task, found, faults)
-        return FrameSubmission({file: np.array(list(frames.values())) for file, frames in found.items()})
+                frames_of[file][frame] = number(score.strip(), row, faults, share=True)
+        _refuse_missing(task, frames_of, faults)
+        return FrameSubmission({file: np.array(list(frames.values())) for file, frames in frames_of.items()})
 
     def write(self, folder: Path, predictions: Sequence[VideoPrediction], task: Task) -> tuple[Path, ...]:
         """Write ``frames.txt``: a line for each step of the grid at which anything was decoded.
@@ -180,8 +180,8 @@ def _steps(one: VideoPrediction) -> list[tuple[int, float]]:
     return [(0, float(one.score))]
 
 
-def _refuse_missing(task: Task, found: Container[str], faults: Faults) -> None:
+def _refuse_missing(task: Task, given: Container[str], faults: Faults) -> None:
     for file in task.files:
-        if file not in found:
+        if file not in given:
             faults.add(f"{file!r} is missing")
     faults.raise_if_any()

@@ -188,20 +188,20 @@ def _meshes(frames: Frames, boxes: Boxes) -> Points:
     Raises ValueError where it is not found in `MIN_FACES` of them.
     """
     finder, face = _finder(), None
-    found: dict[int, Points] = {}
+    points_of: dict[int, Points] = {}
     for k, (frame, box) in enumerate(zip(frames, boxes, strict=True)):
         for attempt in (face, None):
             seen = attempt or _look(finder, frame, box)
             points, sure = finder.mesh(frame, seen) if seen is not None else (np.zeros((POINTS, 2)), 0.0)
             face = _around(points, sure) if sure > _SURE else None
             if face is not None and _inside(points, box):
-                found[k] = points
+                points_of[k] = points
                 break
-    if len(found) < max(1, MIN_FACES * len(frames)):
-        raise ValueError(f"the points of a face are found in {len(found)} of {len(frames)} frames")
-    known = np.array(sorted(found))
-    flat = np.stack([found[k] for k in known]).reshape(len(known), -1)
-    every = np.stack([np.interp(np.arange(len(frames)), known, column) for column in flat.T], axis=1)
+    if len(points_of) < max(1, MIN_FACES * len(frames)):
+        raise ValueError(f"the points of a face are found in {len(points_of)} of {len(frames)} frames")
+    at = np.array(sorted(points_of))
+    flat = np.stack([points_of[k] for k in at]).reshape(len(at), -1)
+    every = np.stack([np.interp(np.arange(len(frames)), at, column) for column in flat.T], axis=1)
     padded = np.pad(every, ((1, 1), (0, 0)), mode="edge")
     steady = (padded[:-2] + 2 * padded[1:-1] + padded[2:]) / 4
     return steady.reshape(-1, POINTS, 2)

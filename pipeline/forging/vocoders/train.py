@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
 
-from configs.schema import DecodeConfig
 from data.audio import speech_activity
 from data.errors import ForensicError, InputError, UsageError
 from data.files import replacing
@@ -22,7 +21,7 @@ from data.hook import Hook, silent
 from data.text import printable
 from pipeline.forging.vocoders.adversary import Judges, SpectralDistance, fooling_loss, judging_loss
 from pipeline.forging.vocoders.networks import MAKES, Vocoder
-from pipeline.media.whole import read_sound
+from pipeline.media.whole import DECODE, read_sound
 
 CROP = 8000
 """Samples of one example, rounded down to whole hops."""
@@ -54,7 +53,7 @@ def read_speech(paths: Sequence[Path], hook: Hook = silent) -> list[NDArray[np.f
     recordings = []
     for done, path in enumerate(paths, start=1):
         try:
-            samples = read_sound(path, DecodeConfig())
+            samples = read_sound(path, DECODE)
         except ForensicError as error:
             _LOG.warning("left out: %s", printable(str(error)))
             continue

@@ -126,11 +126,11 @@ def test_snippets_stay_within_the_valid_steps() -> None:
 
 def test_training_draws_the_kept_share_from_the_generator_and_evaluation_keeps_all() -> None:
     model, batch = tiny(easy_dropout=0.6).train(), random_batch([0, 1] * 20, 100)
-    one, two, other = (model(batch, torch.Generator().manual_seed(seed)).kept for seed in (1, 1, 2))
+    one, two, other = (model(batch, torch.Generator().manual_seed(seed)).eligible for seed in (1, 1, 2))
     assert torch.equal(one, two)
     assert not torch.equal(one, other)
     assert one.float().mean().item() == pytest.approx(0.4, abs=0.03)  # 4000 draws: sd 0.008
-    assert model.eval()(batch).kept.all()
+    assert model.eval()(batch).eligible.all()
 
 
 # --- contrast -------------------------------------------------------------------------------------------------
@@ -248,7 +248,7 @@ def test_actionness_is_the_sum_of_the_activations() -> None:
         outputs.embedding,
         outputs.cas[..., 0] + outputs.cas[..., 1],
         torch.ones(2, 30, dtype=torch.bool),
-        outputs.kept,
+        outputs.eligible,
         ColaConfig(),
     )
     torch.testing.assert_close(model.losses(outputs, batch)["snico"], expected)

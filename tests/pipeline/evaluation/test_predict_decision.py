@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from evidence_factory import Hearing, labelled_clips
@@ -10,7 +11,8 @@ from evidence_factory import Hearing, labelled_clips
 from configs.schema import DecisionConfig, LocalizeConfig, TrackDecision
 from data.manifest import Sample
 from pipeline.evaluation.predict import prediction_of
-from pipeline.localization.decide import decide, decided_proposals, judge
+from pipeline.localization import decide as deciding
+from pipeline.localization.decide import Decision, decide, decided_proposals, judge
 
 DECISION = DecisionConfig(visual=TrackDecision(centre=-3.0, scale=2.0))
 SAMPLE = Sample(Path("dev/1.mp4"), 1, "dev")
@@ -27,7 +29,7 @@ def test_score_classes_and_proposals_are_those_of_the_decision() -> None:
     assert decision.forged == decide(SCORES, config).probability
     assert found.proposals is not None
     assert found.proposals.tolist() == [
-        [p.score, p.start_s, p.end_s] for p in decided_proposals(SCORES, config)
+        [p.score, p.start_s, p.end_s] for p in decided_proposals(SCORES, config, decision)
     ]
 
 
@@ -35,3 +37,20 @@ def test_without_a_decision_they_are_those_of_the_model() -> None:
     found = prediction_of(SAMPLE, SCORES, LocalizeConfig())
     assert found.probabilities == SCORES.video_probabilities
     assert found.score == pytest.approx(0.5)
+
+
+def test_a_clip_is_judged_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def counted(*arguments: Any) -> Decision | None:
+        calls.append(arguments)
+        return judge(*arguments)
+
+    monkeypatch.setattr(deciding, "judge", counted)
+    for conclude in (
+        lambda config: prediction_of(SAMPLE, SCORES, config),
+        lambda config: decide(SCORES, config),
+    ):
+        calls.clear()
+        conclude(LocalizeConfig(decision=DECISION))
+        assert len(calls) == 1

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from evidence_factory import SPAN, Hearing, evidence, scores_of
+from evidence_factory import SPAN, Hearing, evidence, proposed, scores_of
 from evidence_factory import sure_clip as clip
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,12 +21,11 @@ from pipeline.localization.decide import (
     JudgedTrack,
     class_probabilities,
     decide,
-    decided_proposals,
     judge,
     judge_track,
-    line_of,
     vector,
 )
+from pipeline.localization.lines import line_of
 from pipeline.localization.localize import localize, proposals
 from pipeline.localization.scores import ClipScores, Window
 from pipeline.localization.segments import SAME
@@ -269,7 +268,7 @@ def test_verdict_class_probability_and_intervals_never_contradict_each_other(
 
 
 def test_proposals_are_the_segments_of_both_tracks_best_first_and_low_in_authentic_clips() -> None:
-    forged, authentic = (decided_proposals(clip(flag, False), CONFIG) for flag in (True, False))
+    forged, authentic = (proposed(clip(flag, False), CONFIG) for flag in (True, False))
     for found in (forged, authentic):
         assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
         assert {one.modality for one in found} == {"visual", "audio"}
@@ -279,7 +278,7 @@ def test_proposals_are_the_segments_of_both_tracks_best_first_and_low_in_authent
 
 
 def test_a_span_that_both_tracks_propose_is_proposed_once() -> None:
-    found = decided_proposals(clip(True, True), CONFIG)
+    found = proposed(clip(True, True), CONFIG)
     near = [one for one in found if abs(one.start_s - 60 / 25) < 0.1 and abs(one.end_s - 76 / 25) < 0.1]
     assert len(near) == 1
     for k, one in enumerate(found):
@@ -302,7 +301,7 @@ def test_without_evidence_or_settings_the_class_decides(evidence_of: dict[str, N
         # 0.6 against 0.2 of the class real
         assert (found.probability, found.line, found.floor) == (pytest.approx(0.75), 0.5, 0.5)
         assert found.intervals == localize(bare, config)
-        assert decided_proposals(bare, config) == proposals(bare, config)
+        assert proposed(bare, config) == proposals(bare, config)
     real = replace(bare, windows=(Window(0, 150, (0.4, 0.2, 0.1, 0.3)),))
     found = decide(real, LocalizeConfig())
     assert (found.verdict, found.label, found.intervals) == ("not_found", "real", ())

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from evidence_factory import scores_of
+from evidence_factory import proposed, scores_of
 from numpy.typing import NDArray
 
 from configs.schema import DecisionConfig, LocalizeConfig, TrackDecision
 from pipeline.localization.curves import step_curves
-from pipeline.localization.decide import decide, decided_proposals, judge
+from pipeline.localization.decide import decide, judge
 from pipeline.localization.scores import ClipScores, Window
 
 CONFIG = DecisionConfig(visual=TrackDecision(centre=0.0, scale=1.0), stretches=0.5, line=0.7)
@@ -78,7 +78,7 @@ def test_two_forged_stretches_correct_each_other_less() -> None:
 def test_no_segment_spans_a_cut() -> None:
     both = joined(quiet(1), quiet(2))
     both.evidence["visual"][T - 8 : T + 8, 0] += 6
-    spans = [(round(p.start_s * 25), round(p.end_s * 25)) for p in decided_proposals(both, LOCALIZE)]
+    spans = [(round(p.start_s * 25), round(p.end_s * 25)) for p in proposed(both, LOCALIZE)]
     assert spans
     assert all(stop <= T or first >= T for first, stop in spans)
 

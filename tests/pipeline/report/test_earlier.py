@@ -41,7 +41,16 @@ def test_every_part_of_an_earlier_report_is_kept(version: int) -> None:
     segment = ForgedInterval(3723.042, 3724.0, "audio", 0.8765)
     # P(audio) against P(real): 0.7 / (0.7 + 0.1).
     assert back.finding == Finding(
-        "forged", "audio", pytest.approx(0.875), 0.5, 0.5, (segment,), segment, None, before["probabilities"]
+        verdict="forged",
+        label="audio",
+        probability=pytest.approx(0.875),
+        line=0.5,
+        floor=0.5,
+        intervals=(segment,),
+        strongest=segment,
+        probabilities=before["probabilities"],
+        branches=("audio",),
+        thresholds=back.thresholds,
     )
     after = json.loads(dumps(back))
     assert after["probabilities"] == before["probabilities"]

@@ -9,7 +9,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from report_factory import authentic, forged, gaps, hostile, one_track
+from report_factory import authentic, concluded, forged, gaps, hostile, one_track
 
 from data.errors import UsageError
 from data.timeline import TimeGrid
@@ -75,7 +75,7 @@ def test_a_track_that_the_clip_lacks_has_no_curve() -> None:
 
 
 def test_thresholds_are_where_the_report_says(drawn: bytes) -> None:
-    low = replace(forged(), thresholds=replace(forged().thresholds, onset=0.3))
+    low = concluded(forged(), thresholds=replace(forged().finding.thresholds, onset=0.3))
     assert figure(low, "svg") != drawn
 
 

@@ -315,7 +315,7 @@ def test_pages_are_small() -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_stands_out_from_its_ground(scheme: str) -> None:
-    css = (ASSETS / "base.css").read_text()
+    css = (ASSETS / "palette.css").read_text()
     light, dark = (css[css.index(start) :] for start in (":root {", "@media (prefers-color-scheme: dark)"))
     block = (light if scheme == "light" else dark).split("}")[0]
     colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", block))

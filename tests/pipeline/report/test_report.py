@@ -19,10 +19,10 @@ from data.files import write_text
 from data.media import AudioStream, StreamCoverage, VideoStream
 from data.text import timecode
 from data.timeline import Interval, TimeGrid
-from pipeline.localization.scores import Finding, ForgedInterval
+from pipeline.localization.scores import Finding, ForgedInterval, Thresholds
 from pipeline.report.exports import export_text
 from pipeline.report.json import dumps, loads
-from pipeline.report.model import InputFacts, Provenance, Report, RunClock, StepScores, Thresholds
+from pipeline.report.model import InputFacts, Provenance, Report, RunClock, StepScores
 from pipeline.report.outputs import Outputs
 from pipeline.report.rows import rows, summary
 
@@ -50,9 +50,19 @@ def report(**changes: Any) -> Report:
     shares = {"real": 0.1000049, "visual": 0.2, "audio": 0.69999, "both": 0.0}
     whole = Report(
         input=FACTS,
-        finding=Finding("forged", "audio", 0.9312345, 0.62004, 0.4, (FOUND,), FOUND, probabilities=shares),
+        finding=Finding(
+            verdict="forged",
+            label="audio",
+            probability=0.9312345,
+            line=0.62004,
+            floor=0.4,
+            intervals=(FOUND,),
+            strongest=FOUND,
+            probabilities=shares,
+            branches=("audio",),
+            thresholds=Thresholds(0.6, 0.5),
+        ),
         route="auto",
-        branches=("audio",),
         coverage={
             "visual": StreamCoverage(2.0, 1.9995, (Interval(1.0, 1.0005),), errors=2),
             "audio": None,
@@ -67,7 +77,6 @@ def report(**changes: Any) -> Report:
             visual_error=curve(12.34567, 0.0, np.nan, 3.0),
             audio_error=None,
         ),
-        thresholds=Thresholds(0.6, 0.5),
         provenance=Provenance({"torch": "2"}, {"tsn": "cd" * 32}, "compact", "0123", "cpu", "float32", 0),
         clock=RunClock("2026-01-01T00:00:00+00:00", 3.14159, 1.5707),
     )
@@ -89,7 +98,16 @@ def test_reading_gives_back_every_part() -> None:
     segment = ForgedInterval(3723.042, 3724.0, "audio", 0.8765)
     shares = {"real": 0.1, "visual": 0.2, "audio": 0.7, "both": 0.0}
     assert back.finding == Finding(
-        "forged", "audio", 0.9312, 0.62, 0.4, (segment,), segment, probabilities=shares
+        verdict="forged",
+        label="audio",
+        probability=0.9312,
+        line=0.62,
+        floor=0.4,
+        intervals=(segment,),
+        strongest=segment,
+        probabilities=shares,
+        branches=("audio",),
+        thresholds=Thresholds(0.6, 0.5),
     )
     assert (back.verdict, back.label, back.intervals) == ("forged", "audio", (segment,))
     assert back.input == replace(FACTS, duration_s=2.0)
@@ -98,9 +116,8 @@ def test_reading_gives_back_every_part() -> None:
     assert back.scores.visual is not None
     np.testing.assert_array_equal(back.scores.visual, curve(0.1, 0.25, np.nan, 1.0))
     assert back.scores.audio is None
-    assert back.thresholds == Thresholds(0.6, 0.5)
     assert back.provenance == report().provenance
-    assert (back.route, back.branches, back.complete) == ("auto", ("audio",), True)
+    assert (back.route, back.complete) == ("auto", True)
 
 
 def test_steps_without_media_are_null_and_not_a_number() -> None:

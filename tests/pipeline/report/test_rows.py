@@ -21,10 +21,10 @@ from report_factory import (
 )
 
 from data.media import Assessment, StreamCoverage
-from pipeline.localization.scores import ForgedInterval
+from pipeline.localization.scores import ForgedInterval, class_of
 from pipeline.report.exports import export_text
 from pipeline.report.json import dumps, loads
-from pipeline.report.model import Report, class_of
+from pipeline.report.model import Report
 from pipeline.report.rows import promise, reason, statement, summary, tone, verdict, written
 
 SOUND = ForgedInterval(3.2, 4.1, "audio", 0.41)

@@ -6,7 +6,8 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -55,24 +56,34 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
+@contextmanager
+def running(jobs: Jobs, folder: Path) -> Iterator[Worker]:
+    """A worker that analyses the queue until the block ends."""
+    worker = Worker(jobs, folder, Setup("compact"), "fake_analyst")
+    worker.start()
+    try:
+        yield worker
+    finally:
+        worker.stop()
+
+
+def done(jobs: Jobs, *job_ids: str) -> list[Job]:
+    """These analyses, as soon as all of them are over."""
+    until(lambda: all((job := jobs.get(each)) is not None and job.over for each in job_ids))
+    return [job for each in job_ids if (job := jobs.get(each)) is not None]
+
+
 def test_no_file_gets_the_verdict_of_another_when_the_disk_is_full(folder: Path) -> None:
     jobs = Stumbling(folder / "jobs.sqlite")
     one, two = (waiting(jobs, folder, name, at) for name, at in (("a.mp4", 1.0), ("bad-b.mp4", 2.0)))
     jobs.full = True
-    worker = Worker(jobs, folder, Setup("compact"), "fake_analyst")
-    worker.start()
-    try:
+    with running(jobs, folder):
         until(lambda: (folder / one / "report.otio").is_file())
         time.sleep(1.5)
         jobs.full = False
-        until(lambda: all((job := jobs.get(each)) is not None and job.over for each in (one, two)))
-        first, second = jobs.get(one), jobs.get(two)
-        assert first is not None
-        assert second is not None
+        first, second = done(jobs, one, two)
         assert (first.state, "could not be written down" in first.error) == ("failed", True)
         assert (second.state, second.error) == ("failed", "bad-b.mp4: nothing to see")
-    finally:
-        worker.stop()
 
 
 def test_what_was_cancelled_before_it_began_does_not_run(folder: Path) -> None:
@@ -120,9 +131,7 @@ def test_what_a_killed_process_kept_for_itself_goes_with_it(folder: Path) -> Non
     (folder / "scratch").mkdir()
     (folder / "scratch" / "old").write_text("features that a server left when it was killed")
     slow = waiting(jobs, folder, "slow.mp4", 1.0)
-    worker = Worker(jobs, folder, Setup("compact"), "fake_analyst")
-    worker.start()
-    try:
+    with running(jobs, folder) as worker:
         until(
             lambda: (
                 [each.read_text() for each in folder.glob("scratch/*/features")] == ["features of slow.mp4"]
@@ -131,8 +140,6 @@ def test_what_a_killed_process_kept_for_itself_goes_with_it(folder: Path) -> Non
         assert not (folder / "scratch" / "old").exists()
         assert worker.cancel(slow)
         until(lambda: not (folder / "scratch").exists())
-    finally:
-        worker.stop()
 
 
 def test_a_server_that_ends_begins_nothing(folder: Path) -> None:
@@ -149,16 +156,11 @@ def test_a_server_that_ends_begins_nothing(folder: Path) -> None:
 
 def test_warnings_of_the_process_do_not_pile_up(folder: Path) -> None:
     jobs = Jobs(folder / "jobs.sqlite")
-    worker = Worker(jobs, folder, Setup("compact"), "fake_analyst")
-    worker.start()
-    try:
+    with running(jobs, folder) as worker:
         for k in range(3):
-            job_id = waiting(jobs, folder, f"{k}.mp4", float(k))
-            until(lambda job_id=job_id: (job := jobs.get(job_id)) is not None and job.over)
+            done(jobs, waiting(jobs, folder, f"{k}.mp4", float(k)))
         assert worker._child is not None
         assert worker._child._stderr.seek(0, 2) == 0
-    finally:
-        worker.stop()
 
 
 def test_the_options_of_the_server_reach_the_detector(tiny_bundle: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from evidence_factory import Hearing, labelled_clips, scores_of
+from evidence_factory import Hearing, labelled_clips, proposed, scores_of
 
 from configs.schema import LocalizeConfig
 from data.labels import REAL
@@ -16,7 +16,7 @@ from data.manifest import Sample
 from data.manifest.sidecar import EditedSegment, SynthesizedClip
 from data.timeline import Interval
 from pipeline.evaluation.metrics import auc, upper_bound
-from pipeline.localization.decide import decide, decided_proposals, judge
+from pipeline.localization.decide import decide, judge
 from pipeline.training.decision import (
     FOLDS,
     LEAST,
@@ -62,7 +62,7 @@ def test_it_beats_pooling_and_finds_the_spans(sharp: FittedDecision, unseen: lis
     for clip in unseen:
         for name in ("visual", "audio"):
             for span in clip.forged[name]:
-                best = decided_proposals(clip.scores, config)[:2]
+                best = proposed(clip.scores, config)[:2]
                 met.append(max(span.tiou(Interval(one.start_s, one.end_s)) for one in best) >= 0.7)
     assert np.mean(met) > 0.8
 
