@@ -210,6 +210,10 @@ class PretrainConfig(Settings):
         0,
         description="Further trainings, each without some people and forgeries, for `pipeline tune --unseen`.",
     )
+    turns: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="Recordings joined of several people's clips of each set, to train the sound on as well.",
+    )
     seed: int = Field(3407, description="Random seed of initial weights, crops and order.")
 
 

@@ -4,7 +4,8 @@
 
 Reads the tables of a folder of media (its clips, speech, further people, bulk corpora, and fakes of generators) and
 writes `authentic/` (links to files, and people.csv with everybody's split), `pictures/` (the same without recordings of
-sound alone) and `pairs.csv` for `--pairs`. Splits are those of configs/datasets/genuine.yaml.
+sound alone), `sounds/` (recordings, and the sound of the clips as FLAC), `pairs.csv` for `--pairs`, and
+`pairs_of_sounds.csv` (the same without pictures). Splits are those of configs/datasets/genuine.yaml.
 """
 
 from __future__ import annotations
@@ -13,13 +14,20 @@ import argparse
 import csv
 import tarfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
+import av
+import numpy as np
+
 from configs.loader import load_dataset
 from configs.schema import SynthesizeConfig
+from data.files import replacing
+from data.labels import RATE
+from data.manifest import AUDIO_SUFFIXES
 from pipeline.forging.sources import find_splits
+from pipeline.media.whole import DECODE, read_sound
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,7 @@ class Row:
 
 
 def main() -> None:
-    """Write `authentic/`, `pictures/` and `pairs.csv`."""
+    """Write `authentic/`, `pictures/`, `sounds/` and the tables of pairs."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--media", type=Path, required=True, help="The folder with clips.csv and speech.csv.")
     parser.add_argument("--out", type=Path, required=True, help="A new folder.")
@@ -85,6 +93,13 @@ def main() -> None:
     ]
     taken = [row for row in pairs if _in_one_split(row, config)]
     _write(out / "pairs.csv", taken)
+    sounds = _write_sounds(out / "sounds", people)
+    _write(
+        out / "sounds" / "people.csv",
+        [replace(one, split=split[one.identity]) for _, one in sounds.values()],
+    )
+    places = {str(path): str(place) for path, (place, _) in sounds.items()}
+    _write(out / "pairs_of_sounds.csv", list(_of_sounds(taken, places)))
     print(
         f"{len(pairs) - len(taken)} forgeries left out: their person is in another split than their generator"
     )
@@ -101,6 +116,37 @@ def _link(folder: Path, files: Iterable[Found]) -> None:
         link.parent.mkdir(parents=True, exist_ok=True)
         if not link.is_symlink():
             link.symlink_to(path)
+
+
+def _write_sounds(folder: Path, found: Iterable[Found]) -> dict[Path, tuple[Path, Person]]:
+    """The sound of every clip as a file in `folder`, and links to recordings: file and person by source."""
+    sounds = {}
+    for name, path, one in found:
+        recording = path.suffix in AUDIO_SUFFIXES
+        place = folder / name / (path.name if recording else f"{path.stem}.flac")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if recording and not place.is_symlink():
+            place.symlink_to(path)
+        elif not recording and not place.exists():
+            samples = read_sound(path, DECODE)
+            if samples is None:
+                continue
+            with replacing(place) as partial, av.open(str(partial), "w", format="flac") as file:
+                stream = file.add_stream("flac", rate=RATE, layout="mono")
+                whole = np.round(samples.clip(-1, 1) * 32767).astype(np.int16)
+                frame = av.AudioFrame.from_ndarray(whole[None], format="s16", layout="mono")
+                frame.sample_rate = RATE
+                file.mux([*stream.encode(frame), *stream.encode(None)])
+        sounds[path] = place, replace(one, file=f"{name}/{place.name}")
+    return sounds
+
+
+def _of_sounds(rows: Iterable[Row], sounds: Mapping[str, str]) -> Iterator[Row]:
+    """`rows` of forged sound, and those of authentic media that can be heard, with `sounds` in place of clips."""
+    for row in rows:
+        authentic = sounds.get(row.authentic, row.authentic)
+        if row.tracks == "audio" or (not row.fake and Path(authentic).suffix in AUDIO_SUFFIXES):
+            yield replace(row, authentic=authentic)
 
 
 def _in_one_split(row: Row, config: SynthesizeConfig) -> bool:

@@ -26,6 +26,7 @@ from data.manifest.sidecar import EditedSegment, Origin, SynthesizedClip, genera
 from data.processes import end_with_parent
 from extractors.compact.weights import load_tensors
 from extractors.windows import HOP
+from pipeline.training.turns import plan_turns, whole_steps
 
 if TYPE_CHECKING:
     from extractors.compact.face_traces import FaceMeasures
@@ -96,19 +97,24 @@ def labelled_voices(
 ) -> list[LabelledSteps]:
     """The sound of all clips of `config.pretrain.splits`, as `extractors.compact.voice_traces` measures it.
 
+    After those of each set come `config.pretrain.turns` recordings in which several of its people speak in turns.
     What was measured stays in `folder`. Raises InputError when none is forged, UsageError when two sets have one name.
     """
     return _labelled(datasets, _voices, config, "audio", 2 * HOP / RATE, folder, workers, hook)
 
 
 class _Job(NamedTuple):
-    """A clip, its steps of a given length, and the families of what its track was forged with."""
+    """A clip, its steps of a given length, and the families of what its track was forged with.
+
+    Of a clip that is in no file, `parts` are those that are heard in it.
+    """
 
     root: Path
     clip: SynthesizedClip
     modality: str
     step_s: float
     families: tuple[str, ...]
+    parts: tuple[SynthesizedClip, ...] = ()
 
     def spans(self, segments: Iterable[EditedSegment], steps: int) -> NDArray[np.bool_]:
         """The steps whose middle lies in one of `segments` of the track."""
@@ -152,9 +158,8 @@ def _voices(config: PipelineConfig, job: _Job) -> Measured | None:
     from extractors.compact.voice_traces import halved, near_speech
     from extractors.runtime import inference
     from extractors.windows import RECEPTIVE
-    from pipeline.media.whole import read_sound
 
-    samples = read_sound(job.root / job.clip.file, config.decode)
+    samples = _heard(config, job)
     if samples is None or len(samples) < RECEPTIVE:
         return None
     samples = samples[: round(LONGEST_S * config.decode.sample_rate)]
@@ -162,6 +167,21 @@ def _voices(config: PipelineConfig, job: _Job) -> Measured | None:
         measures = _voice_measures(config.pretrain.ear)(torch.from_numpy(samples).unsqueeze(0))[0]
     nothing = np.zeros(0, np.int64), np.zeros((0, 0), np.float16)
     return Measured(measures.numpy().astype(np.float16), halved(near_speech(samples)), *nothing)
+
+
+def _heard(config: PipelineConfig, job: _Job) -> NDArray[np.float32] | None:
+    """The sound of a clip, or that of its parts, each cut or filled to the whole steps that its row has."""
+    from pipeline.media.whole import read_sound
+
+    if not job.parts:
+        return read_sound(job.root / job.clip.file, config.decode)
+    sounds = []
+    for part in job.parts:
+        samples, length = read_sound(job.root / part.file, config.decode), whole_steps(part)
+        if samples is None:
+            return None
+        sounds.append(np.pad(samples[:length], (0, max(0, length - len(samples)))))
+    return np.concatenate(sounds)
 
 
 @cache
@@ -218,14 +238,14 @@ def _labelled(
         )
     # What a set that was made of another set does not say of its generators, that one does.
     origins = {name: origin for root in datasets for name, origin in generators(root).items()}
-    jobs = [
-        _Job(root, clip, modality, step_s, _families(clip, modality, origins))
-        for root in datasets
-        for clip in read_sidecar(root)
-        if clip.split in config.pretrain.splits
-        and (clip.video_frames if modality == "visual" else clip.audio_samples)
-    ]
-    clips: list[LabelledSteps] = []
+    jobs = []
+    for root in datasets:
+        clips = [clip for clip in read_sidecar(root) if clip.split in config.pretrain.splits]
+        held = [clip for clip in clips if (clip.video_frames if modality == "visual" else clip.audio_samples)]
+        turns = plan_turns(held, config.pretrain.turns, config.pretrain.seed) if modality == "audio" else []
+        for clip, parts in [*((clip, ()) for clip in held), *turns]:
+            jobs.append(_Job(root, clip, modality, step_s, _families(clip, modality, origins), parts))
+    examples: list[LabelledSteps] = []
     with ProcessPoolExecutor(workers, get_context("spawn"), _prepare) as pool:
         answers = pool.map(partial(_kept, measure, config, folder), jobs, chunksize=4)
         for done, (job, measured) in enumerate(zip(jobs, answers, strict=True), start=1):
@@ -234,12 +254,12 @@ def _labelled(
                     job.spans(of, len(measured.valid)) for of in (job.clip.segments, job.clip.shams)
                 )
                 known = Known(job.root.name, job.clip, job.families)
-                clips.append(LabelledSteps(job.kind, measured, forged, sham & ~forged, known))
+                examples.append(LabelledSteps(job.kind, measured, forged, sham & ~forged, known))
             hook(f"measure {modality}", done, len(jobs))
-    if not any(steps.forged.any() for steps in clips):
+    if not any(steps.forged.any() for steps in examples):
         fix, splits = "synthesize a larger data set", " or ".join(config.pretrain.splits)
         raise InputError(f"no {modality} forgery in the {splits} split", datasets[0], fix)
-    return clips
+    return examples
 
 
 def _families(clip: SynthesizedClip, modality: str, origins: Mapping[str, Origin]) -> tuple[str, ...]:
