@@ -2,50 +2,49 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from configs.schema import ModelConfig
 from data.errors import WeightsError
-from models.baselines.actionformer import ActionFormer
-from models.baselines.cola import CoLA
-from models.baselines.fustal import FuSTAL, FuSTALGenerator
-from models.baselines.loco import LOCO
-from models.baselines.mdp import MDP
-from models.baselines.mfms import MFMSStyle
-from models.baselines.sal import SAL
-from models.baselines.tridet import TriDet
-from models.baselines.ummaformer import UMMAFormer
 from models.method import Method, SupervisedMethod, WeakMethod
-from models.rt_deeploc import RTDeepLoc
 
-METHODS: dict[str, type[WeakMethod[Any] | SupervisedMethod[Any]]] = {
-    "rt_deeploc": RTDeepLoc,
-    "cola": CoLA,
-    "fustal_generator": FuSTALGenerator,
-    "fustal": FuSTAL,
-    "sal": SAL,
-    "loco": LOCO,
-    "mdp": MDP,
-    "actionformer": ActionFormer,
-    "tridet": TriDet,
-    "ummaformer": UMMAFormer,
-    "mfms": MFMSStyle,
+METHODS = {
+    "rt_deeploc": "models.rt_deeploc:RTDeepLoc",
+    "cola": "models.baselines.cola:CoLA",
+    "fustal_generator": "models.baselines.fustal:FuSTALGenerator",
+    "fustal": "models.baselines.fustal:FuSTAL",
+    "sal": "models.baselines.sal:SAL",
+    "loco": "models.baselines.loco:LOCO",
+    "mdp": "models.baselines.mdp:MDP",
+    "actionformer": "models.baselines.actionformer:ActionFormer",
+    "tridet": "models.baselines.tridet:TriDet",
+    "ummaformer": "models.baselines.ummaformer:UMMAFormer",
+    "mfms": "models.baselines.mfms:MFMSStyle",
 }
-"""Classes by the names that `model.method` takes."""
+"""Where the class of each `model.method` is. Only that which is asked for is imported: a run needs one of them."""
+
+
+def method_class(name: str) -> type[WeakMethod[Any] | SupervisedMethod[Any]]:
+    """The class of the method that the settings call `name`."""
+    module, _, attribute = METHODS[name].partition(":")
+    return cast(
+        "type[WeakMethod[Any] | SupervisedMethod[Any]]", getattr(importlib.import_module(module), attribute)
+    )
 
 
 def supervised(config: ModelConfig) -> bool:
     """Whether the method that `config.method` names learns from forged segments."""
-    return issubclass(METHODS[config.method], SupervisedMethod)
+    return issubclass(method_class(config.method), SupervisedMethod)
 
 
 def build(config: ModelConfig) -> WeakMethod[Any] | SupervisedMethod[Any]:
     """The method that `config.method` names, freshly initialised."""
-    return METHODS[config.method](config)
+    return method_class(config.method)(config)
 
 
 def load_weights(config: ModelConfig, path: Path) -> Method[Any]:

@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.metadata
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from data.errors import UsageError
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Within it the garbage collector rests, and passes over what was loaded from then on.
+
+    It would look at all modules again and again while more come, and find nothing: a fifth of the time that PyTorch
+    takes to load. For processes of this package: it passes over whatever else is there, too.
+    """
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def choose_device(name: str) -> str:

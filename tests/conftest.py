@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -78,6 +79,7 @@ def cli(
         capsys.readouterr()
         with pytest.raises(SystemExit) as stop:
             main([str(argument) for argument in arguments])
+        gc.unfreeze()  # this process goes on, with much that is no part of the command
         out, err = capsys.readouterr()
         return Answer(int(stop.value.code or 0), out, err)
 

@@ -206,7 +206,8 @@ def test_the_command_line_imports_nothing_heavy_at_the_top() -> None:
             [node for node in body if isinstance(node, ast.Import | ast.ImportFrom)], type_ignores=[]
         )
         light = re.compile(
-            r"(__future__|data\.conditions|data\.errors|data\.text|io|logging|os|pathlib|sys|typer|typing|pipeline\.cli)\b"
+            r"(__future__|atexit|gc|data\.conditions|data\.errors|data\.text|io|logging|os|pathlib|sys|typer|typing|"
+            r"pipeline\.cli)\b"
         )
         assert not [name for name in imported(top) if not light.match(name)], path
 

@@ -42,7 +42,7 @@ class Ear(nn.Module):
         self.conv2 = nn.Conv1d(width, width, 3, stride=2, padding=1)
         self.position = nn.Parameter(torch.zeros(POSITIONS, width), requires_grad=False)
         self.blocks = nn.ModuleList(Block(width, max(1, width // HEAD)) for _ in range(blocks))
-        self.register_buffer("window", torch.hann_window(FFT), persistent=False)
+        self.register_buffer("window", torch.hann_window(FFT, device="cpu"), persistent=False)
         self.register_buffer("filters", torch.from_numpy(slaney_filters()).float(), persistent=False)
 
     def forward(self, waves: Tensor) -> Tensor:
@@ -71,7 +71,9 @@ class Ear(nn.Module):
 def load_ear(tensors: dict[str, Tensor], weights: Path) -> Ear:
     """The ear of the tensors below ``ear.`` of `weights`. Raises WeightsError when there is none that fits."""
     position, blocks = shape_of(tensors, "ear.", weights)
-    return load_part(Ear(position[1], blocks), tensors, "ear.", weights)
+    with torch.device("meta"):  # as for the eye: no random numbers that are made to be replaced
+        ear = Ear(position[1], blocks)
+    return load_part(ear, tensors, "ear.", weights)
 
 
 def slaney_filters() -> np.ndarray:

@@ -23,13 +23,13 @@ from data.timeline import runs
 from extractors.base import PerClip, Piece, Sink
 from extractors.compact.energies import face_energies
 from extractors.compact.evidence_net import DIM, EvidenceNet, LookHead, evidence_of
-from extractors.compact.eye import Eye, aligned, load_eye
+from extractors.compact.eye import Eye, aligned, packed_eye
 from extractors.compact.faces import Faces, Followed, follow_faces
 from extractors.compact.landmarks import FaceFinder
 from extractors.compact.people import Face, People
 from extractors.compact.shots import by_shot
 from extractors.compact.stretches import MEASURES, Numbered, Stretch, leading_of, windows
-from extractors.compact.weights import load_part, load_tensors
+from extractors.compact.weights import load_part, stored, unpacked
 from extractors.runtime import extractor_digest, inference
 
 SCHEMA_VERSION = 4  # raise it whenever the same settings and weights begin to give other features
@@ -66,9 +66,10 @@ class FaceTraces(PerClip):
 
     def __init__(self, config: VisualConfig, weights: Path, device: str = "cpu") -> None:
         self.config, self.dtype, self.dim = config, torch.float32, DIM
-        self._weights, tensors = weights, load_tensors(weights)
+        self._weights, packed = weights, stored(weights)
+        tensors = unpacked({name: tensor for name, tensor in packed.items() if not name.startswith("eye.")})
         self._net = load_part(EvidenceNet(2 * MEASURES, MEASURES), tensors, "net.", weights)
-        eye = load_eye(tensors, weights)
+        eye = packed_eye(packed, weights)
         self._head = load_part(LookHead(eye.dim), tensors, "head.", weights)
         self._measures = FaceMeasures(eye)
         self.digest = self.digest_of(config, weights)

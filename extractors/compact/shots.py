@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from itertools import groupby
 
 import cv2
@@ -14,7 +17,26 @@ from numpy.typing import NDArray
 from data.labels import FPS
 from extractors.base import Piece
 
-with warnings.catch_warnings():
+
+@contextmanager
+def _modules_alone(package: str) -> Iterator[None]:
+    """Within it, modules of `package` load without the package's own `__init__`, which loads all of them.
+
+    That of PySceneDetect takes 0.15 s: it loads PyAV, and looks for FFmpeg by starting it. Whoever imports the package
+    afterwards gets it whole.
+    """
+    spec = None if package in sys.modules else importlib.util.find_spec(package)
+    if spec is None:
+        yield  # there already, or missing, which the import within says
+        return
+    sys.modules[package] = importlib.util.module_from_spec(spec)
+    try:
+        yield
+    finally:
+        del sys.modules[package]
+
+
+with warnings.catch_warnings(), _modules_alone("scenedetect"):
     # PySceneDetect brings a progress bar, which we never show, and which asks a notebook for widgets.
     warnings.filterwarnings("ignore", message="IProgress not found")
     from scenedetect.common import FrameTimecode

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -31,16 +33,29 @@ def load_tensors(weights: Path) -> dict[str, Tensor]:
 
     Raises WeightsError when it cannot be read.
     """
-    tensors, packed = {}, stored(weights)
+    return unpacked(stored(weights))
+
+
+def unpacked(packed: Mapping[str, Tensor], room: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """Tensors as they are stored, `packed`, as float32; int8 ones times their scales.
+
+    With `room` these are written to its tensors of the same names, which are made where they are missing.
+    """
+    tensors, room = {}, {} if room is None else room
     for name, tensor in packed.items():
         if name.endswith(SCALE):
             continue
         scale = packed.get(name + SCALE)
-        value = tensor.float()
-        # In place: a copy of the eye takes longer than its arithmetic.
-        tensors[name] = (
-            value if scale is None else value.mul_(scale.float().view(-1, *[1] * (value.ndim - 1)))
-        )
+        if scale is None:
+            tensors[name] = tensor.float()
+            continue
+        # By numpy, which converts and multiplies block by block: a second pass over the eye takes longer than its
+        # arithmetic, and so do threads that ask for fresh memory at the same time.
+        rows = scale.float().view(-1, *[1] * (tensor.ndim - 1)).numpy()
+        if name not in room:
+            room[name] = torch.empty(tensor.shape)
+        np.multiply(tensor.numpy(), rows, out=room[name].numpy(), dtype=np.float32)
+        tensors[name] = room[name]
     return tensors
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import io
 import logging
 import os
@@ -112,6 +114,12 @@ def main(argv: list[str] | None = None) -> None:
     # Read when torch is loaded, here and in every process started from here. Threads that wait by spinning, as is usual
     # elsewhere, take the processor from whatever else runs: a run on a busy machine took twice the processor time.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault(
+        "OPENBLAS_THREAD_TIMEOUT", "4"
+    )  # the same for numpy's and OpenCV's, in powers of 2 of cycles
+    if argv is None:
+        # At its end Python would search all modules for cycles, and frees them all the same.
+        atexit.register(gc.freeze)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be Unicode
     handler = logging.StreamHandler()

@@ -109,9 +109,12 @@ def run(
       pipeline run --input folder/ --out reports/ --store features/ --jobs 4
       pipeline run --watch incoming/ --out reports/
     """
-    from data.manifest.inputs import passed_over
-    from data.media import TrackChoice
-    from pipeline.report.outputs import Outputs
+    from pipeline.runtime import loading
+
+    with loading():
+        from data.manifest.inputs import passed_over
+        from data.media import TrackChoice
+        from pipeline.report.outputs import Outputs
 
     source, files = _sources(input, watch, json, fail_on_forgery)
     target = out if out is not None or json is not None else Path("pipeline-out")
@@ -133,10 +136,11 @@ def run(
     )
     if store is not None:
         open_store(store)  # refused before anything is loaded
-    from pipeline.jobs import Analyst, Orders, in_parallel
-    from pipeline.progress import ProgressBar
-    from pipeline.report.folder import table
-    from pipeline.report.rows import summary
+    with loading():
+        from pipeline.jobs import Analyst, Orders, in_parallel
+        from pipeline.progress import ProgressBar
+        from pipeline.report.folder import table
+        from pipeline.report.rows import summary
 
     orders = Orders(
         source if source.is_dir() else source.parent,
@@ -156,7 +160,7 @@ def run(
         source.is_dir(),
     )
     bar = ProgressBar(quiet=quiet)
-    with bar:
+    with bar, loading():
         bar.begin("weights")
         analyst = Analyst(orders, bar)
     codes = list[int]()

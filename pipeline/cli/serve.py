@@ -33,6 +33,9 @@ def serve(
     ] = None,
     max_gb: Annotated[float, typer.Option(min=0.001, help="Largest upload, in GB.")] = 2.0,
     max_waiting: Annotated[int, typer.Option(min=1, help="Most analyses that wait.")] = 100,
+    max_hours: Annotated[
+        float, typer.Option(min=0.01, help="Longest time that one analysis may take, in hours.")
+    ] = 24.0,
     keep_days: Annotated[
         float, typer.Option(min=0, help="Days after which uploads and reports are deleted.")
     ] = 7.0,
@@ -85,7 +88,7 @@ def serve(
         import platformdirs
 
         data = Path(platformdirs.user_data_dir("rt-deeploc")) / "server"
-    limits = Limits(round(max_gb * 1e9), max_waiting, keep_days)
+    limits = Limits(round(max_gb * 1e9), max_waiting, keep_days, max_hours)
     setup = Setup(
         str(source),
         preset,

@@ -85,13 +85,14 @@ class Child:
 def bootstrap(module: str) -> str:
     """Code of a child: the function `main` of `module`, never the user's main script: that would run a second time.
 
-    `-P` keeps the working directory off the path (it may hold folders called `data` or `models`).
+    `-P` keeps the working directory off the path (it may hold folders called `data` or `models`). The garbage collector
+    rests until the modules are loaded, and passes over them: see `pipeline.runtime.loading`.
     """
     return (
-        "import sys; own = list(sys.path); "
+        "import gc, sys; gc.disable(); own = list(sys.path); "
         f"sys.path += [p for p in {[p for p in sys.path if p]!r} if p not in own]; "
         f"{ROOT!r} in own or sys.path.insert(0, {ROOT!r}); "
-        f"from {module} import main; main()"
+        f"from {module} import main; gc.freeze(); gc.enable(); main()"
     )
 
 

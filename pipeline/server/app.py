@@ -47,11 +47,12 @@ _TYPES = {".mp4": "video/mp4", ".m4v": "video/mp4", ".webm": "video/webm", ".mov
 
 @dataclass(frozen=True)
 class Limits:
-    """What clients may use: bytes of a file, analyses that wait, and days for which anything is kept."""
+    """What clients may use: bytes of a file, analyses that wait, days that anything is kept, hours of an analysis."""
 
     most_bytes: int = 2_000_000_000
     most_waiting: int = 100
     keep_days: float = 7.0
+    most_hours: float = 24.0
 
 
 class Accepted(BaseModel):

@@ -13,6 +13,9 @@ from typing import Literal
 
 State = Literal["queued", "running", "done", "failed"]
 
+MOST_STARTS = 3
+"""How often an analysis is begun: what brings the server down each time would do so for ever."""
+
 _WAIT_S = 30.0
 
 
@@ -21,7 +24,8 @@ class Job:
     """One analysis. `id` is 32 hex digits; `name` is the client's name of the file, for people alone.
 
     Times are in seconds since 1970. `step`, `completed` and `total` say how far it is; `outcome` is the report in a
-    sentence and `verdict` its verdict; `error` and `fix` are what went wrong and what to do.
+    sentence and `verdict` its verdict; `error` and `fix` are what went wrong and what to do. `starts` is how often it
+    was begun.
     """
 
     id: str
@@ -38,6 +42,7 @@ class Job:
     outcome: str = ""
     error: str = ""
     fix: str = ""
+    starts: int = 0
 
     @property
     def over(self) -> bool:
@@ -58,6 +63,8 @@ class Jobs:
             table.execute(
                 f"CREATE TABLE IF NOT EXISTS jobs ({', '.join(_COLUMNS)}, PRIMARY KEY (id)) WITHOUT ROWID"
             )
+            if not any(name == "starts" for _, name, *_ in table.execute("PRAGMA table_info(jobs)")):
+                table.execute("ALTER TABLE jobs ADD COLUMN starts DEFAULT 0")  # of an earlier version
 
     @staticmethod
     def new_id() -> str:
@@ -80,7 +87,8 @@ class Jobs:
             if row is None:
                 return None
             table.execute(
-                "UPDATE jobs SET state = 'running', started = ? WHERE id = ?", (time.time(), row[0])
+                "UPDATE jobs SET state = 'running', started = ?, starts = starts + 1 WHERE id = ?",
+                (time.time(), row[0]),
             )
         return self.get(row[0])
 
@@ -114,9 +122,24 @@ class Jobs:
         with self._open() as table:
             return int(table.execute(f"SELECT COUNT(*) FROM jobs{where}", states).fetchone()[0])
 
-    def requeue(self) -> int:
-        """Let every running job wait again, as after a restart; how many there were."""
+    def uncount(self, job_id: str) -> None:
+        """Do not count the last start of a job that is still running: it was interrupted by no fault of its own."""
         with self._open() as table:
+            table.execute("UPDATE jobs SET starts = starts - 1 WHERE id = ? AND state = 'running'", (job_id,))
+
+    def requeue(self) -> int:
+        """Let every running job wait again, as after a restart; how many there were.
+
+        One that was begun `MOST_STARTS` times fails instead.
+        """
+        error = f"the server ended each of the {MOST_STARTS} times that it was analysed"
+        fix = "it may need more memory than there is: upload a shorter piece, or use `pipeline run --debug`"
+        with self._open() as table:
+            table.execute(
+                "UPDATE jobs SET state = 'failed', ended = ?, step = '', completed = NULL, total = NULL, error = ?,"
+                " fix = ? WHERE state = 'running' AND starts >= ?",
+                (time.time(), error, fix, MOST_STARTS),
+            )
             return table.execute(
                 "UPDATE jobs SET state = 'queued', started = NULL, step = '', completed = NULL, total = NULL"
                 " WHERE state = 'running'"

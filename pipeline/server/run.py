@@ -80,7 +80,7 @@ def serve(
         except sqlite3.Error as error:
             fix = "free some space if the disk is full; else move the file away, or give another --data"
             raise UsageError(f"cannot be used as the queue ({error})", folder / "jobs.sqlite", fix) from None
-        worker = Worker(jobs, folder, setup, module)
+        worker = Worker(jobs, folder, setup, module, limits.most_hours)
         app = make_app(folder, jobs, worker, limits, names, token)
         config = uvicorn.Config(
             app,

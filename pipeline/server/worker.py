@@ -46,13 +46,20 @@ class Worker:
     """Works through `jobs` whose uploads lie in `folder`/ID, in a thread that watches the process.
 
     A process that dies costs the job that it was at, which fails with a word about it; the next job gets a new one.
-    Its temporary files lie in `folder`/scratch and go with it. `module` holds the `main` of the process.
+    So does a job that takes longer than `most_hours`. Its temporary files lie in `folder`/scratch and go with it.
+    `module` holds the `main` of the process.
     """
 
     def __init__(
-        self, jobs: Jobs, folder: Path, setup: Setup, module: str = "pipeline.server.worker"
+        self,
+        jobs: Jobs,
+        folder: Path,
+        setup: Setup,
+        module: str = "pipeline.server.worker",
+        most_hours: float = 24.0,
     ) -> None:
         self._jobs, self._folder, self._setup, self._module = jobs, folder, setup, module
+        self._most_hours = most_hours
         self._scratch = folder / "scratch"
         self._child: Child | None = None
         self._current: str | None = None
@@ -78,13 +85,17 @@ class Worker:
                 self._child.end()  # so that nothing is written any more when this returns
         return ended
 
-    def stop(self) -> None:
-        """End the process; a job that was running is left as it is, and a restart begins it anew."""
+    def leave(self) -> None:
+        """Kill the process and begin nothing more, without waiting for the thread."""
         self._leaving.set()
         self._news.set()
         with self._lock:
             if self._child is not None:
                 self._child.kill()
+
+    def stop(self) -> None:
+        """End the process; a job that was running is left as it is, and a restart begins it anew."""
+        self.leave()
         if self._thread.is_alive():
             self._thread.join()
 
@@ -98,6 +109,8 @@ class Worker:
                     self._news.clear()
                 else:
                     self._attempt(job)
+                    if self._leaving.is_set():
+                        self._jobs.uncount(job.id)
             except (OSError, sqlite3.Error) as error:  # the thread must outlive a disk that is full
                 _LOG.warning("the queue cannot be read or written: %s", error)
                 self._leaving.wait(_PATIENCE_S)
@@ -138,12 +151,40 @@ class Worker:
         if media is None:
             self._end(job, state="failed", error="the upload is gone", fix="upload it again")
             return
+        late = threading.Event()
+        limit = threading.Timer(3600 * self._most_hours, self._expire, (job, late))
+        limit.daemon = True
+        limit.start()
+        try:
+            reason = self._follow(job, media, late)
+        finally:
+            limit.cancel()
+        if reason is None or self._leaving.is_set():
+            return
+        # What follows has no effect on a job that was cancelled.
+        if late.is_set():
+            error = f"the analysis took longer than {self._most_hours:g} hours and was stopped"
+            fix = "upload a shorter piece, or start the server with a larger --max-hours"
+        else:
+            error = f"the analysis ended early ({reason})"
+            fix = "try again; if it happens again, analyse it with `pipeline run --debug`"
+        self._end(job, state="failed", error=error, fix=fix)
+
+    def _expire(self, job: Job, late: threading.Event) -> None:
+        """Kill the process if it is still at `job`, which is `late` then."""
+        with self._lock:
+            if self._current == job.id and self._child is not None:
+                late.set()
+                self._child.kill()
+
+    def _follow(self, job: Job, media: Path, late: threading.Event) -> str | None:
+        """Have `job` analysed; how the process ended where it did so on its own or was killed, else None."""
         heard = False
         while True:
             with self._lock:
                 now = self._jobs.get(job.id)
                 if self._leaving.is_set() or now is None or now.state != "running":
-                    return  # left, cancelled or deleted before it began
+                    return None  # left, cancelled or deleted before it began
                 used = self._child is not None
                 if self._child is None:
                     self._scratch.mkdir(mode=0o700, exist_ok=True)
@@ -158,16 +199,12 @@ class Worker:
                         self._current = None
                         child.forget_errors()  # or warnings fill the disk over the months
                     self._end(job, **message["ended"])
-                    return
+                    return None
                 self._jobs.change(job.id, **message)
             reason = self._drop()
-            if heard or not used or self._leaving.is_set():
-                break
+            if heard or not used or late.is_set() or self._leaving.is_set():
+                return reason
             # It was killed for the job before, which had just ended: this one has not begun.
-        if not self._leaving.is_set():
-            # Has no effect on a job that was cancelled.
-            fix = "try again; if it happens again, analyse it with `pipeline run --debug`"
-            self._end(job, state="failed", error=f"the analysis ended early ({reason})", fix=fix)
 
     def _end(self, job: Job, **values: object) -> None:
         self._jobs.change(job.id, ended=time.time(), step="", completed=None, total=None, **values)

@@ -13,8 +13,20 @@ from extractor_factory import SMALL, random_eye
 from torch import Tensor
 
 from data.errors import WeightsError
-from extractors.compact.eye import HEAD, PATCH, PLACES, SIDE, Eye, aligned, load_eye, similarity
+from extractors.compact.eye import (
+    HEAD,
+    PATCH,
+    PLACES,
+    SIDE,
+    Eye,
+    PackedEye,
+    aligned,
+    load_eye,
+    packed_eye,
+    similarity,
+)
 from extractors.compact.landmarks import EYES, MOUTH, POINTS
+from extractors.compact.weights import compressed, unpacked
 
 FILE = Path("faces.safetensors")
 
@@ -127,6 +139,45 @@ def test_an_eye_is_loaded_with_the_size_of_its_tensors(pictures: Tensor) -> None
     assert not again.training
     with torch.inference_mode():
         assert torch.equal(again(pictures), eye(pictures))
+
+
+def packed_tensors(layers: int = 3) -> dict[str, Tensor]:
+    """An eye as its tensors are stored."""
+    return compressed(
+        {f"eye.{name}": value for name, value in random_eye(layers=layers).state_dict().items()}
+    )
+
+
+def test_a_packed_eye_sees_the_same_at_each_look(pictures: Tensor) -> None:
+    stored = packed_tensors()
+    eye, packed = load_eye(unpacked(stored), FILE), packed_eye(stored, FILE)
+    assert packed.dim == eye.dim
+    with torch.inference_mode():
+        for few in (pictures[:1], pictures, pictures[1:]):
+            assert torch.equal(packed(few), eye(few))
+
+
+def test_a_packed_eye_takes_the_memory_of_one_block_for_its_first_look(pictures: Tensor) -> None:
+    def held(eye: PackedEye) -> int:
+        """Bytes of the matrices of all blocks; memory that they share counts once."""
+        parts = [part for part in eye.blocks.parameters() if part.ndim == 2 and part.device.type != "meta"]
+        return sum({part.data_ptr(): part.numel() * part.element_size() for part in parts}.values())
+
+    packed, whole = packed_eye(packed_tensors(), FILE), random_eye(layers=3)
+    one = sum(4 * part.numel() for part in whole.blocks[0].parameters() if part.ndim == 2)
+    assert held(packed) == 0
+    with torch.inference_mode():
+        packed(pictures)
+        assert held(packed) == one
+        packed(pictures)
+    assert held(packed) == 3 * one
+
+
+@pytest.mark.parametrize("missing", ["eye.position", "eye.blocks.", "eye.first", "eye.blocks.1.up.weight"])
+def test_a_packed_eye_is_refused_before_it_looks(missing: str) -> None:
+    left = {name: value for name, value in packed_tensors().items() if not name.startswith(missing)}
+    with pytest.raises(WeightsError, match=r"'eye\.\*'"):
+        packed_eye(left, FILE)
 
 
 @pytest.mark.parametrize("missing", ["eye.position", "eye.blocks.", "eye.first", "eye.blocks.0.norm2.bias"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import cv2
@@ -39,6 +41,24 @@ def lengths(frames: Frames, valid: NDArray[np.bool_] | None = None, piece: int =
 def test_cuts_part_shots_however_the_clip_arrives(piece: int) -> None:
     frames = np.concatenate([take(1, 40), take(2, 30), take(3, 50)])
     assert lengths(frames, piece=piece) == [40, 30, 50]
+
+
+def test_whoever_imports_pyscenedetect_afterwards_gets_it_whole() -> None:
+    code = (
+        "import sys, extractors.compact.shots as shots; alone = 'scenedetect' not in sys.modules; import scenedetect;"
+        "print(alone, scenedetect.detect.__name__, scenedetect.AdaptiveDetector is shots.AdaptiveDetector)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "True detect True\n", done.stderr
+
+
+def test_pyscenedetect_that_is_there_already_is_left_alone() -> None:
+    code = (
+        "import sys, scenedetect; before = sys.modules['scenedetect']; import extractors.compact.shots;"
+        "print(sys.modules['scenedetect'] is before)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "True\n", done.stderr
 
 
 def test_a_take_is_one_shot() -> None:

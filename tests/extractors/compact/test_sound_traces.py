@@ -62,7 +62,8 @@ def test_silence_is_finite_and_has_no_voice(traces: Traces) -> None:
     found = traces(torch.zeros(1, 16_000))
     assert found.isfinite().all()
     for name in ("level", "pitch", "voicing", "floor", "residual", "voice", "break"):
-        assert named(found, name).abs().max() == 0
+        # Some processors' matrix products round the last columns otherwise than the rest.
+        assert named(found, name).abs().max() < 1e-4
 
 
 def test_an_octave_higher_is_twelve_semitones(traces: Traces) -> None:
@@ -123,8 +124,14 @@ def test_measures_of_speech_are_what_the_shipped_weights_were_trained_on(traces:
     then = np.load(Path(__file__).parent / "sound_traces.npy", allow_pickle=False)
     now = traces(torch.from_numpy(voice(3.0, 1))[None])[0, ::10].numpy()
     assert now.shape == then.shape == (15, 226)
-    # In dB and the like; another processor's kernels differ by 0.0006 in one of them, elsewhere by less than 0.0001.
-    assert np.abs(now - then).max() < 1e-3
+    # In dB and the like. MKL takes other Fourier transforms and matrix products on other processors (on AMD, Intel with
+    # AVX2 or AVX-512), which differ in the last bit. Two measures enlarge that: `pulse_skew` takes the third moment
+    # about the mean from those about zero, which cancel, and `residual` goes through a recursion of 16 steps. Both are
+    # off their values in float64 by up to 0.001, and so are the stored ones: float64 would agree between processors,
+    # but would change what the shipped weights see by as much.
+    for name in MEASURES:
+        off = named(torch.from_numpy(np.abs(now - then)), name).max()
+        assert off < (2e-3 if name in ("pulse_skew", "residual") else 2e-4), name
     assert np.quantile(np.abs(now - then), 0.99) < 1e-4
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from pipeline.server.jobs import Job, Jobs
+from pipeline.server.jobs import MOST_STARTS, Job, Jobs
 
 
 @pytest.fixture
@@ -51,6 +54,37 @@ def test_a_restart_lets_what_ran_wait_again_in_its_place(tmp_path: Path) -> None
     again = after.claim()
     assert again is not None
     assert (again.id, again.step, again.completed) == ("a", "", None)
+
+
+def test_what_brings_the_server_down_again_and_again_is_given_up(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.sqlite"
+    Jobs(path).add(Job("a", "a.mp4", 1, 1.0))
+    for start in range(1, MOST_STARTS + 1):
+        claimed = Jobs(path).claim()
+        assert claimed is not None
+        assert claimed.starts == start
+        Jobs(path).change("a", step="look", completed=3, total=9)
+        assert Jobs(path).requeue() == (start < MOST_STARTS)
+    assert Jobs(path).claim() is None
+    found = Jobs(path).get("a")
+    assert found is not None
+    assert (found.state, found.step, found.completed) == ("failed", "", None)
+    assert found.ended is not None
+    assert found.error == "the server ended each of the 3 times that it was analysed"
+    assert "memory" in found.fix
+
+
+def test_a_queue_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.sqlite"
+    columns = [field.name for field in fields(Job) if field.name != "starts"]
+    with closing(sqlite3.connect(path)) as table, table:
+        table.execute(f"CREATE TABLE jobs ({', '.join(columns)}, PRIMARY KEY (id)) WITHOUT ROWID")
+        row = [getattr(Job("a", "a.mp4", 1, 1.0), name) for name in columns]
+        table.execute(f"INSERT INTO jobs VALUES ({', '.join('?' * len(row))})", row)
+    jobs = Jobs(path)
+    jobs.add(Job("b", "b.mp4", 1, 2.0))
+    assert [(job.name, job.starts) for _ in range(2) if (job := jobs.claim())] == [("a.mp4", 1), ("b.mp4", 1)]
+    assert jobs.count("running") == Jobs(path).count() == 2
 
 
 def test_old_ones_are_those_that_were_over_before(jobs: Jobs) -> None:

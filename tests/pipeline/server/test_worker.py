@@ -17,7 +17,7 @@ from starlette.testclient import TestClient
 
 from pipeline.media.process import Child
 from pipeline.server.app import Limits, make_app
-from pipeline.server.jobs import Job, Jobs
+from pipeline.server.jobs import MOST_STARTS, Job, Jobs
 from pipeline.server.worker import Setup, Worker, _load
 
 
@@ -38,6 +38,19 @@ class Stumbling(Jobs):
         if self.full and "state" in values:
             raise sqlite3.OperationalError("database or disk is full")
         return super().change(job_id, **values)
+
+
+class Overtaken(Jobs):
+    """A queue in which something happens `then`, after a job was taken from it and before its analysis begins."""
+
+    then: Callable[[Job], object] = staticmethod(lambda _: None)
+
+    def claim(self) -> Job | None:
+        """See `Jobs.claim`."""
+        job = super().claim()
+        if job is not None:
+            self.then(job)
+        return job
 
 
 def waiting(jobs: Jobs, folder: Path, name: str, created: float) -> str:
@@ -87,17 +100,19 @@ def test_no_file_gets_the_verdict_of_another_when_the_disk_is_full(folder: Path)
 
 
 def test_what_was_cancelled_before_it_began_does_not_run(folder: Path) -> None:
-    jobs = Jobs(folder / "jobs.sqlite")
-    gone = waiting(jobs, folder, "gone.mp4", 1.0)
-    claimed = jobs.claim()
-    assert claimed is not None
+    jobs = Overtaken(folder / "jobs.sqlite")
+    gone, after = (waiting(jobs, folder, name, at) for name, at in (("gone.mp4", 1.0), ("clip.mp4", 2.0)))
     worker = Worker(jobs, folder, Setup("compact"), "fake_analyst")
-    assert worker.cancel(gone)  # after it was taken from the queue, before the process is told
-    worker._analyse(claimed)
-    assert not (folder / gone / "report.json").exists()
-    found = jobs.get(gone)
-    assert found is not None
-    assert (found.state, found.error) == ("failed", "cancelled")
+    jobs.then = lambda job: worker.cancel(gone) if job.id == gone else None
+    worker.start()
+    try:
+        until(lambda: (job := jobs.get(after)) is not None and job.state == "done")
+        assert not (folder / gone / "report.json").exists()
+        found = jobs.get(gone)
+        assert found is not None
+        assert (found.state, found.error) == ("failed", "cancelled")
+    finally:
+        worker.stop()
 
 
 def dies_late(monkeypatch: pytest.MonkeyPatch, delay_s: float = 0.5) -> None:
@@ -143,15 +158,48 @@ def test_what_a_killed_process_kept_for_itself_goes_with_it(folder: Path) -> Non
 
 
 def test_a_server_that_ends_begins_nothing(folder: Path) -> None:
-    jobs = Jobs(folder / "jobs.sqlite")
+    jobs = Overtaken(folder / "jobs.sqlite")
     job_id = waiting(jobs, folder, "clip.mp4", 1.0)
-    claimed = jobs.claim()
-    assert claimed is not None
     worker = Worker(jobs, folder, Setup("compact"), "fake_analyst")
-    worker.stop()  # after a job was taken from the queue, before there is a process
-    worker._analyse(claimed)
+    jobs.then = lambda _: worker.leave()
+    worker.start()
+    worker.stop()
     assert not (folder / job_id / "report.json").exists()
-    assert jobs.requeue() == 1
+    found = jobs.get(job_id)
+    assert found is not None
+    # It waits as before, or would after a restart, and no start is counted.
+    assert (found.state in ("queued", "running"), found.starts) == (True, 0)
+
+
+def test_a_start_does_not_count_when_the_server_was_told_to_end(folder: Path) -> None:
+    for _ in range(MOST_STARTS + 1):
+        jobs = Jobs(folder / "jobs.sqlite")
+        if not jobs.count():
+            waiting(jobs, folder, "slow.mp4", 1.0)
+        jobs.requeue()
+        worker = Worker(jobs, folder, Setup("compact"), "fake_analyst")
+        worker.start()
+        until(lambda jobs=jobs: jobs.newest(1)[0].step == "look")
+        worker.stop()
+    assert jobs.newest(1)[0].state == "running"
+
+
+def test_an_analysis_that_takes_too_long_is_stopped_and_the_next_one_begins(folder: Path) -> None:
+    jobs = Jobs(folder / "jobs.sqlite")
+    slow, after = (waiting(jobs, folder, name, at) for name, at in (("slow.mp4", 1.0), ("clip.mp4", 2.0)))
+    worker = Worker(jobs, folder, Setup("compact"), "fake_analyst", most_hours=2 / 3600)
+    worker.start()
+    try:
+        until(lambda: (job := jobs.get(slow)) is not None and job.over)
+        found = jobs.get(slow)
+        assert found is not None
+        assert found.error == "the analysis took longer than 0.000555556 hours and was stopped"
+        assert "--max-hours" in found.fix
+        until(lambda: (job := jobs.get(after)) is not None and job.over)
+        assert (job := jobs.get(after)) is not None
+        assert "longer than" in job.error or job.state == "done"
+    finally:
+        worker.stop()
 
 
 def test_warnings_of_the_process_do_not_pile_up(folder: Path) -> None:
