@@ -3,9 +3,10 @@
 #
 #     sh tools/make_weights.sh MEDIA OUT
 #
-# MEDIA is a folder of media with tables (tools/gather_media.py says which), OUT a folder for all that is made. Every
-# stage goes on where it was ended, and one that is done costs little: run it again after an interruption. On two cores
-# it takes about a day. The weights are in OUT/weights at the end.
+# Needs espeak-ng, which tells machine voices how words sound. MEDIA is a folder of media with tables
+# (tools/gather_media.py says which), OUT a folder for all that is made. Every stage goes on where it was ended, and one
+# that is done costs little: run it again after an interruption. On two cores it takes about a day. The weights are in
+# OUT/weights at the end.
 set -eu
 
 media=$1 out=$2
@@ -27,14 +28,24 @@ mkdir -p "$out/.done"
 stage parts "$python" tools/pretrained_parts.py --out "$out/parts"
 stage gather "$python" tools/gather_media.py --media "$media" --out "$out/gathered"
 
-# Forged for the extractors: by real generators, by our own manipulations in part, and from end to end.
+# Pictures for the extractors, forged by real generators and by our own manipulations in part.
 stage generators "$pipeline" synthesize --pairs "$pairs" --split train --out "$out/sets/generators"
 stage own "$pipeline" synthesize --input "$authentic" --preset extractors --split train --seed 1 \
     --set synthesize.variants=2 --set synthesize.whole_share=0 --set "$lyra" --out "$out/sets/own"
 stage pictures "$pipeline" synthesize --input "$pictures" --preset extractors --split train --seed 2 \
     --set synthesize.variants=5 --set synthesize.whole_share=0 --set "$lyra" --out "$out/sets/pictures"
-stage whole "$pipeline" synthesize --input "$pictures" --preset extractors --split train --seed 3 \
-    --set synthesize.variants=3 --set synthesize.whole_share=1 --set "$lyra" --out "$out/sets/whole"
+
+# Sound learns from sound alone: recordings and the sound of the clips, by generators, by our own hand in part, and from
+# end to end. Piper speaks in test splits only.
+stage voices "$python" tools/machine_voices.py --out "$out/voices"
+spoken=synthesize.voices=$out/voices
+stage sound-pairs "$pipeline" synthesize --pairs "$out/gathered/pairs_of_sounds.csv" --split train \
+    --out "$out/sets/sound-pairs"
+stage sound-own "$pipeline" synthesize --input "$out/gathered/sounds" --preset extractors --split train --seed 1 \
+    --set synthesize.variants=2 --set synthesize.whole_share=0 --set "$lyra" --set "$spoken" --out "$out/sets/sound-own"
+stage sound-whole "$pipeline" synthesize --input "$out/gathered/sounds" --preset extractors --split train --seed 3 \
+    --set synthesize.variants=2 --set synthesize.whole_share=1 --set "$lyra" --set "$spoken" --out "$out/sets/sound-whole"
+
 # For RT-DeepLoc, which learns from the clips' labels alone; and for what is chosen on people and generators apart.
 stage train-set "$pipeline" synthesize --input "$pictures" --preset lavdf --split train --seed 6 \
     --set synthesize.variants=2 --set synthesize.presented=0.7 --out "$out/sets/train"
@@ -42,10 +53,11 @@ stage dev-set "$pipeline" synthesize --input "$authentic" --preset lavdf --split
     --set synthesize.presented=0.7 --out "$out/sets/dev"
 stage genuine-dev "$pipeline" synthesize --pairs "$pairs" --split dev --out "$out/sets/genuine-dev"
 
-# Pictures that our own forger makes from end to end teach the wrong thing (docs/decisions.md), its sound does not.
+# People in turns: else a change of the speaker is taken for a forgery (docs/decisions.md). Pictures that our own forger
+# makes from end to end teach the wrong thing, its sound does not.
 stage sound "$pipeline" pretrain --track audio --out "$out/extractors" \
-    --dataset "$out/sets/generators" --dataset "$out/sets/own" --dataset "$out/sets/whole" \
-    --set "pretrain.ear=$out/parts/ear.safetensors"
+    --dataset "$out/sets/sound-pairs" --dataset "$out/sets/sound-own" --dataset "$out/sets/sound-whole" \
+    --set "pretrain.ear=$out/parts/ear.safetensors" --set pretrain.turns=150
 stage picture "$pipeline" pretrain --track visual --out "$out/extractors" \
     --dataset "$out/sets/generators" --dataset "$out/sets/own" --dataset "$out/sets/pictures" \
     --set "pretrain.eye=$out/parts/eye.safetensors"

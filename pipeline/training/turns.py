@@ -47,7 +47,7 @@ def plan_turns(clips: Sequence[SynthesizedClip], count: int, seed: int) -> list[
     partial = [clip for clip in heard if _forged(clip) and _seconds_forged(clip) < _PARTIAL * _lasts_s(clip)]
     if len({clip.identity for clip in authentic}) < 2:
         return []
-    planned = []
+    planned: list[Turns] = []
     while len(planned) < count:
         first = partial if partial and rng.random() < FORGED else authentic
         chosen = [first[rng.integers(len(first))]]
