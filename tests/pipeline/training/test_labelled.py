@@ -388,24 +388,3 @@ def test_a_file_without_a_pre_trained_part_is_refused(
     with pytest.raises(WeightsError, match=rf"holds no pre-trained part '{part}\.\*'") as error:
         read([one], config.model_copy(update={"pretrain": settings}), tmp_path / "measured", 1, silent)
     assert error.value.path == empty
-
-
-def test_people_in_turns_are_measured_as_one_recording(
-    forged: Path, config: PipelineConfig, tmp_path: Path
-) -> None:
-    settings = config.pretrain.model_copy(update={"turns": 4})
-    config = config.model_copy(update={"pretrain": settings})
-    examples = labelled_voices([forged], config, tmp_path, 1, silent)
-    alone = {one.known.clip.file: one for one in examples if one.known and not one.known.clip.appearances}
-    joined = [one for one in examples if one.known and one.known.clip.appearances]
-    assert len(joined) == 4
-    assert len({id(one) for one in examples}) == len(alone) + 4
-    for one in joined:
-        assert one.known is not None
-        parts = [alone[name] for name in one.known.clip.file.split("+")]
-        # A frame of AAC beyond the last whole step belongs to no part.
-        steps = [one.known.clip.appearances[k].end_s * FPS for k in range(len(parts))]
-        assert len(one.forged) == steps[-1]
-        wanted = np.concatenate([part.forged[: FRAMES + 1] for part in parts])
-        assert (one.forged == wanted[: len(one.forged)]).mean() > 0.97
-        assert one.kind == ("joined" if not one.forged.any() else next(p.kind for p in parts if p.forged.any()))

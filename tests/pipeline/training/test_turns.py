@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from data.labels import RATE
+from configs.schema import PipelineConfig
+from data.hook import silent
+from data.labels import FPS, RATE
 from data.manifest.sidecar import EditedSegment, SynthesizedClip
+from pipeline.training.labelled import labelled_voices
 from pipeline.training.turns import FORGED, MOST, plan_turns, whole_steps
 
 
@@ -32,6 +36,7 @@ def clip(
     )
 
 
+STEPS = 61  # of 2.4 s, which AAC makes 2.432
 SPAN = EditedSegment(1.0, 1.5, "audio", "splice_speaker")
 PEOPLE = [clip(name) for name in "abcdefgh"]
 
@@ -69,3 +74,27 @@ def test_the_same_seed_plans_the_same_and_one_person_alone_plans_nothing() -> No
     assert plan_turns(PEOPLE, 5, 1) == plan_turns(PEOPLE, 5, 1) != plan_turns(PEOPLE, 5, 2)
     assert plan_turns([clip("a"), clip("a", 2.0, SPAN)], 5, 0) == []
     assert plan_turns(PEOPLE, 0, 0) == []
+
+
+@pytest.mark.usefixtures("in_line")
+def test_people_in_turns_are_measured_as_one_recording(
+    forged: Path, config: PipelineConfig, tmp_path: Path
+) -> None:
+    settings = config.pretrain.model_copy(update={"turns": 4})
+    config = config.model_copy(update={"pretrain": settings})
+    examples = labelled_voices([forged], config, tmp_path, 1, silent)
+    alone = {one.known.clip.file: one for one in examples if one.known and not one.known.clip.appearances}
+    joined = [one for one in examples if one.known and one.known.clip.appearances]
+    assert len(joined) == 4
+    assert len({id(one) for one in examples}) == len(alone) + 4
+    for one in joined:
+        assert one.known is not None
+        parts = [alone[name] for name in one.known.clip.file.split("+")]
+        # A frame of AAC beyond the last whole step belongs to no part.
+        steps = [one.known.clip.appearances[k].end_s * FPS for k in range(len(parts))]
+        assert len(one.forged) == steps[-1]
+        wanted = np.concatenate([part.forged[:STEPS] for part in parts])
+        assert (one.forged == wanted[: len(one.forged)]).mean() > 0.97
+        assert one.kind == (
+            "joined" if not one.forged.any() else next(p.kind for p in parts if p.forged.any())
+        )
