@@ -210,11 +210,22 @@ class PretrainConfig(Settings):
         0,
         description="Further trainings, each without some people and forgeries, for `pipeline tune --unseen`.",
     )
+    start: str | None = Field(
+        None, description="File of sound weights whose network is trained on; none: a new one is made."
+    )
     turns: Annotated[int, Field(ge=0)] = Field(
         0,
         description="Recordings joined of several people's clips of each set, to train the sound on as well.",
     )
     seed: int = Field(3407, description="Random seed of initial weights, crops and order.")
+
+    @model_validator(mode="after")
+    def _folds_begin_anew(self) -> Self:
+        if self.start is not None and self.folds:
+            raise ValueError(
+                "start: a network that has seen all people cannot be trained on without some (folds)"
+            )
+        return self
 
 
 class BatchConfig(Settings):

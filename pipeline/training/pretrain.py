@@ -24,7 +24,7 @@ from data.errors import InputError
 from data.files import replacing
 from data.hook import Hook, silent
 from extractors.compact.evidence_net import DIM, EvidenceNet, LookHead, Steps
-from extractors.compact.weights import stored
+from extractors.compact.weights import load_part, load_tensors, stored
 from extractors.runtime import extractor_digest, inference
 from pipeline.bundle import SHIPPED
 from pipeline.localization.scores import Evidence
@@ -86,7 +86,8 @@ def pretrain_visual(
     prepared = [prepare(clip, lambda traces, valid: (relative(traces, valid), traces)) for clip in clips]
 
     def trained(some: list[Prepared], name: str) -> tuple[EvidenceNet, LookHead]:
-        net = _train_net(some, mirrored, settings.visual_steps, settings, f"face_traces{name}", hook)
+        net = _new_net(some, settings)
+        net = _train_net(net, some, mirrored, settings.visual_steps, settings, f"face_traces{name}", hook)
         return net, _train_head([one.steps for one in some], settings, f"looks{name}", hook)
 
     def judged(parts: tuple[EvidenceNet, LookHead], clip: Prepared) -> Evidence:
@@ -108,7 +109,10 @@ def pretrain_audio(
 ) -> Path:
     """Train the network over measures of speech; returns `out`/voice_traces.safetensors.
 
-    Raises InputError when the data sets have no forged sound in these splits.
+    With `pretrain.start` its network goes on, and keeps what it takes for usual measures.
+
+    Raises InputError when the data sets have no forged sound in these splits, WeightsError when `pretrain.start` holds
+    no network over these measures.
     """
     from extractors.compact.voice_traces import SCHEMA_VERSION, split
 
@@ -120,7 +124,11 @@ def pretrain_audio(
     prepared = [prepare(clip, split) for clip in clips]
 
     def trained(some: list[Prepared], name: str) -> EvidenceNet:
-        return _train_net(some, None, settings.audio_steps, settings, f"voice_traces{name}", hook)
+        net = _new_net(some, settings)
+        if settings.start is not None:
+            path = Path(settings.start)
+            net = load_part(net, load_tensors(path), "net.", path).train()
+        return _train_net(net, some, None, settings.audio_steps, settings, f"voice_traces{name}", hook)
 
     net = trained(prepared, "")
     _save(out / VOICE_WEIGHTS, {"net.": net}, Path(settings.ear), "ear.")
@@ -200,14 +208,8 @@ def loss_of(steps: Steps, target: Target) -> Tensor:
     )
 
 
-def _train_net(
-    prepared: list[Prepared],
-    mirror: Mirror | None,
-    updates: int,
-    settings: PretrainConfig,
-    name: str,
-    hook: Hook,
-) -> EvidenceNet:
+def _new_net(prepared: list[Prepared], settings: PretrainConfig) -> EvidenceNet:
+    """A network that knows what is usual: means and deviations of some clips."""
     rng = np.random.default_rng(settings.seed)
     torch.manual_seed(settings.seed)
     chosen = rng.choice(len(prepared), min(_SAMPLED, len(prepared)), replace=False)
@@ -218,6 +220,20 @@ def _train_net(
     net = EvidenceNet(relative.shape[1], absolute.shape[1]).train()
     net.relative.fit(relative)
     net.absolute.fit(absolute)
+    return net
+
+
+def _train_net(
+    net: EvidenceNet,
+    prepared: list[Prepared],
+    mirror: Mirror | None,
+    updates: int,
+    settings: PretrainConfig,
+    name: str,
+    hook: Hook,
+) -> EvidenceNet:
+    rng = np.random.default_rng(settings.seed)
+    torch.manual_seed(settings.seed)
     crop = round(settings.crop_s / STEP_S)
 
     def loss(chosen: list[Prepared]) -> Tensor:

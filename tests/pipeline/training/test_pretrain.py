@@ -15,9 +15,9 @@ from head_factory import long_head
 from labelled_toys import looked, toy
 from numpy.typing import NDArray
 
-from configs.loader import load_config
+from configs.loader import ConfigError, load_config
 from configs.schema import PipelineConfig
-from data.errors import InputError
+from data.errors import InputError, WeightsError
 from extractors.compact.evidence_net import DIM, EvidenceNet, LookHead
 from extractors.compact.face_traces import FaceTraces
 from extractors.compact.sound_traces import ABSOLUTE, RELATIVE
@@ -89,6 +89,26 @@ def test_trained_weights_are_an_extractor_of_voices(
     path = pretrain_audio([forged], tmp_path, config)
     assert path == tmp_path / "voice_traces.safetensors"
     assert VoiceTraces(config.audio, path).dim == with_widths(config).model.audio_dim
+
+
+@pytest.mark.usefixtures("in_line")
+def test_a_network_goes_on_from_where_it_was(forged: Path, tmp_path: Path, config: PipelineConfig) -> None:
+    first = load_tensors(pretrain_audio([forged], tmp_path / "first", config))
+    settings = {"start": str(tmp_path / "first/voice_traces.safetensors"), "learning_rate": 1e-9, "seed": 7}
+    going_on = config.model_copy(update={"pretrain": config.pretrain.model_copy(update=settings)})
+    second = load_tensors(pretrain_audio([forged], tmp_path / "second", going_on))
+    trained = [name for name in first if name.startswith("net.") and not name.endswith(("var", "tracked"))]
+    moved = max(float((second[name] - first[name]).abs().max()) for name in trained if "running" not in name)
+    assert moved < 1e-6, "with next to no learning rate it stays what it was, usual measures with it"
+    settings["start"] = str(write_tensors(tmp_path / "faces.safetensors", face_tensors()))
+    other = config.model_copy(update={"pretrain": config.pretrain.model_copy(update=settings)})
+    with pytest.raises(WeightsError, match="does not fit"):
+        pretrain_audio([forged], tmp_path / "third", other)
+
+
+def test_folds_cannot_go_on_from_what_has_seen_them() -> None:
+    with pytest.raises(ConfigError, match="seen all people"):
+        load_config("compact", ["pretrain.start=a.safetensors", "pretrain.folds=4"])
 
 
 @pytest.mark.usefixtures("in_line")
