@@ -53,11 +53,15 @@ stage dev-set "$pipeline" synthesize --input "$authentic" --preset lavdf --split
     --set synthesize.presented=0.7 --out "$out/sets/dev"
 stage genuine-dev "$pipeline" synthesize --pairs "$pairs" --split dev --out "$out/sets/genuine-dev"
 
-# People in turns: else a change of the speaker is taken for a forgery (docs/decisions.md). Pictures that our own forger
-# makes from end to end teach the wrong thing, its sound does not.
-stage sound "$pipeline" pretrain --track audio --out "$out/extractors" \
+# Pictures that our own forger makes from end to end teach the wrong thing (docs/decisions.md), its sound does not.
+stage sound "$pipeline" pretrain --track audio --out "$out/sound" \
     --dataset "$out/sets/sound-pairs" --dataset "$out/sets/sound-own" --dataset "$out/sets/sound-whole" \
-    --set "pretrain.ear=$out/parts/ear.safetensors" --set pretrain.turns=150
+    --set "pretrain.ear=$out/parts/ear.safetensors"
+# Else a change of the speaker is taken for a forgery.
+stage turns "$pipeline" pretrain --track audio --out "$out/extractors" \
+    --dataset "$out/sets/sound-pairs" --dataset "$out/sets/sound-own" \
+    --set "pretrain.ear=$out/parts/ear.safetensors" --set "pretrain.start=$out/sound/voice_traces.safetensors" \
+    --set pretrain.turns=150 --set pretrain.audio_steps=1200 --set pretrain.learning_rate=0.002
 stage picture "$pipeline" pretrain --track visual --out "$out/extractors" \
     --dataset "$out/sets/generators" --dataset "$out/sets/own" --dataset "$out/sets/pictures" \
     --set "pretrain.eye=$out/parts/eye.safetensors"
