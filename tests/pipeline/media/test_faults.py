@@ -99,8 +99,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[DecodePool]:
     """One process, whose clips do what their names say."""
     honest = process.bootstrap("pipeline.media.child")
-    ours = honest.replace("from pipeline.media.child import main; main()", f"exec({FAULTS!r}, {{}})")
-    assert ours != honest
+    assert honest.endswith("; main()")
+    ours = honest.removesuffix("main()") + f"exec({FAULTS!r}, {{}})"
     monkeypatch.setattr(process, "bootstrap", lambda module: ours)
     with DecodePool(CONFIG, None, None) as pool:
         yield pool
