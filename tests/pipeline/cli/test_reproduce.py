@@ -11,6 +11,7 @@ import pytest
 from reproduction_set import write_media
 
 import pipeline.reproduction.experiment
+from configs.loader import load_config
 
 if TYPE_CHECKING:
     from conftest import Answer
@@ -71,7 +72,8 @@ def test_from_raw_video_to_the_table(cli: Cli, tiny_bundle: Path, tmp_path: Path
 
     refused = cli(*command, "--set", "localize.onset=0.7")
     assert refused.code == 2
-    assert "localize.onset (0.2 there)" in refused.err
+    shipped = load_config("compact").localize.onset
+    assert f"localize.onset ({shipped} there)" in refused.err
 
 
 @pytest.mark.parametrize(
