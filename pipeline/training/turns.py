@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -43,12 +44,12 @@ def plan_turns(clips: Sequence[SynthesizedClip], count: int, seed: int) -> list[
     """
     rng = np.random.default_rng(seed)
     heard = [clip for clip in clips if clip.audio_samples >= HOP and not clip.appearances]
-    authentic = [clip for clip in heard if not _forged(clip)]
-    partial = [clip for clip in heard if _forged(clip) and _seconds_forged(clip) < _PARTIAL * _lasts_s(clip)]
+    authentic = [clip for clip in heard if not _forged_s(clip)]
+    partial = [clip for clip in heard if 0 < _forged_s(clip) < _PARTIAL * _lasts_s(clip)]
     if len({clip.identity for clip in authentic}) < 2:
         return []
     planned: list[Turns] = []
-    while len(planned) < count:
+    for _ in range(count):
         first = partial if partial and rng.random() < FORGED else authentic
         chosen = [first[rng.integers(len(first))]]
         wanted_s = rng.uniform(SHORTEST_S, LONGEST_S)
@@ -57,8 +58,7 @@ def plan_turns(clips: Sequence[SynthesizedClip], count: int, seed: int) -> list[
                 break
             if all(authentic[k].identity != clip.identity for clip in chosen):
                 chosen.append(authentic[k])
-        if len(chosen) > 1:
-            planned.append(_joined([chosen[k] for k in rng.permutation(len(chosen))]))
+        planned.append(_joined([chosen[k] for k in rng.permutation(len(chosen))]))
     return planned
 
 
@@ -67,11 +67,7 @@ def whole_steps(clip: SynthesizedClip) -> int:
     return clip.audio_samples // HOP * HOP
 
 
-def _forged(clip: SynthesizedClip) -> bool:
-    return any(one.modality == "audio" for one in clip.segments)
-
-
-def _seconds_forged(clip: SynthesizedClip) -> float:
+def _forged_s(clip: SynthesizedClip) -> float:
     return sum(one.end_s - one.start_s for one in clip.segments if one.modality == "audio")
 
 
@@ -81,12 +77,13 @@ def _lasts_s(clip: SynthesizedClip) -> float:
 
 def _joined(parts: Sequence[SynthesizedClip]) -> Turns:
     """The row of `parts` one after the other; what was edited in them moves along and has the name of who speaks."""
-    starts_s = np.cumsum([0, *(whole_steps(clip) for clip in parts)]) / RATE
+    edges_s = (np.cumsum([0, *map(whole_steps, parts)]) / RATE).tolist()
+    placed = [(clip, *span) for clip, span in zip(parts, pairwise(edges_s), strict=True)]
 
     def moved(edits: str) -> tuple[EditedSegment, ...]:
         return tuple(
             replace(one, start_s=one.start_s + start_s, end_s=one.end_s + start_s, person=clip.identity)
-            for clip, start_s in zip(parts, starts_s.tolist(), strict=False)
+            for clip, start_s, _ in placed
             for one in getattr(clip, edits)
             if one.modality == "audio"
         )
@@ -107,8 +104,7 @@ def _joined(parts: Sequence[SynthesizedClip]) -> Turns:
         audio_samples=sum(map(whole_steps, parts)),
         size_bytes=sum(clip.size_bytes for clip in parts),
         appearances=tuple(
-            Appearance(clip.identity, start_s, end_s, (0.0, 0.0, 1.0, 1.0))
-            for clip, start_s, end_s in zip(parts, starts_s.tolist(), starts_s[1:].tolist(), strict=False)
+            Appearance(clip.identity, start_s, end_s, (0.0, 0.0, 1.0, 1.0)) for clip, start_s, end_s in placed
         ),
     )
     return Turns(row, tuple(parts))
