@@ -43,7 +43,7 @@ def tune(
         Path | None,
         typer.Option(
             help="Folder written by `pipeline pretrain` with pretrain.folds: fit the decision to what networks said "
-            "of people and generators that they never saw."
+            "of people and generators that they never saw, beside the split."
         ),
     ] = None,
     device: Device = "auto",

@@ -35,6 +35,9 @@ _LEAST = 1e-3  # probabilities closer to 0 or 1 say no more
 FEATURES = ("bias", "best", "mean", "top", "whole", "share", "curve", "video")
 """Features of a track, each with a weight in `TrackWeights`."""
 
+OF_THE_MODEL = ("curve", "video")
+"""Those that RT-DeepLoc gives; the others are the extractors' evidence."""
+
 
 @dataclass(frozen=True)
 class JudgedTrack:
@@ -201,9 +204,7 @@ def track_features(
     scores: ClipScores, name: str, track: Track, ranked: tuple[Segment, ...]
 ) -> NDArray[np.float64]:
     """FEATURES (8,) of a track whose segments are `ranked`, likeliest first."""
-    valid = scores.valid[name]
-    inside = track.inside[valid]
-    high = float(np.clip(top(getattr(scores, name)[valid].astype(np.float64)), _LEAST, 1 - _LEAST))
+    inside = track.inside[scores.valid[name]]
     values = {
         "bias": 1.0,
         "best": ranked[0].log_odds if ranked else 0.0,
@@ -211,10 +212,18 @@ def track_features(
         "top": top(inside),
         "whole": float(track.whole[-1] / max(1, len(inside))),
         "share": float((inside > 0).mean()),
-        "curve": math.log(high / (1 - high)),
-        "video": _video(scores, name),
+        **of_the_model(scores, name),
     }
     return np.array([values[name] for name in FEATURES])
+
+
+def of_the_model(scores: ClipScores, name: str) -> dict[str, float]:
+    """OF_THE_MODEL of a track: log-odds of its highest steps, and of the clip; zero where no model scored it."""
+    if not scores.windows:
+        return dict.fromkeys(OF_THE_MODEL, 0.0)
+    curve = getattr(scores, name)[scores.valid[name]].astype(np.float64)
+    high = float(np.clip(top(curve), _LEAST, 1 - _LEAST))
+    return dict(zip(OF_THE_MODEL, (math.log(high / (1 - high)), _video(scores, name)), strict=True))
 
 
 def vector(weights: TrackWeights) -> NDArray[np.float64]:

@@ -25,11 +25,11 @@ from safetensors.numpy import save_file
 from configs.schema import LocalizeConfig
 from data.errors import InputError
 from data.files import replacing
-from data.labels import CLASSES, EVIDENCE, FPS, MODALITIES, Modality
+from data.labels import EVIDENCE, FPS, MODALITIES, Modality
 from data.manifest.sidecar import SynthesizedClip, clip_of, sample_of
 from data.timeline import TimeGrid
 from pipeline.localization.assess import assessable
-from pipeline.localization.scores import ClipScores, Evidence, Window
+from pipeline.localization.scores import ClipScores, Evidence
 from pipeline.training.decision import LabelledClip, labelled
 from pipeline.training.labelled import Known, LabelledSteps
 
@@ -136,10 +136,14 @@ def load_unseen(folder: Path, config: LocalizeConfig) -> list[LabelledClip]:
     """Clips with the evidence that `pretrain` has written below `folder`, those that were judged as they would be.
 
     So each track of a clip has to be of a set that was judged, all that is forged too, and there is one person in it:
-    joined clips repeat people who count already. A track that is not assessable counts as absent; curves and
-    probabilities of a model there are none: they say nothing. Raises InputError when a file is missing or damaged.
+    joined clips repeat people who count already. A track that is not assessable counts as absent, and so does one of
+    which no set was judged; probabilities of a model there are none. Raises InputError when there is nothing of either
+    track, or it is damaged.
     """
-    tracks = {name: _read(folder / UNSEEN / f"{name}.safetensors") for name in MODALITIES}
+    paths = {name: folder / UNSEEN / f"{name}.safetensors" for name in MODALITIES}
+    if not any(path.exists() for path in paths.values()):
+        raise InputError("is not there", folder / UNSEEN, "run `pipeline pretrain` with pretrain.folds=4")
+    tracks = {name: _read(path) if path.exists() else {} for name, path in paths.items()}
     keys = dict.fromkeys(key for track in tracks.values() for key in track)
     sets = {name: {key[0] for key in track} for name, track in tracks.items()}
     clips = []
@@ -173,8 +177,6 @@ def _read(path: Path) -> dict[tuple[str, str], Unseen]:
                 )
                 for k, row in enumerate(rows)
             ]
-    except FileNotFoundError:
-        raise InputError("is not there", path, "run `pipeline pretrain` with pretrain.folds=4") from None
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"cannot be read ({error})", path, "run `pipeline pretrain` again") from None
     return {(one.set_name, one.clip.file): one for one in found}
@@ -203,6 +205,6 @@ def _scores(parts: Mapping[Modality, Unseen]) -> ClipScores:
         audio_error=None,
         valid=valid,
         routed={},
-        windows=(Window(0, steps, (1 / len(CLASSES),) * len(CLASSES)),),
+        windows=(),
         evidence=evidence,
     )

@@ -56,14 +56,18 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class LabelledClip:
-    """Scores of a clip with its `label` 0..3, who is in it, what is forged of each track, and whether it was edited
-    harmlessly."""
+    """Scores of a clip of a `split` with its `label` 0..3, who is in it, what is forged of each track, and whether it
+    was edited harmlessly.
+
+    Scores without windows are no model's: what it would say is taken to be what it says of others in the mean.
+    """
 
     scores: ClipScores
     label: int
     person: str
     forged: Mapping[str, tuple[Interval, ...]]
     harmless: bool = False
+    split: str = ""
 
     def is_forged(self, name: str) -> bool:
         """Whether the track, "visual" or "audio", is forged."""
@@ -128,7 +132,8 @@ def labelled(
     person = (
         recipe.identity if recipe is not None else f"{dataset}/{(sample.original or sample.file).as_posix()}"
     )
-    return LabelledClip(scores, label, person, spans, recipe is not None and bool(recipe.shams))
+    harmless = recipe is not None and bool(recipe.shams)
+    return LabelledClip(scores, label, person, spans, harmless, sample.split)
 
 
 def fit_decision(
@@ -224,10 +229,24 @@ class _Ready:
 
 @dataclass(frozen=True)
 class _ReadyTracks:
-    """The normalisation of a track, and the track in each clip that has it, by the clip's number."""
+    """The normalisation of a track, and the track in each clip that has it, by the clip's number.
+
+    `usual` are the means of `decide.OF_THE_MODEL` over clips that a model scored.
+    """
 
     decision: TrackDecision
     clips: Mapping[int, _Ready]
+    usual: Mapping[str, float]
+
+    def row(
+        self, clips: Sequence[LabelledClip], k: int, name: str, ranked: tuple[segments.Segment, ...]
+    ) -> Floats:
+        """`decide.FEATURES` of the track in clip `k` with its segments `ranked`."""
+        scores = clips[k].scores
+        row = decide.track_features(scores, name, self.clips[k].track, ranked)
+        for feature, value in self.usual.items() if not scores.windows else ():
+            row[decide.FEATURES.index(feature)] = value
+        return row
 
 
 def _prepared(clips: Sequence[LabelledClip]) -> dict[str, _ReadyTracks]:
@@ -252,7 +271,12 @@ def _prepared(clips: Sequence[LabelledClip]) -> dict[str, _ReadyTracks]:
             np.median(np.abs(inside - centre))
         )  # of a normal density, its standard deviation
         decision = TrackDecision(centre=_short(centre), scale=max(1e-3, _short(spread)))
-        tracks[name] = _ReadyTracks(decision, {k: _ready(clips[k], name, decision) for k in held})
+        told = [decide.of_the_model(clips[k].scores, name) for k in held if clips[k].scores.windows]
+        usual = {
+            feature: float(np.mean([one[feature] for one in told])) if told else 0.0
+            for feature in decide.OF_THE_MODEL
+        }
+        tracks[name] = _ReadyTracks(decision, {k: _ready(clips[k], name, decision) for k in held}, usual)
     return tracks
 
 
@@ -278,7 +302,7 @@ def _judged(
         if weights is not None and name in ready and k in ready[name].clips:
             one = ready[name].clips[k]
             ranked = _segments(one, weights.segment)
-            row = decide.track_features(clips[k].scores, name, one.track, ranked)
+            row = ready[name].row(clips, k, name, ranked)
             judged[name] = decide.JudgedTrack(ranked, row, float(row @ decide.vector(weights.track)))
     return judged
 
@@ -311,13 +335,7 @@ def _fit_track(
     if min(forged.sum(), (~forged).sum()) < LEAST:
         return None
     weights = _fit_segments([ready.clips[k] for k in held], forged)
-    rows = np.stack(
-        [
-            decide.track_features(clips[k].scores, name, one.track, _segments(one, weights))
-            for k in held
-            for one in [ready.clips[k]]
-        ]
-    )
+    rows = np.stack([ready.row(clips, k, name, _segments(ready.clips[k], weights)) for k in held])
     fitted = standardised(rows, forged.astype(np.float64), even_weights(forged))
     best = decide.FEATURES.index("best")
     if fitted[best] < 0:

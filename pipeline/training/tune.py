@@ -140,8 +140,8 @@ def tune(
     """Fit the calibration, search the settings of `localize` by `metric` of `protocol`, fit the decision on segments.
 
     All on the clips of `split` of all `manifests`, at most `max_clips` of each. The decision needs extractors that give
-    evidence; the paper's tables are made without it. It is fitted to the clips of `unseen` instead, where there are
-    any: extractors that were trained on the split have seen its people.
+    evidence; the paper's tables are made without it. It is fitted to the clips of `unseen` too, and to those alone
+    where they are of this split: extractors that were trained on it have seen its people.
 
     The calibration comes first because it decides how proposals rank. Then all pairs of thresholds, the gap and the
     shortest length, and again until nothing gets better, three rounds at most. Thresholds from before stay where
@@ -175,9 +175,11 @@ def tune(
     dataset = ", ".join(manifest.root.name for manifest in manifests)
     fitted, population = None, f"the authentic clips of the {split} split of {dataset}"
     if unseen:
-        clips = list(unseen)
+        trained = {clip.split for clip in unseen}
+        clips = [*unseen, *(clip for clip in clips if clip.split not in trained)]
+        judged = "the training material, judged by networks that had not seen the person"
         population = (
-            "the authentic clips of the training material, judged by networks that had not seen the person"
+            f"{population} and of {judged}" if split not in trained else f"the authentic clips of {judged}"
         )
     if with_decision and clips:
         fitted = fit_decision(clips, population, hook=hook)

@@ -121,7 +121,7 @@ def test_tracks_of_a_clip_are_joined_again_as_the_decision_takes_them(tmp_path: 
     assert scores.evidence["audio"][:, 3].tolist() == [-1.0] * 48 + [0.0] * 2
     assert scores.valid["audio"].sum() == 48
     assert scores.valid["joint"].all()
-    assert scores.windows, "it can be judged"
+    assert scores.windows == (), "no model scored it"
 
 
 def test_a_clip_whose_forged_track_nobody_could_judge_unseen_teaches_nothing(tmp_path: Path) -> None:
@@ -160,6 +160,13 @@ def test_a_clip_that_is_forged_after_what_was_measured_is_left_out(tmp_path: Pat
         assert len(load_unseen(tmp_path, LocalizeConfig())) == kept
 
 
+def test_without_the_sound_of_a_material_its_silent_clips_are_judged(tmp_path: Path) -> None:
+    both, silent = clip_of("a.mp4", "anna"), replace(clip_of("b.mp4", "bela"), audio_samples=0)
+    rows = [unseen("one", both, 50, 0.0), unseen("one", silent, 50, 0.0)]
+    save_unseen(tmp_path / UNSEEN / "visual.safetensors", rows)
+    assert [clip.person for clip in load_unseen(tmp_path, LocalizeConfig())] == ["bela"]
+
+
 def test_a_track_that_is_not_assessable_counts_as_absent(tmp_path: Path) -> None:
     clip, few = clip_of("a.mp4", "anna"), np.arange(50) < 10
     save_unseen(tmp_path / UNSEEN / "visual.safetensors", [Unseen("one", clip, evidence(50, 1.0), few)])
@@ -181,7 +188,7 @@ def test_what_is_missing_or_damaged_is_told_by_name(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is not there") as error:
         load_unseen(tmp_path, LocalizeConfig())
     path = tmp_path / UNSEEN / "visual.safetensors"
-    assert error.value.path == path
+    assert error.value.path == path.parent
     save_unseen(path, [])
     for damaged in (b"", path.read_bytes()[:9], b"\x02\0\0\0\0\0\0\0{}"):
         path.write_bytes(damaged)

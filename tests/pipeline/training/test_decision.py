@@ -16,13 +16,14 @@ from data.manifest import Sample
 from data.manifest.sidecar import EditedSegment, SynthesizedClip
 from data.timeline import Interval
 from pipeline.evaluation.metrics import auc, upper_bound
-from pipeline.localization.decide import decide, judge
+from pipeline.localization.decide import decide, judge, of_the_model
 from pipeline.training.decision import (
     FOLDS,
     LEAST,
     FittedDecision,
     LabelledClip,
     _folds,
+    _prepared,
     fit_decision,
     labelled,
 )
@@ -178,6 +179,27 @@ def test_clips_without_evidence_teach_nothing() -> None:
     assert fit_decision(bare, "x") is None
     assert fit_decision([], "x") is None
     assert fitted([*clips, *bare]).clips == 40
+
+
+def test_clips_that_no_model_scored_teach_nothing_of_it() -> None:
+    clips = labelled_clips(60, SHARP, SHARP)
+    plain = [replace(clip, scores=replace(clip.scores, windows=())) for clip in clips]
+    alone = fitted(plain).config
+    for track in (alone.visual, alone.audio):
+        assert track is not None
+        assert (track.track.curve, track.track.video) == (0.0, 0.0)
+        assert track.track.best > 0
+
+
+def test_what_the_model_says_of_others_in_the_mean_stands_for_what_it_did_not_say() -> None:
+    clips = labelled_clips(60, SHARP, SHARP)
+    ready = _prepared([*clips, replace(clips[0], scores=replace(clips[0].scores, windows=()))])["audio"]
+    told = [of_the_model(clip.scores, "audio") for clip in clips]
+    for name, column in (("curve", 6), ("video", 7)):
+        assert ready.row(clips, 0, "audio", ())[column] == told[0][name]
+        mean = sum(one[name] for one in told) / len(told)
+        silent = [replace(clips[0], scores=replace(clips[0].scores, windows=()))]
+        assert ready.row(silent, 0, "audio", ())[column] == pytest.approx(mean)
 
 
 def test_a_stronger_segment_never_makes_a_track_more_authentic() -> None:

@@ -363,6 +363,20 @@ def test_the_decision_is_fitted_to_evidence_of_networks_that_had_not_seen_the_cl
     assert result.config.calibration == seen.config.calibration, "it has nothing to do with the decision"
 
 
+def test_the_decision_is_fitted_to_unseen_clips_of_another_split_beside_those_of_the_split(
+    evident: dict[str, Any],
+) -> None:
+    rows = [replace(row, split="train") for row in samples(12)]
+    unseen = [labelled(row, row.label or 0, scores(row, 0.9, 0.1), None, "material") for row in rows]
+    result, alone = run(samples(16), unseen=unseen), run(samples(16)).decision
+    assert result.decision is not None
+    assert alone is not None
+    assert result.decision.clips == alone.clips + len(unseen)
+    assert result.decision.config.population.startswith(
+        f"{alone.config.population} and of the training material"
+    )
+
+
 def test_every_data_set_needs_forged_intervals(scored: dict[str, Any]) -> None:
     known = [manifest(Path("one"), samples(2)), manifest(Path("two"), [samples()[0]])]
     detector: Any = Detector(PipelineConfig())
