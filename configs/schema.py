@@ -66,6 +66,9 @@ class VisualConfig(Settings):
         2.0,
         description="face_traces: seconds between two looks of the pre-trained eye (0.3 s of computing each).",
     )
+    look_again: Annotated[int, Field(ge=0)] = Field(
+        2, description="face_traces: further looks in five seconds, where the traces are most suspicious."
+    )
     mean: tuple[float, float, float] = Field(
         (123.675, 116.28, 103.53),
         description="Mean of R, G and B (0 to 255) that TSN subtracts; of ImageNet.",
@@ -182,7 +185,12 @@ class PretrainConfig(Settings):
 
     visual_steps: Positive = Field(2500, description="Optimiser steps of the picture extractor.")
     audio_steps: Positive = Field(3000, description="Optimiser steps of the sound extractor.")
-    head_steps: Positive = Field(1500, description="Optimiser steps of the head over looks at faces.")
+    head_steps: Positive = Field(
+        1500, description="Optimiser steps of what a look at a face says of the whole clip."
+    )
+    look_every_s: Annotated[float, Field(gt=0)] = Field(
+        0.4, description="Seconds between two looks at the faces that the head is trained on."
+    )
     batch: Positive = Field(24, description="Crops per optimiser step.")
     crop_s: Annotated[float, Field(gt=0)] = Field(4.0, description="Length of a crop, in seconds.")
     learning_rate: Annotated[float, Field(gt=0)] = Field(

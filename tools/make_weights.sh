@@ -64,11 +64,12 @@ stage turns "$pipeline" pretrain --track audio --out "$out/extractors" \
     --set pretrain.turns=150 --set pretrain.audio_steps=1200 --set pretrain.learning_rate=0.002
 stage picture "$pipeline" pretrain --track visual --out "$out/extractors" \
     --dataset "$out/sets/generators" --dataset "$out/sets/own" --dataset "$out/sets/pictures" \
-    --set "pretrain.eye=$out/parts/eye.safetensors"
+    --set "pretrain.eye=$out/parts/eye.safetensors" --set pretrain.folds=4
 resume=
 [ -e "$out/run" ] && resume=--resume
 stage rt-deeploc "$pipeline" train --weights "$out/extractors" --dataset "$out/sets/train" \
     --store "$out/features" --out "$out/run" $resume
+# There are no face swaps among the dev clips: the folds' networks have judged those of the train split, unseen.
 stage decision "$pipeline" tune --weights "$out/run/weights" --store "$out/features" \
-    --dataset "$out/sets/genuine-dev" --dataset "$out/sets/dev"
+    --dataset "$out/sets/genuine-dev" --dataset "$out/sets/dev" --unseen "$out/extractors"
 stage ship cp -r "$out/run/weights" "$out/weights"

@@ -109,16 +109,29 @@ class LookHead(nn.Module):
 
     def __init__(self, seen: int) -> None:
         super().__init__()
-        self.relative, self.absolute = _Perceptron(seen), _Perceptron(seen)
+        self.relative, self.absolute = Probe(seen), _Perceptron(seen)
 
     def forward(self, relative: Tensor, absolute: Tensor) -> Tensor:
         """Log-odds of each face by itself."""
         return torch.stack([self.relative(relative), self.absolute(absolute)], dim=-1)
 
     @staticmethod
-    def split(seen: Tensor) -> tuple[Tensor, Tensor]:
-        """`seen` (K, D) of one clip against its median, and as it is."""
-        return seen - seen.median(dim=0).values, seen
+    def split(seen: Tensor, due: Tensor) -> tuple[Tensor, Tensor]:
+        """`seen` (K, D) of one clip against the median of what was seen where a look was `due` (K,), and as it is."""
+        usual = seen[due] if due.any() else seen
+        return seen - usual.median(dim=0).values, seen
+
+
+class Probe(_Standardised):
+    """Inputs (K, D) through one line to log-odds (K,)."""
+
+    def __init__(self, inputs: int) -> None:
+        super().__init__(inputs)
+        self.leave = nn.Linear(inputs, 1)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        leaving: Tensor = self.leave(self.standardised(inputs))
+        return leaving.squeeze(-1)
 
 
 class _Perceptron(_Standardised):

@@ -1,12 +1,12 @@
 """The compact picture features: evidence of forgery in a face, step by step.
 
-Traces of editing go through a small network, frame by frame. A pre-trained eye looks at the aligned face a few times a
-second, or less, and a head over what it sees adds its evidence.
+Traces of editing go through a small network, frame by frame. A pre-trained eye looks at the aligned face every few
+seconds, and again where the traces are most suspicious; a head over what it sees adds its evidence.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,17 +32,29 @@ from extractors.compact.stretches import MEASURES, Numbered, Stretch, leading_of
 from extractors.compact.weights import load_part, stored, unpacked
 from extractors.runtime import extractor_digest, inference
 
-SCHEMA_VERSION = 4  # raise it whenever the same settings and weights begin to give other features
+SCHEMA_VERSION = 5  # raise it whenever the same settings and weights begin to give other features
 
 BLOCK, BLOCKS = 5, 11
 """Steps whose mean enters the running median as one, and how many of these it is taken over: 2.2 s."""
 
-DENSE_S = 0.5
-"""Largest distance of two looks from which spans can be told: sparser ones say what the whole clip is like."""
+NEAR = 6
+"""Steps, as a standard deviation, within which a look tells whether it lies inside a forged span."""
 
+_APART = 5  # least distance of a further look to another one, in steps
+_SMOOTHED = 9  # steps over which suspicion is averaged
 _CHUNK = 125  # frames in which faces are looked for at once; 44 MB of 16:9 pictures with a short side of 256
 _LONGEST = 4  # times the shorter side; of longer pictures the middle is looked at, so that memory is bounded
 _LOOKED_AT_ONCE = 8
+
+
+class Again(NamedTuple):
+    """That a face is looked at again: `looks` times in five seconds, where `suspicion` is highest.
+
+    It takes traces (N, `MEASURES`) and validity (N,) of consecutive steps, and says how suspicious each is (N,).
+    """
+
+    looks: int
+    suspicion: Callable[[NDArray[np.float16], NDArray[np.bool_]], NDArray[np.float32]]
 
 
 class Shown(NamedTuple):
@@ -77,7 +89,7 @@ class FaceTraces(PerClip):
     @staticmethod
     def digest_of(config: VisualConfig, weights: Path, device: str = "cpu") -> str:
         """Name of everything that shapes a vector, without loading the network."""
-        shaping = {"network", "short_side", "crop", "look_every_s"}
+        shaping = {"network", "short_side", "crop", "look_every_s", "look_again"}
         return extractor_digest("face_traces", SCHEMA_VERSION, config, weights, include=shaping)
 
     def evidence(self, values: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -96,7 +108,7 @@ class FaceTraces(PerClip):
 
         Raises WeightsError when the weights give values that are not finite.
         """
-        parts: Iterator[Numbered] = ((part, {}) for part in self._measures(pieces, self.config.look_every_s))
+        parts: Iterator[Numbered] = ((shown.leading, {}) for shown in self._shown(pieces))
         for part, _, core in windows(parts):
             yield self._finite(part)[core], part.valid[core]
 
@@ -121,7 +133,7 @@ class FaceTraces(PerClip):
 
     def _numbered(self, shot: Iterable[Piece], people: People, done: int) -> Iterator[Numbered]:
         """Stretches of the face that leads in a shot that begins at step `done`, and those of each person."""
-        for shown in self._measures.shown(shot, self.config.look_every_s):
+        for shown in self._shown(shot):
             people.view = self._measures.view
             faces = [
                 Face(*each) for each in zip(shown.faces.each, (part.seen for part in shown.each), strict=True)
@@ -133,6 +145,17 @@ class FaceTraces(PerClip):
                     persons[number] = persons[number].beside(part) if number in persons else part
             yield shown.leading, persons
             done += len(shown.leading.valid)
+
+    def _shown(self, pieces: Iterable[Piece]) -> Iterator[Shown]:
+        again = Again(self.config.look_again, self._suspicion)
+        return self._measures.shown(pieces, self.config.look_every_s, again)
+
+    def _suspicion(self, traces: NDArray[np.float16], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """What the network says of being inside a forged span, of steps that are seen as a whole."""
+        with inference():
+            seen, shown = torch.from_numpy(traces).float()[None], torch.from_numpy(valid)[None]
+            evidence: NDArray[np.float32] = self._net(relative(seen, shown), seen, shown).evidence[0].numpy()
+        return evidence[:, EVIDENCE.index("inside")]
 
     def _finite(self, part: Stretch) -> NDArray[np.float16]:
         vectors = self._vectors(part)
@@ -153,7 +176,7 @@ class FaceTraces(PerClip):
             valid = torch.from_numpy(part.valid).unsqueeze(0)
             vectors = self._net(relative(traces, valid), traces, valid).features()[0].numpy()
             evidence = vectors[:, -len(EVIDENCE) :]
-            evidence += looked_at(self._head, len(vectors), part.looks, part.seen, self.config.look_every_s)
+            evidence += looked_at(self._head, len(vectors), part.looks, part.seen, part.due)
         return (vectors * part.valid[:, None]).astype(np.float16)
 
 
@@ -162,19 +185,24 @@ def looked_at(
     steps: int,
     looks: NDArray[np.int64],
     seen: NDArray[np.float16],
-    look_every_s: float,
+    due: NDArray[np.bool_],
 ) -> NDArray[np.float64]:
-    """What `head` adds to the evidence (T, 4) of T `steps`, of which `looks` (K,) were `seen` (K, E).
+    """What `head` adds to the evidence (T, 4) of T `steps`, of which `looks` (K,) were `seen` (K, E), some as they were
+    `due` (K,).
 
-    Nothing to "inside" where looks lie more than `DENSE_S` seconds apart.
+    A look speaks of "inside" for the steps near it, against what looks that were due say in the median: where nobody
+    looked nothing is added. It speaks of "whole" for all steps up to the next one.
     """
     evidence = np.zeros((steps, len(EVIDENCE)))
     if len(looks):
         with inference():
-            inside, whole = head(*LookHead.split(torch.from_numpy(seen).float())).T.numpy()
-        if look_every_s <= DENSE_S:
-            evidence[:, EVIDENCE.index("inside")] = np.interp(np.arange(steps), looks, inside)
-        evidence[:, EVIDENCE.index("whole")] = np.interp(np.arange(steps), looks, whole)
+            parts = LookHead.split(torch.from_numpy(seen).float(), torch.from_numpy(due))
+            inside, whole = head(*parts).T.double().numpy()
+        here = np.arange(steps)
+        inside -= np.median(inside[due] if due.any() else inside)
+        near = np.exp(-0.5 * ((here[:, None] - looks) / NEAR) ** 2)
+        evidence[:, EVIDENCE.index("inside")] = near @ inside / np.maximum(near.sum(axis=1), 1)
+        evidence[:, EVIDENCE.index("whole")] = np.interp(here, looks, whole)
     return evidence
 
 
@@ -190,14 +218,12 @@ class FaceMeasures:
         self._eye, self._finder = eye, FaceFinder()
         self.view = (0.0, 0.0, 1.0, 1.0)
 
-    def __call__(self, pieces: Iterable[Piece], look_every_s: float) -> Iterator[Stretch]:
-        """Stretches of the face that leads; see `shown`."""
-        return (shown.leading for shown in self.shown(pieces, look_every_s))
-
-    def shown(self, pieces: Iterable[Piece], look_every_s: float) -> Iterator[Shown]:
+    def shown(
+        self, pieces: Iterable[Piece], look_every_s: float, again: Again | None = None
+    ) -> Iterator[Shown]:
         """Stretches of a clip on a clock of 25 frames a second; a look every `look_every_s` seconds at all faces.
 
-        A face that is not seen at any look is looked at in the middle.
+        A face that is not seen at any look is looked at in the middle. `again` asks for further looks.
         """
         done, due = 0, 0
         for frames, before, valid in _stretches(self._viewed(pieces)):
@@ -206,23 +232,16 @@ class FaceMeasures:
             found, due = due_looks(seen, look_every_s, due - done)
             looks, due = found.tolist(), due + done
             if len(faces.each) == 1:
-                leading = self._stretch(before, frames, valid, faces.leading, looks)
+                leading = self._stretch(before, frames, valid, faces.leading, looks, again)
                 each: tuple[Stretch, ...] = (leading,)
             else:
                 each = tuple(
-                    self._stretch(before, frames, valid, face, _looks_at(face.seen & valid, looks))
+                    self._stretch(before, frames, valid, face, _looks_at(face.seen & valid, looks), again)
                     for face in faces.each
                 )
                 leading = leading_of(each, looks, len(valid), self._eye.dim)
             yield Shown(leading, each, faces)
             done += len(valid)
-
-    def _viewed(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
-        for images, flags in pieces:
-            if len(images):
-                top, left = _corner(images[0])
-                self.view = (-left, -top, images[0].shape[1], images[0].shape[0])
-            yield images, flags
 
     def _stretch(
         self,
@@ -230,13 +249,23 @@ class FaceMeasures:
         frames: list[NDArray[np.uint8]],
         valid: NDArray[np.bool_],
         face: Followed,
-        looks: Sequence[int],
+        due: Sequence[int],
+        again: Again | None,
     ) -> Stretch:
-        return Stretch(
-            _traces(before, frames, face),
-            face.seen & valid,
-            *self.look(frames, face.boxes, np.array(looks, np.int64)),
-        )
+        traces, seen = _traces(before, frames, face), face.seen & valid
+        steps = np.array(due, np.int64)
+        if again is not None:
+            most = further(int(seen.sum()), again.looks)
+            steps = np.union1d(steps, further_looks(again.suspicion(traces, seen), seen, steps, most))
+        taken, views = self.look(frames, face.boxes, steps)
+        return Stretch(traces, seen, taken, views, np.isin(taken, due))
+
+    def _viewed(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
+        for images, flags in pieces:
+            if len(images):
+                top, left = _corner(images[0])
+                self.view = (-left, -top, images[0].shape[1], images[0].shape[0])
+            yield images, flags
 
     def traces(
         self, frames: NDArray[np.uint8]
@@ -277,6 +306,31 @@ def due_looks(seen: NDArray[np.bool_], look_every_s: float, due: int = 0) -> tup
             looks.append(step)
             due = step + max(1, round(look_every_s * FPS))
     return np.array(looks, np.int64), due
+
+
+def further(steps: int, look_again: int) -> int:
+    """How many looks `look_again` in five seconds are in so many `steps`, rounded up."""
+    return -(-look_again * steps // _CHUNK)
+
+
+def further_looks(
+    suspicion: NDArray[np.float32], seen: NDArray[np.bool_], looks: NDArray[np.int64], most: int
+) -> NDArray[np.int64]:
+    """The steps (J,) of a face, `seen` (N,) in some, at which to look beyond `looks` (K,), `most` of them.
+
+    They are the highest of the smoothed `suspicion` (N,), and not next to each other.
+    """
+    steps = np.flatnonzero(seen)
+    width = min(_SMOOTHED, len(suspicion))
+    smooth = np.convolve(suspicion, np.ones(width) / width, "same")
+    taken, found = looks.tolist(), list[int]()
+    for step in steps[np.argsort(-smooth[steps], kind="stable")].tolist():
+        if len(found) == most:
+            break
+        if all(abs(step - other) >= _APART for other in taken):
+            found.append(step)
+            taken.append(step)
+    return np.array(sorted(found), np.int64)
 
 
 def relative(measures: Tensor, valid: Tensor) -> Tensor:

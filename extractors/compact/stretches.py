@@ -19,13 +19,15 @@ _CORE, _CONTEXT = 250, 125  # steps that a pass of the network keeps, and that i
 class Stretch(NamedTuple):
     """Consecutive steps: traces (N, `MEASURES`) of the face in each, whether it has one (N,), and what the eye saw.
 
-    `looks` (K,) are the steps of this stretch whose faces `seen` (K, E) were looked at.
+    `looks` (K,) are the steps of this stretch whose faces `seen` (K, E) were looked at, `due` (K,) those of them that
+    were due whatever is in the clip; at the others something was suspicious.
     """
 
     traces: NDArray[np.float16]
     valid: NDArray[np.bool_]
     looks: NDArray[np.int64]
     seen: NDArray[np.float16]
+    due: NDArray[np.bool_]
 
     @classmethod
     def blank(cls, length: int, eye: int) -> Stretch:
@@ -35,12 +37,13 @@ class Stretch(NamedTuple):
             np.zeros(length, np.bool_),
             np.zeros(0, np.int64),
             np.zeros((0, eye), np.float16),
+            np.zeros(0, np.bool_),
         )
 
     def only(self, valid: NDArray[np.bool_], looks: Sequence[int]) -> Stretch:
-        """The same with a face only where `valid` (N,), and of what was seen that at `looks`."""
-        chosen = valid[self.looks] & np.isin(self.looks, looks)
-        return Stretch(self.traces, valid, self.looks[chosen], self.seen[chosen])
+        """The same with a face only where `valid` (N,), and of what was due that at `looks`."""
+        chosen = valid[self.looks] & (np.isin(self.looks, looks) | ~self.due)
+        return Stretch(self.traces, valid, self.looks[chosen], self.seen[chosen], self.due[chosen])
 
     def then(self, other: Stretch) -> Stretch:
         """This stretch and the `other` after it."""
@@ -49,6 +52,7 @@ class Stretch(NamedTuple):
             np.concatenate([self.valid, other.valid]),
             np.concatenate([self.looks, other.looks + len(self.valid)]),
             np.concatenate([self.seen, other.seen]),
+            np.concatenate([self.due, other.due]),
         )
 
     def beside(self, other: Stretch) -> Stretch:
@@ -59,6 +63,7 @@ class Stretch(NamedTuple):
             self.valid | other.valid,
             looks[order],
             np.concatenate([self.seen, other.seen])[order],
+            np.concatenate([self.due, other.due])[order],
         )
 
 
@@ -106,13 +111,12 @@ def _cut_all(held: Numbered, first: int, stop: int) -> Numbered:
 def _cut(part: Stretch, first: int, stop: int) -> Stretch:
     """Steps ``first .. stop - 1`` of a stretch."""
     inside = (part.looks >= first) & (part.looks < stop)
-    return Stretch(
-        part.traces[first:stop], part.valid[first:stop], part.looks[inside] - first, part.seen[inside]
-    )
+    looked = part.looks[inside] - first, part.seen[inside], part.due[inside]
+    return Stretch(part.traces[first:stop], part.valid[first:stop], *looked)
 
 
 def leading_of(each: Sequence[Stretch], looks: Sequence[int], length: int, eye: int) -> Stretch:
-    """Of stretches of `length` steps, in every step the first that has a face, and what was seen of it at `looks`."""
+    """Of stretches of `length` steps, in every step the first that has a face; of what was due that at `looks`."""
     leading = Stretch.blank(length, eye)
     for part in each:
         leading = leading.beside(part.only(part.valid & ~leading.valid, looks))

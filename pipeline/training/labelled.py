@@ -147,7 +147,7 @@ def _faces(config: PipelineConfig, job: _Job) -> Measured | None:
     measures, frames = _face_measures(config.pretrain.eye), frames[: round(LONGEST_S * config.decode.fps)]
     traces, valid, boxes = measures.traces(frames)
     forged, sham = (job.spans(of, len(valid)) for of in (job.clip.segments, job.clip.shams))
-    looks, _ = due_looks(valid, config.visual.look_every_s)
+    looks, _ = due_looks(valid, config.pretrain.look_every_s)
     looks = chosen_looks(looks, valid, forged, sham & ~forged, crc32(job.clip.file.encode()))
     return Measured(traces, valid, *measures.look(list(frames), boxes, looks))
 

@@ -31,6 +31,7 @@ from pipeline.localization.scores import Evidence
 from pipeline.training.crops import Mirror, Prepared, Target, cut, mirrored, prepare
 from pipeline.training.crossfit import UNSEEN, Unseen, deal, known_of, save_unseen
 from pipeline.training.labelled import LabelledSteps, labelled_faces, labelled_voices
+from pipeline.training.looks import fit_probe, looks_of
 
 FACE_WEIGHTS, VOICE_WEIGHTS = "face_traces.safetensors", "voice_traces.safetensors"
 
@@ -44,8 +45,8 @@ _LOG = logging.getLogger(__name__)
 _SAMPLED = 400  # clips from which means and deviations are taken
 _DECAY = 0.998  # of the running mean of the weights
 _UNFORGED = ("sham", "authentic", "joined")
-_ORDINARY = 3.0  # how much oftener untouched clips and shams are drawn than one kind of forgery
 _FACES = 128  # faces that the head over looks sees at once
+_ORDINARY = 3.0  # how much oftener untouched clips and shams are drawn than one kind of forgery
 _EDGE_WEIGHT, _EDGE_PULL = 0.5, 6.0  # of the loss of onset and offset; of a step that is one, against others
 
 Trained = TypeVar("Trained")
@@ -73,30 +74,36 @@ def pretrain_visual(
 
     Raises InputError when the data sets have no forged picture in these splits, or no face to look at.
     """
-    from extractors.compact.face_traces import SCHEMA_VERSION, due_looks, looked_at, relative
+    from extractors.compact.face_traces import SCHEMA_VERSION, further, further_looks, looked_at, relative
 
     shaping = {"short_side", "crop", "look_every_s"}
+    looking = config.visual.model_copy(update={"look_every_s": config.pretrain.look_every_s})
     digest = extractor_digest(
-        "face_measures", SCHEMA_VERSION, config.visual, Path(config.pretrain.eye), include=shaping
+        "face_measures", SCHEMA_VERSION, looking, Path(config.pretrain.eye), include=shaping
     )
     clips = labelled_faces(datasets, config, out / MEASURED / f"visual-{digest}", workers, hook)
     if not any(len(clip.measured.looks) for clip in clips):
         raise InputError("no face of the splits is seen well enough to look at", datasets[0])
-    settings, every = config.pretrain, config.visual.look_every_s
+    settings, visual = config.pretrain, config.visual
     prepared = [prepare(clip, lambda traces, valid: (relative(traces, valid), traces)) for clip in clips]
 
     def trained(some: list[Prepared], name: str) -> tuple[EvidenceNet, LookHead]:
         net = _new_net(some, settings)
         net = _train_net(net, some, mirrored, settings.visual_steps, settings, f"face_traces{name}", hook)
-        return net, _train_head([one.steps for one in some], settings, f"looks{name}", hook)
+        return net, _train_head([one.steps for one in some], config, f"looks{name}", hook)
 
     def judged(parts: tuple[EvidenceNet, LookHead], clip: Prepared) -> Evidence:
         net, head = parts
-        seen = clip.steps.measured
-        usual = np.isin(seen.looks, due_looks(seen.valid, every)[0])
-        added = looked_at(head, len(seen.valid), seen.looks[usual], seen.seen[usual], every)
-        evidence: Evidence = (_evidence(net, clip) + added).astype(np.float32)
-        return evidence
+        seen, evidence = clip.steps.measured, _evidence(net, clip)
+        dense, due = looks_of(clip.steps, config)
+        # Of the looks that were taken, those that the extractor would take.
+        there = np.zeros(len(seen.valid), np.bool_)
+        there[seen.looks[dense]] = True
+        most = further(int(seen.valid.sum()), visual.look_again)
+        more = further_looks(evidence[:, 0], there, seen.looks[due], most)
+        taken = due | (dense & np.isin(seen.looks, more))
+        added = looked_at(head, len(there), seen.looks[taken], seen.seen[taken], due[taken])
+        return (evidence + added).astype(np.float32)
 
     net, head = trained(prepared, "")
     _save(out / FACE_WEIGHTS, {"net.": net, "head.": head}, Path(settings.eye), "eye.")
@@ -244,40 +251,39 @@ def _train_net(
     return _optimised(net, loss, prepared, settings.batch, updates, settings, rng, name, hook)
 
 
-def _train_head(clips: list[LabelledSteps], settings: PretrainConfig, name: str, hook: Hook) -> LookHead:
+def _train_head(clips: list[LabelledSteps], config: PipelineConfig, name: str, hook: Hook) -> LookHead:
     """The head over what the eye saw: of each face by itself, inside and whole."""
+    settings = config.pretrain
     rng = np.random.default_rng(settings.seed)
     torch.manual_seed(settings.seed)
-    looked = [clip for clip in clips if len(clip.measured.looks)]
-    seen = [LookHead.split(torch.from_numpy(clip.measured.seen).float()) for clip in looked]
-    head = LookHead(seen[0][0].shape[1]).train()
-    head.relative.fit(torch.cat([one[0] for one in seen]))
-    head.absolute.fit(torch.cat([one[1] for one in seen]))
     faces = [
-        _Face(clip, k, relative[k], absolute[k])
-        for clip, (relative, absolute) in zip(looked, seen, strict=True)
-        for k in range(len(clip.measured.looks))
+        _Face(clip, k, seen)
+        for clip in clips
+        for k, seen in enumerate(torch.from_numpy(clip.measured.seen).float())
     ]
+    head = LookHead(len(faces[0].seen)).train()
+    for parameter in head.relative.parameters():
+        nn.init.zeros_(parameter)
+    fit_probe(head.relative, clips, config)
+    head.absolute.fit(torch.stack([face.seen for face in faces]))
 
     def loss(chosen: list[_Face]) -> Tensor:
-        inside, whole = head(
-            torch.stack([face.relative for face in chosen]), torch.stack([face.absolute for face in chosen])
-        ).unbind(-1)
-        forged = torch.tensor([float(face.forged) for face in chosen])
-        partial = torch.tensor([float(not face.clip.whole) for face in chosen])
-        of_inside = F.binary_cross_entropy_with_logits(inside, forged, reduction="none") * partial
-        return of_inside.mean() + F.binary_cross_entropy_with_logits(whole, forged)
+        whole = head.absolute(torch.stack([face.seen for face in chosen]))
+        return F.binary_cross_entropy_with_logits(
+            whole, torch.tensor([float(face.forged) for face in chosen])
+        )
 
-    return _optimised(head, loss, faces, _FACES, settings.head_steps, settings, rng, name, hook)
+    trained = _optimised(head.absolute, loss, faces, _FACES, settings.head_steps, settings, rng, name, hook)
+    head.absolute.load_state_dict(trained.state_dict())
+    return head.eval()
 
 
 class _Face(NamedTuple):
-    """Look `k` of a clip, and what was seen in it: relative (D,) and absolute (D,)."""
+    """Look `k` of a clip, and what was `seen` (D,) in it."""
 
     clip: LabelledSteps
     k: int
-    relative: Tensor
-    absolute: Tensor
+    seen: Tensor
 
     @property
     def forged(self) -> bool:
@@ -292,7 +298,7 @@ class _Face(NamedTuple):
 
 
 Example = TypeVar("Example", Prepared, _Face)
-Network = TypeVar("Network", EvidenceNet, LookHead)
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def _optimised(
@@ -325,7 +331,9 @@ def _optimised(
     mean = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(_DECAY), use_buffers=True)
     running = float("nan")
     for k in range(updates):
-        chosen = [groups[g][rng.integers(len(groups[g]))] for g in rng.choice(len(groups), batch, p=often)]
+        chosen = [
+            groups[g][rng.integers(len(groups[g]))] for g in rng.choice(len(groups), settings.batch, p=often)
+        ]
         loss = loss_over(chosen)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -131,9 +131,13 @@ def test_measures_are_hidden_in_training_only(inputs: tuple[Tensor, Tensor, Tens
 
 def test_faces_are_split_by_hand() -> None:
     seen = torch.tensor([[1.0, 5.0], [4.0, 5.0], [2.0, 8.0]])
-    relative, absolute = LookHead.split(seen)
+    relative, absolute = LookHead.split(seen, torch.tensor([True, True, True]))
     assert relative.tolist() == [[-1, 0], [2, 0], [0, 3]]
     assert torch.equal(absolute, seen)
+    relative, _ = LookHead.split(seen, torch.tensor([False, True, False]))
+    assert relative.tolist() == [[-3, 0], [0, 0], [-2, 3]], "against what was due"
+    relative, _ = LookHead.split(seen, torch.tensor([False, False, False]))
+    assert relative.tolist() == [[-1, 0], [2, 0], [0, 3]], "or against all, where nothing was"
 
 
 @torch.inference_mode()

@@ -18,11 +18,13 @@ from extractors.compact import face_traces
 from extractors.compact.energies import face_energies
 from extractors.compact.eye import aligned
 from extractors.compact.face_traces import (
-    DENSE_S,
     MEASURES,
+    Again,
     FaceMeasures,
     FaceTraces,
     Stretch,
+    further,
+    further_looks,
 )
 from extractors.compact.faces import REACH, Faces, Followed
 from extractors.compact.landmarks import FaceFinder
@@ -99,7 +101,7 @@ def measures() -> FaceMeasures:
 def measured(measures: FaceMeasures, pieces: Iterator[Clip], look_every_s: float = 1000.0) -> Stretch:
     """All stretches of a clip as one."""
     done, parts = 0, []
-    for part in measures(pieces, look_every_s):
+    for part, _, _ in measures.shown(pieces, look_every_s):
         parts.append(part._replace(looks=part.looks + done))
         done += len(part.valid)
     return Stretch(*(np.concatenate(column) for column in zip(*parts, strict=True)))
@@ -115,7 +117,7 @@ def test_every_frame_has_its_neighbours_across_the_borders_of_chunks(
     length: int, measures: FaceMeasures
 ) -> None:
     frames = long_head(length, SIDE)
-    values, valid, _, _ = measured(measures, all_of(frames))
+    values, valid, *_ = measured(measures, all_of(frames))
     wanted = face_energies([frames[0], *frames, frames[-1]], np.tile(BOX, (length, 1)))
     assert valid.all()
     assert np.array_equal(values, wanted.reshape(length, MEASURES).astype(np.float16))
@@ -129,7 +131,7 @@ def test_a_missing_frame_is_a_repetition_of_the_one_before(missing: int, measure
     repeated[missing] = frames[missing - 1]
     wanted = measured(measures, iter([(repeated, valid)]))
     frames[missing], valid[missing] = 255, False
-    values, known, _, _ = measured(measures, iter([(frames, valid)]))
+    values, known, *_ = measured(measures, iter([(frames, valid)]))
     assert np.array_equal(values, wanted.traces)
     assert np.array_equal(known, valid)
 
@@ -140,7 +142,7 @@ def test_before_the_first_picture_there_is_no_other_neighbour(missing: int, meas
     frames, valid = long_head(140, SIDE), np.ones(140, np.bool_)
     wanted = measured(measures, iter([(frames[missing:], valid[missing:])]))
     frames[:missing], valid[:missing] = 0, False
-    values, known, _, _ = measured(measures, iter([(frames, valid)]))
+    values, known, *_ = measured(measures, iter([(frames, valid)]))
     assert np.array_equal(known, valid)
     assert np.array_equal(values[missing:], wanted.traces)
 
@@ -170,7 +172,7 @@ def test_faces_that_go_and_come_back_are_measured_beside_the_frames_that_have_no
     seen = np.array([True, False, False, True, True])
     monkeypatch.setattr(face_traces, "follow_faces", lambda frames, _: only(np.tile(BOX, (5, 1)), seen))
     frames = long_head(5, SIDE)
-    values, valid, _, _ = measured(measures, all_of(frames))
+    values, valid, *_ = measured(measures, all_of(frames))
     assert valid.tolist() == seen.tolist()
     assert not values[1:3].any()
     wanted = face_energies([*frames[2:], frames[-1]], np.tile(BOX, (2, 1))).reshape(2, -1)
@@ -304,29 +306,52 @@ def evidence(extractor: FaceTraces, part: Stretch) -> dict[str, NDArray[np.float
     return {name: found[:, k] for k, name in enumerate(EVIDENCE)}
 
 
-@pytest.mark.parametrize("every_s", [DENSE_S, DENSE_S + 0.01])
-def test_evidence_of_looks_is_added_to_whole_and_of_dense_ones_to_inside(
-    every_s: float, weights: Path
-) -> None:
-    extractor = FaceTraces(CONFIG.model_copy(update={"look_every_s": every_s}), weights)
+def test_looks_add_to_inside_near_them_and_to_whole_everywhere(extractor: FaceTraces) -> None:
     rng = np.random.default_rng(0)
-    seen = rng.normal(size=(2, extractor._head.relative.mean.numel())).astype(np.float16)
-    none = Stretch(
-        np.zeros((12, MEASURES), np.float16), np.ones(12, np.bool_), np.zeros(0, np.int64), seen[:0]
-    )
+    seen = rng.normal(size=(3, extractor._head.relative.mean.numel())).astype(np.float16)
+    looks, due = np.array([5, 45, 48]), np.array([True, True, False])
+    none = Stretch.blank(60, seen.shape[1])._replace(valid=np.ones(60, np.bool_))
     plain = evidence(extractor, none)
-    looked = evidence(extractor, none._replace(looks=np.array([2, 6]), seen=seen))
+    looked = evidence(extractor, none._replace(looks=looks, seen=seen, due=due))
     with torch.inference_mode():
-        said = extractor._head(*extractor._head.split(torch.from_numpy(seen).float())).numpy()
-    # Before the first look and after the last one it is theirs, in between it goes from one to the other.
-    share = np.array([0, 0, 0, 0.25, 0.5, 0.75, 1, 1, 1, 1, 1, 1])
-    for k, name in enumerate(("inside", "whole")):
-        more = (1 - share) * said[0, k] + share * said[1, k]
-        if name == "inside" and every_s > DENSE_S:
-            more = 0 * more
-        assert looked[name] - plain[name] == pytest.approx(more, abs=0.02)
+        parts = extractor._head.split(torch.from_numpy(seen).float(), torch.from_numpy(due))
+        inside, whole = extractor._head(*parts).T.numpy()
+    inside = inside - inside[:2].mean()  # the median of the two that were due
+    added = looked["inside"] - plain["inside"]
+    assert added[5] == pytest.approx(inside[0], abs=0.02), "what one look says, where it stands alone"
+    assert added[11] == pytest.approx(np.exp(-0.5) * inside[0], abs=0.02), "less farther away"
+    assert added[25] == pytest.approx(0, abs=0.01), "nothing where nobody looked"
+    near = np.exp(-0.5 * (3 / 6) ** 2)
+    assert added[45] == pytest.approx((inside[1] + near * inside[2]) / (1 + near), abs=0.02), "a mean of two"
+    more = np.interp(np.arange(60), looks, whole)
+    assert looked["whole"] - plain["whole"] == pytest.approx(more, abs=0.02)
     for name in ("onset", "offset"):
         assert np.array_equal(looked[name], plain[name])
+
+
+def test_faces_are_looked_at_again_where_they_are_most_suspicious_by_hand() -> None:
+    seen = np.ones(100, np.bool_)
+    suspicion = np.zeros(100, np.float32)
+    suspicion[40:49], suspicion[70:79] = 9.0, 4.5  # after smoothing highest at 44 and 74
+    due = np.array([0, 50])
+    assert further_looks(suspicion, seen, due, 1).tolist() == [44]
+    assert further_looks(suspicion, seen, due, 3).tolist() == [39, 44, 74], (
+        "five steps apart, also from what was due"
+    )
+    seen[30:60] = False
+    assert further_looks(suspicion, seen, due, 1).tolist() == [74], "only where there is a face"
+    assert further_looks(suspicion, seen, due, 0).tolist() == []
+    assert [further(steps, 3) for steps in (0, 1, 41, 42, 125, 126)] == [0, 1, 1, 2, 3, 4]
+
+
+def test_the_eye_looks_again_in_each_five_seconds(measures: FaceMeasures) -> None:
+    frames = long_head(260, SIDE)
+    again = Again(2, lambda traces, _: np.arange(len(traces), dtype=np.float32))
+    parts = [shown.leading for shown in measures.shown(all_of(frames), 2.0, again)]
+    assert [part.looks[part.due].tolist() for part in parts] == [[0, 50, 100], [25, 75], [0]]
+    further = [part.looks[~part.due].tolist() for part in parts]
+    assert [len(steps) for steps in further] == [2, 2, 1]
+    assert min(further[0]) > 100, "the later, the more suspicious"
 
 
 def test_evidence_is_the_last_four_columns_and_varies(

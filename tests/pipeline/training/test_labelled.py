@@ -216,21 +216,22 @@ def test_faces_are_given_to_training_as_the_extractor_gives_them_to_its_network(
         known = torch.from_numpy(measured.valid)[None]
         traces = torch.from_numpy(measured.measures)[None].float()
         wanted = net(relative(traces, known), traces, known).features()[0].numpy()
-    # The eye adds to what the net says of the whole clip.
-    assert values[:, :-1].astype(float) == pytest.approx(wanted[:, :-1], abs=0.05)
+    # The eye adds to what the net says of being inside, and of the whole clip.
+    kept = np.setdiff1d(np.arange(wanted.shape[1]), [wanted.shape[1] - 4, wanted.shape[1] - 1])
+    assert values[:, kept].astype(float) == pytest.approx(wanted[:, kept], abs=0.05)
 
 
-def test_looks_are_those_of_the_extractor(
+def test_looks_are_as_often_as_training_wants_them(
     forged: Path, rows: list[dict[str, Any]], faces: list[LabelledSteps], config: PipelineConfig
 ) -> None:
     frames = read_frames(forged / rows[0]["file"], config.decode, 96, None)
     assert frames is not None
     eye = load_eye(load_tensors(Path(config.pretrain.eye)), Path(config.pretrain.eye))
     pieces = iter([(frames, np.ones(len(frames), np.bool_))])
-    (part,) = FaceMeasures(eye)(pieces, 1 / FPS)
+    ((part, _, _),) = FaceMeasures(eye).shown(pieces, 1 / FPS)
     measured = faces[0].measured
-    usual, _ = due_looks(measured.valid, config.visual.look_every_s)
-    assert set(usual.tolist()) <= set(measured.looks.tolist()), "those of the extractor are among them"
+    usual, _ = due_looks(measured.valid, config.pretrain.look_every_s)
+    assert set(usual.tolist()) <= set(measured.looks.tolist())
     assert len(measured.looks) <= len(usual) + FORGED_LOOKS + SHAM_LOOKS
     assert measured.seen.shape == (len(measured.looks), eye.dim)
     rows_of = [part.looks.tolist().index(look) for look in measured.looks]
