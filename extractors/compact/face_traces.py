@@ -6,7 +6,7 @@ seconds, and again where the traces are most suspicious; a head over what it see
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from configs.schema import VisualConfig
 from data.errors import WeightsError
-from data.labels import EVIDENCE, FPS
+from data.labels import EVIDENCE
 from data.timeline import runs
 from extractors.base import PerClip, Piece, Sink
 from extractors.compact.energies import face_energies
@@ -26,6 +26,7 @@ from extractors.compact.evidence_net import DIM, EvidenceNet, LookHead, evidence
 from extractors.compact.eye import Eye, aligned, packed_eye
 from extractors.compact.faces import Faces, Followed, follow_faces
 from extractors.compact.landmarks import FaceFinder
+from extractors.compact.looks import CHUNK, Again, due_looks, further, further_looks, looks_at
 from extractors.compact.people import Face, People
 from extractors.compact.shots import by_shot
 from extractors.compact.stretches import MEASURES, Numbered, Stretch, leading_of, windows
@@ -40,21 +41,8 @@ BLOCK, BLOCKS = 5, 11
 NEAR = 6
 """Steps, as a standard deviation, within which a look tells whether it lies inside a forged span."""
 
-_APART = 5  # least distance of a further look to another one, in steps
-_SMOOTHED = 9  # steps over which suspicion is averaged
-_CHUNK = 125  # frames in which faces are looked for at once; 44 MB of 16:9 pictures with a short side of 256
 _LONGEST = 4  # times the shorter side; of longer pictures the middle is looked at, so that memory is bounded
 _LOOKED_AT_ONCE = 8
-
-
-class Again(NamedTuple):
-    """That a face is looked at again: `looks` times in five seconds, where `suspicion` is highest.
-
-    It takes traces (N, `MEASURES`) and validity (N,) of consecutive steps, and says how suspicious each is (N,).
-    """
-
-    looks: int
-    suspicion: Callable[[NDArray[np.float16], NDArray[np.bool_]], NDArray[np.float32]]
 
 
 class Shown(NamedTuple):
@@ -236,7 +224,7 @@ class FaceMeasures:
                 each: tuple[Stretch, ...] = (leading,)
             else:
                 each = tuple(
-                    self._stretch(before, frames, valid, face, _looks_at(face.seen & valid, looks), again)
+                    self._stretch(before, frames, valid, face, looks_at(face.seen & valid, looks), again)
                     for face in faces.each
                 )
                 leading = leading_of(each, looks, len(valid), self._eye.dim)
@@ -297,42 +285,6 @@ class FaceMeasures:
         return np.array(steps, np.int64), seen
 
 
-def due_looks(seen: NDArray[np.bool_], look_every_s: float, due: int = 0) -> tuple[NDArray[np.int64], int]:
-    """Steps (K,) at which a face that is `seen` (T,) is looked at, every `look_every_s` s from step `due` on, and the
-    step from which on the next look is due."""
-    looks: list[int] = []
-    for step in np.flatnonzero(seen).tolist():
-        if step >= due:
-            looks.append(step)
-            due = step + max(1, round(look_every_s * FPS))
-    return np.array(looks, np.int64), due
-
-
-def further(steps: int, look_again: int) -> int:
-    """How many looks `look_again` in five seconds are in so many `steps`, rounded up."""
-    return -(-look_again * steps // _CHUNK)
-
-
-def further_looks(
-    suspicion: NDArray[np.float32], seen: NDArray[np.bool_], looks: NDArray[np.int64], most: int
-) -> NDArray[np.int64]:
-    """The steps (J,) of a face, `seen` (N,) in some, at which to look beyond `looks` (K,), `most` of them.
-
-    They are the highest of the smoothed `suspicion` (N,), and not next to each other.
-    """
-    steps = np.flatnonzero(seen)
-    width = min(_SMOOTHED, len(suspicion))
-    smooth = np.convolve(suspicion, np.ones(width) / width, "same")
-    taken, found = looks.tolist(), list[int]()
-    for step in steps[np.argsort(-smooth[steps], kind="stable")].tolist():
-        if len(found) == most:
-            break
-        if all(abs(step - other) >= _APART for other in taken):
-            found.append(step)
-            taken.append(step)
-    return np.array(sorted(found), np.int64)
-
-
 def relative(measures: Tensor, valid: Tensor) -> Tensor:
     """`measures` (B, T, D) less their median over the sequence, beside them less a running one: (B, T, 2 D).
 
@@ -365,10 +317,10 @@ def _stretches(
                 begun, before, frames = True, None, [_middle(image)] * len(frames)
             frames.append(_middle(image) if flag or not frames else frames[-1])
             valid.append(flag)
-            if len(frames) > _CHUNK:
-                yield frames, before, np.array(valid[:_CHUNK])
-                before = frames[_CHUNK - 1]
-                del frames[:_CHUNK], valid[:_CHUNK]
+            if len(frames) > CHUNK:
+                yield frames, before, np.array(valid[:CHUNK])
+                before = frames[CHUNK - 1]
+                del frames[:CHUNK], valid[:CHUNK]
     if frames:
         yield [*frames, frames[-1]], before, np.array(valid)
 
@@ -386,13 +338,6 @@ def _corner(image: NDArray[np.uint8]) -> tuple[int, int]:
     side = _LONGEST * min(image.shape[:2])
     top, left = (max(0, (length - side) // 2) for length in image.shape[:2])
     return top, left
-
-
-def _looks_at(valid: NDArray[np.bool_], looks: Sequence[int]) -> list[int]:
-    """Those of `looks` at which a face is `valid` (N,), or the middle one of its steps."""
-    there = [step for step in looks if valid[step]]
-    steps = np.flatnonzero(valid)
-    return there or steps[len(steps) // 2 :][:1].tolist()
 
 
 def _traces(

@@ -136,7 +136,7 @@ class _Job(NamedTuple):
 
 
 def _faces(config: PipelineConfig, job: _Job) -> Measured | None:
-    from extractors.compact.face_traces import due_looks
+    from extractors.compact.looks import due_looks
     from pipeline.media.whole import read_frames
 
     frames = read_frames(

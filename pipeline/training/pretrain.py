@@ -31,7 +31,7 @@ from pipeline.localization.scores import Evidence
 from pipeline.training.crops import Mirror, Prepared, Target, cut, mirrored, prepare
 from pipeline.training.crossfit import UNSEEN, Unseen, deal, known_of, save_unseen
 from pipeline.training.labelled import LabelledSteps, labelled_faces, labelled_voices
-from pipeline.training.looks import fit_probe, looks_of
+from pipeline.training.probe import fit_probe, looks_of
 
 FACE_WEIGHTS, VOICE_WEIGHTS = "face_traces.safetensors", "voice_traces.safetensors"
 
@@ -74,7 +74,8 @@ def pretrain_visual(
 
     Raises InputError when the data sets have no forged picture in these splits, or no face to look at.
     """
-    from extractors.compact.face_traces import SCHEMA_VERSION, further, further_looks, looked_at, relative
+    from extractors.compact.face_traces import SCHEMA_VERSION, looked_at, relative
+    from extractors.compact.looks import further, further_looks
 
     shaping = {"short_side", "crop", "look_every_s"}
     looking = config.visual.model_copy(update={"look_every_s": config.pretrain.look_every_s})

@@ -19,15 +19,13 @@ from extractors.compact.energies import face_energies
 from extractors.compact.eye import aligned
 from extractors.compact.face_traces import (
     MEASURES,
-    Again,
     FaceMeasures,
     FaceTraces,
     Stretch,
-    further,
-    further_looks,
 )
 from extractors.compact.faces import REACH, Faces, Followed
 from extractors.compact.landmarks import FaceFinder
+from extractors.compact.looks import Again
 
 SIDE = 80  # of a picture whose face is just large enough
 CONFIG = VisualConfig(network="face_traces", short_side=SIDE, crop=None)
@@ -313,35 +311,17 @@ def test_looks_add_to_inside_near_them_and_to_whole_everywhere(extractor: FaceTr
     none = Stretch.blank(60, seen.shape[1])._replace(valid=np.ones(60, np.bool_))
     plain = evidence(extractor, none)
     looked = evidence(extractor, none._replace(looks=looks, seen=seen, due=due))
-    with torch.inference_mode():
-        parts = extractor._head.split(torch.from_numpy(seen).float(), torch.from_numpy(due))
-        inside, whole = extractor._head(*parts).T.numpy()
+    parts = extractor._head.split(torch.from_numpy(seen).float(), torch.from_numpy(due))
+    inside, whole = extractor._head(*parts).T.detach().numpy()
     inside = inside - inside[:2].mean()  # the median of the two that were due
     added = looked["inside"] - plain["inside"]
     assert added[5] == pytest.approx(inside[0], abs=0.02), "what one look says, where it stands alone"
     assert added[11] == pytest.approx(np.exp(-0.5) * inside[0], abs=0.02), "less farther away"
     assert added[25] == pytest.approx(0, abs=0.01), "nothing where nobody looked"
     near = np.exp(-0.5 * (3 / 6) ** 2)
-    assert added[45] == pytest.approx((inside[1] + near * inside[2]) / (1 + near), abs=0.02), "a mean of two"
-    more = np.interp(np.arange(60), looks, whole)
-    assert looked["whole"] - plain["whole"] == pytest.approx(more, abs=0.02)
-    for name in ("onset", "offset"):
-        assert np.array_equal(looked[name], plain[name])
-
-
-def test_faces_are_looked_at_again_where_they_are_most_suspicious_by_hand() -> None:
-    seen = np.ones(100, np.bool_)
-    suspicion = np.zeros(100, np.float32)
-    suspicion[40:49], suspicion[70:79] = 9.0, 4.5  # after smoothing highest at 44 and 74
-    due = np.array([0, 50])
-    assert further_looks(suspicion, seen, due, 1).tolist() == [44]
-    assert further_looks(suspicion, seen, due, 3).tolist() == [39, 44, 74], (
-        "five steps apart, also from what was due"
-    )
-    seen[30:60] = False
-    assert further_looks(suspicion, seen, due, 1).tolist() == [74], "only where there is a face"
-    assert further_looks(suspicion, seen, due, 0).tolist() == []
-    assert [further(steps, 3) for steps in (0, 1, 41, 42, 125, 126)] == [0, 1, 1, 2, 3, 4]
+    assert added[45] == pytest.approx((inside[1] + near * inside[2]) / (1 + near), abs=0.02)
+    assert looked["whole"] - plain["whole"] == pytest.approx(np.interp(range(60), looks, whole), abs=0.02)
+    assert all(np.array_equal(looked[name], plain[name]) for name in ("onset", "offset"))
 
 
 def test_the_eye_looks_again_in_each_five_seconds(measures: FaceMeasures) -> None:
@@ -349,9 +329,8 @@ def test_the_eye_looks_again_in_each_five_seconds(measures: FaceMeasures) -> Non
     again = Again(2, lambda traces, _: np.arange(len(traces), dtype=np.float32))
     parts = [shown.leading for shown in measures.shown(all_of(frames), 2.0, again)]
     assert [part.looks[part.due].tolist() for part in parts] == [[0, 50, 100], [25, 75], [0]]
-    further = [part.looks[~part.due].tolist() for part in parts]
-    assert [len(steps) for steps in further] == [2, 2, 1]
-    assert min(further[0]) > 100, "the later, the more suspicious"
+    assert [(~part.due).sum() for part in parts] == [2, 2, 1]
+    assert parts[0].looks[~parts[0].due].min() > 100, "the later, the more suspicious"
 
 
 def test_evidence_is_the_last_four_columns_and_varies(

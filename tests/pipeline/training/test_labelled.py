@@ -21,7 +21,8 @@ from data.hook import silent
 from data.labels import FPS
 from extractors.compact.evidence_net import EvidenceNet
 from extractors.compact.eye import load_eye
-from extractors.compact.face_traces import MEASURES, FaceMeasures, FaceTraces, due_looks, relative
+from extractors.compact.face_traces import MEASURES, FaceMeasures, FaceTraces, relative
+from extractors.compact.looks import due_looks
 from extractors.compact.sound_traces import ABSOLUTE, RELATIVE
 from extractors.compact.voice_traces import VoiceTraces, split
 from extractors.compact.weights import load_part, load_tensors

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from configs.schema import PipelineConfig
 from extractors.compact.evidence_net import LookHead, Probe
-from extractors.compact.face_traces import due_looks
+from extractors.compact.looks import due_looks
 from pipeline.training.choice import choice
 from pipeline.training.crossfit import people_of
 from pipeline.training.labelled import LabelledSteps

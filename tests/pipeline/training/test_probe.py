@@ -14,7 +14,7 @@ from configs.schema import PipelineConfig
 from extractors.compact.evidence_net import LookHead, Probe
 from pipeline.evaluation.metrics import auc
 from pipeline.training.labelled import LabelledSteps, Measured
-from pipeline.training.looks import _balanced, _line, _Looks, fit_probe, looks_of
+from pipeline.training.probe import _balanced, _line, _Looks, fit_probe, looks_of
 
 CONFIG = PipelineConfig()
 CLIPS = [*looked("span", 0), *looked("authentic", 2)]
