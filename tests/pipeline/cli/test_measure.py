@@ -227,7 +227,7 @@ def test_tune_fits_the_decision_to_clips_that_networks_had_not_seen(
     tune = ("tune", "--dataset", root, "--weights", weights, "--store", store, "--device", "cpu", "--unseen")
     answer = cli(*tune, folder)
     assert answer.code == 3
-    assert "visual.safetensors: is not there" in answer.err
+    assert "unseen: is not there" in answer.err
 
     def unseen(number: int) -> Unseen:
         """Every third clip has forged sound, with evidence of it."""
