@@ -21,7 +21,7 @@ import media_factory
 
 from configs.schema import DecodeConfig
 from data.errors import ForensicError
-from pipeline.extraction.track import judge
+from pipeline.extraction.track import coverage_warnings
 from pipeline.media.base import VideoBatch
 from pipeline.media.decoder import DecodePool
 from pipeline.media.mp4 import top_boxes
@@ -112,7 +112,7 @@ def outcome(pool: DecodePool, path: Path) -> Outcome:
         return Outcome(f"refused: {said[:60]}", fault or _late(began_s))
     except Exception as error:  # the fault that is looked for
         return Outcome("fault", f"{type(error).__name__}: {error}")
-    warnings, complete = judge(coverage, 0.99, info)
+    warnings, complete = coverage_warnings(coverage, 0.99, info)
     for name, track in coverage.items():
         if track is None:
             continue
