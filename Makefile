@@ -34,6 +34,7 @@ lint: $(VENV)/.installed-dev  ## Check style, types and documentation
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy benchmarks tools
 	$(MKDOCS) --site-dir build/site
 
 docs: $(VENV)/.installed-dev  ## Build the documentation into site/

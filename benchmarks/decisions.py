@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data.labels import EVIDENCE, MODALITIES, REAL
 from data.manifest import Manifest
@@ -54,15 +55,20 @@ def compare(clips: Sequence[LabelledClip]) -> Iterator[tuple[str, float, float, 
     forged = np.array([clip.label != REAL for clip in clips])
     both = np.array([all(clip.scores.valid[name].any() for name in MODALITIES) for clip in clips])
     parts = (np.ones(len(clips), np.bool_), both, ~both)
+
+    def told(name: str, scores: NDArray[np.float64]) -> tuple[str, float, float, float]:
+        every, of_both, of_one = (auc(scores[part], forged[part]) for part in parts)
+        return name, every, of_both, of_one
+
     for name, decide in DECISIONS.items():
         scores = np.array([decide(clip.scores) for clip in clips])
-        yield (name, *(auc(scores[part], forged[part]) for part in parts))
+        yield told(name, scores)
     fitted = fit_decision(clips, "all clips")
     if fitted is not None:
         # A clip without evidence is as likely forged as not.
         likely = np.full(len(clips), 0.5)
         likely[[bool(clip.scores.evidence) for clip in clips]] = np.nan_to_num(fitted.likely, nan=0.5)
-        yield ("decision on segments", *(auc(likely[part], forged[part]) for part in parts))
+        yield told("decision on segments", likely)
 
 
 def _classes(scores: ClipScores) -> float:

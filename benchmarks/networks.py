@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -133,6 +133,14 @@ class _Nobody:
     def cut(self) -> None:
         """See `extractors.base.Sink`."""
 
+    def beside(
+        self, number: int, first: int, values: NDArray[np.floating] | None, valid: NDArray[np.bool_]
+    ) -> None:
+        """See `extractors.base.Sink`."""
+
+    def note(self, name: str, text: str) -> None:
+        """See `extractors.base.Sink`."""
+
     def end(self) -> None:
         """See `extractors.base.Sink`."""
 
@@ -167,13 +175,15 @@ def _product() -> float:
     return _timed(lambda: torch.mm(left, right))()
 
 
-def _multiply_adds(arch: str, size: int) -> int:
+def _multiply_adds(arch: Literal["resnet18", "resnet50"], size: int) -> int:
     """Multiply-adds of the convolutions of one frame."""
     total = 0
 
     def count(conv: torch.nn.Module, _: object, out: torch.Tensor) -> None:
         nonlocal total
-        total += out[0].numel() * conv.weight[0].numel()
+        weight = conv.weight
+        assert isinstance(weight, torch.Tensor)
+        total += out[0].numel() * weight[0].numel()
 
     trunk = build_trunk(arch).eval()
     for module in trunk.modules():
@@ -189,8 +199,8 @@ def _sound() -> NDArray[np.float32]:
 
 
 def _least_cosine(ours: NDArray[np.floating], theirs: NDArray[np.floating]) -> float:
-    pair = (torch.from_numpy(np.asarray(values, np.float32)) for values in (ours, theirs))
-    return float(torch.cosine_similarity(*pair).min())
+    a, b = (torch.from_numpy(np.asarray(values, np.float32)) for values in (ours, theirs))
+    return float(torch.cosine_similarity(a, b).min())
 
 
 @contextmanager

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
-from parity.openmmlab import features, random_recognizer, registry, save
+from openmmlab import features, random_recognizer, registry, save
 
 
 def main(folder: Path, threads: int) -> None:

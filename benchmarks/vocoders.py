@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,7 @@ def main() -> None:
     speech = [samples[:64_000] for samples in read_speech(spoken(material, asked.split)[: asked.count])]
     mp3 = next(codec for codec in CODECS if codec.name == "libmp3lame")
     copies: dict[str, Callable[[Samples], Samples]] = {
-        **{make: lambda samples, make=make: copy_speech(samples, make) for make in trained_vocoders()},
+        **{make: partial(copy_speech, make=make) for make in trained_vocoders()},
         "Griffin-Lim": rough,
         "MP3, 32 kbit/s": lambda samples: round_trip(samples, mp3, 32_000),
     }

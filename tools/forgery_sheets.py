@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -73,7 +74,8 @@ def main(arguments: list[str] | None = None) -> None:
     out = parser.parse_args(arguments).out
     out.mkdir(parents=True, exist_ok=True)
     clip, other = person(7001), person(7002)
-    for forge in (*VISUAL, touch_up_face):
+    manipulations: list[Any] = [*VISUAL, touch_up_face]
+    for forge in manipulations:
         forged = forge(clip.frames, clip.boxes, SPAN, np.random.default_rng(DRAW), other)
         write(out / f"{forge.__name__}.jpg", sheet(clip, forged, SPAN))
         print(out / f"{forge.__name__}.jpg")

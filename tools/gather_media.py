@@ -242,7 +242,8 @@ def _write(path: Path, rows: list[Person] | list[Row]) -> None:
     with path.open("w", newline="", encoding="utf-8") as lines:
         table = csv.DictWriter(lines, [field.name for field in fields(rows[0])])
         table.writeheader()
-        table.writerows(asdict(row) for row in dict.fromkeys(rows))
+        unlike: dict[Person | Row, None] = dict.fromkeys(rows)
+        table.writerows(asdict(row) for row in unlike)
 
 
 if __name__ == "__main__":

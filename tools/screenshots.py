@@ -128,7 +128,7 @@ def shoot_server(browser: Any, out: Path) -> Path:
     """Save the page of `pipeline serve` with the samples and a file that is none, and give the file."""
     pipeline = Path(sys.executable).with_name("pipeline")
     with tempfile.TemporaryDirectory() as folder:
-        command = [pipeline, "serve", "--port", "0", "--data", folder]
+        command = [str(pipeline), "serve", "--port", "0", "--data", folder]
         server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert server.stdout is not None
         try:
