@@ -36,7 +36,7 @@ LONGEST_S = 20.0
 """Seconds of a clip that are measured: what the networks see at once."""
 
 FORGED_LOOKS, SHAM_LOOKS = 2, 1
-"""Faces in forged spans, and in harmless ones, that the eye looks at beyond those that the extractor looks at."""
+"""Faces in forged spans, and in harmless ones, that the eye looks at beyond those that are taken anyway."""
 
 WHOLE = 0.9
 """Share of forged steps from which on a clip counts as forged from end to end."""
