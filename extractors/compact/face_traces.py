@@ -135,7 +135,7 @@ class FaceTraces(PerClip):
             done += len(shown.leading.valid)
 
     def _shown(self, pieces: Iterable[Piece]) -> Iterator[Shown]:
-        again = Again(self.config.look_again, self._suspicion)
+        again = Again(self.config.look_again, self._suspicion) if self.config.look_again else None
         return self._measures.shown(pieces, self.config.look_every_s, again)
 
     def _suspicion(self, traces: NDArray[np.float16], valid: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -23,6 +23,7 @@ from configs.schema import PipelineConfig, PretrainConfig
 from data.errors import InputError
 from data.files import replacing
 from data.hook import Hook, silent
+from data.labels import EVIDENCE
 from extractors.compact.evidence_net import DIM, EvidenceNet, LookHead, Steps
 from extractors.compact.weights import load_part, load_tensors, stored
 from extractors.runtime import extractor_digest, inference
@@ -31,7 +32,7 @@ from pipeline.localization.scores import Evidence
 from pipeline.training.crops import Mirror, Prepared, Target, cut, mirrored, prepare
 from pipeline.training.crossfit import UNSEEN, Unseen, deal, known_of, save_unseen
 from pipeline.training.labelled import LabelledSteps, labelled_faces, labelled_voices
-from pipeline.training.probe import fit_probe, looks_of
+from pipeline.training.probe import extractor_looks, fit_probe
 
 FACE_WEIGHTS, VOICE_WEIGHTS = "face_traces.safetensors", "voice_traces.safetensors"
 
@@ -45,8 +46,8 @@ _LOG = logging.getLogger(__name__)
 _SAMPLED = 400  # clips from which means and deviations are taken
 _DECAY = 0.998  # of the running mean of the weights
 _UNFORGED = ("sham", "authentic", "joined")
-_FACES = 128  # faces that the head over looks sees at once
 _ORDINARY = 3.0  # how much oftener untouched clips and shams are drawn than one kind of forgery
+_FACES = 128  # faces that the head over looks sees at once
 _EDGE_WEIGHT, _EDGE_PULL = 0.5, 6.0  # of the loss of onset and offset; of a step that is one, against others
 
 Trained = TypeVar("Trained")
@@ -75,7 +76,6 @@ def pretrain_visual(
     Raises InputError when the data sets have no forged picture in these splits, or no face to look at.
     """
     from extractors.compact.face_traces import SCHEMA_VERSION, looked_at, relative
-    from extractors.compact.looks import further, further_looks
 
     shaping = {"short_side", "crop", "look_every_s"}
     looking = config.visual.model_copy(update={"look_every_s": config.pretrain.look_every_s})
@@ -85,7 +85,7 @@ def pretrain_visual(
     clips = labelled_faces(datasets, config, out / MEASURED / f"visual-{digest}", workers, hook)
     if not any(len(clip.measured.looks) for clip in clips):
         raise InputError("no face of the splits is seen well enough to look at", datasets[0])
-    settings, visual = config.pretrain, config.visual
+    settings = config.pretrain
     prepared = [prepare(clip, lambda traces, valid: (relative(traces, valid), traces)) for clip in clips]
 
     def trained(some: list[Prepared], name: str) -> tuple[EvidenceNet, LookHead]:
@@ -96,14 +96,8 @@ def pretrain_visual(
     def judged(parts: tuple[EvidenceNet, LookHead], clip: Prepared) -> Evidence:
         net, head = parts
         seen, evidence = clip.steps.measured, _evidence(net, clip)
-        dense, due = looks_of(clip.steps, config)
-        # Of the looks that were taken, those that the extractor would take.
-        there = np.zeros(len(seen.valid), np.bool_)
-        there[seen.looks[dense]] = True
-        most = further(int(seen.valid.sum()), visual.look_again)
-        more = further_looks(evidence[:, 0], there, seen.looks[due], most)
-        taken = due | (dense & np.isin(seen.looks, more))
-        added = looked_at(head, len(there), seen.looks[taken], seen.seen[taken], due[taken])
+        taken, due = extractor_looks(clip.steps, evidence[:, EVIDENCE.index("inside")], config)
+        added = looked_at(head, len(seen.valid), seen.looks[taken], seen.seen[taken], due[taken])
         return (evidence + added).astype(np.float32)
 
     net, head = trained(prepared, "")
@@ -263,8 +257,6 @@ def _train_head(clips: list[LabelledSteps], config: PipelineConfig, name: str, h
         for k, seen in enumerate(torch.from_numpy(clip.measured.seen).float())
     ]
     head = LookHead(len(faces[0].seen)).train()
-    for parameter in head.relative.parameters():
-        nn.init.zeros_(parameter)
     fit_probe(head.relative, clips, config)
     head.absolute.fit(torch.stack([face.seen for face in faces]))
 
@@ -332,9 +324,7 @@ def _optimised(
     mean = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(_DECAY), use_buffers=True)
     running = float("nan")
     for k in range(updates):
-        chosen = [
-            groups[g][rng.integers(len(groups[g]))] for g in rng.choice(len(groups), settings.batch, p=often)
-        ]
+        chosen = [groups[g][rng.integers(len(groups[g]))] for g in rng.choice(len(groups), batch, p=often)]
         loss = loss_over(chosen)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -14,11 +14,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from configs.schema import PipelineConfig
 from extractors.compact.evidence_net import LookHead, Probe
-from extractors.compact.looks import due_looks
+from extractors.compact.looks import due_looks, further, further_looks
+from pipeline.evaluation.metrics import even_weights
 from pipeline.training.choice import choice
 from pipeline.training.crossfit import people_of
 from pipeline.training.labelled import LabelledSteps
@@ -47,6 +48,8 @@ def fit_probe(probe: Probe, clips: Sequence[LabelledSteps], config: PipelineConf
     Forged and other looks count alike together, and a kind of forgery by the root of how many there are. A probe that
     tells nothing says nothing.
     """
+    for parameter in probe.leave.parameters():
+        nn.init.zeros_(parameter)
     looks = _gathered([clip for clip in clips if len(clip.measured.looks) and not clip.whole], config)
     if looks is None:
         return
@@ -68,13 +71,24 @@ def fit_probe(probe: Probe, clips: Sequence[LabelledSteps], config: PipelineConf
         probe.leave.bias.fill_(float(bias))
 
 
-def looks_of(clip: LabelledSteps, config: PipelineConfig) -> tuple[Flags, Flags]:
-    """Which looks (K,) at a clip were taken whatever was forged, and which of them the extractor would take so."""
+def blind_looks(clip: LabelledSteps, config: PipelineConfig) -> Flags:
+    """Which looks (K,) at a clip were taken whatever was forged."""
     seen = clip.measured
-    dense = np.isin(seen.looks, due_looks(seen.valid, config.pretrain.look_every_s)[0])
+    return np.isin(seen.looks, due_looks(seen.valid, config.pretrain.look_every_s)[0])
+
+
+def extractor_looks(
+    clip: LabelledSteps, suspicion: NDArray[np.float32], config: PipelineConfig
+) -> tuple[Flags, Flags]:
+    """Of the looks (K,) at a clip those that the extractor would take, whose `suspicion` of its steps is (T,), and
+    those of them that are due."""
+    seen = clip.measured
     there = np.zeros(len(seen.valid), np.bool_)
-    there[seen.looks[dense]] = True
-    return dense, np.isin(seen.looks, due_looks(there, config.visual.look_every_s)[0])
+    there[seen.looks[blind_looks(clip, config)]] = True
+    due, _ = due_looks(there, config.visual.look_every_s)
+    most = further(int(seen.valid.sum()), config.visual.look_again)
+    more = further_looks(suspicion, there, due, most)
+    return np.isin(seen.looks, np.union1d(due, more)), np.isin(seen.looks, due)
 
 
 def _gathered(clips: Sequence[LabelledSteps], config: PipelineConfig) -> _Looks | None:
@@ -82,8 +96,8 @@ def _gathered(clips: Sequence[LabelledSteps], config: PipelineConfig) -> _Looks 
         return None
     seen, flags, folds, kinds = [], [], [], list[str]()
     for number, clip in enumerate(clips):
-        at, (dense, _) = clip.measured.looks, looks_of(clip, config)
-        seen.append(LookHead.split(torch.from_numpy(clip.measured.seen).float(), torch.from_numpy(dense))[0])
+        at, blind = clip.measured.looks, torch.from_numpy(blind_looks(clip, config))
+        seen.append(LookHead.split(torch.from_numpy(clip.measured.seen).float(), blind)[0])
         flags.append(clip.forged[at])
         folds.append(np.full(len(at), _fold(clip, number)))
         kinds += [
@@ -118,7 +132,4 @@ def _both(forged: Flags) -> bool:
 
 def _balanced(weight: NDArray[np.float64], forged: Flags) -> NDArray[np.float64]:
     """`weight` (K,), scaled so that forged and other looks weigh alike and all K together."""
-    scaled = np.zeros(len(weight))
-    for kind in (forged, ~forged):
-        scaled[kind] = weight[kind] / weight[kind].sum() * len(weight) / 2
-    return scaled
+    return even_weights(forged, weight) * (len(weight) / weight.sum())

@@ -46,8 +46,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> PipelineConfig:
         [
             "visual.short_side=96",
             "pretrain.visual_steps=12",
-            "pretrain.head_steps=12",
             "pretrain.audio_steps=12",
+            "pretrain.head_steps=12",
             "pretrain.batch=4",
             "pretrain.crop_s=1.0",
             *small_parts(tmp_path_factory.mktemp("parts")),
@@ -287,7 +287,7 @@ def test_the_head_tells_a_forged_face_and_a_clip_forged_from_end_to_end(
     tmp_path: Path, config: PipelineConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pretrain, "_DECAY", 0.9)
-    path = pretrained_head(LOOKED, tmp_path, config, monkeypatch, head_steps=400)
+    path = pretrained_head(LOOKED, tmp_path, config, monkeypatch, head_steps=150)
     head = load_part(LookHead(8), load_tensors(path), "head.", path)
 
     def said_of(kind: str) -> NDArray[np.float32]:

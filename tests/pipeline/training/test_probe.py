@@ -14,7 +14,7 @@ from configs.schema import PipelineConfig
 from extractors.compact.evidence_net import LookHead, Probe
 from pipeline.evaluation.metrics import auc
 from pipeline.training.labelled import LabelledSteps, Measured
-from pipeline.training.probe import _balanced, _line, _Looks, fit_probe, looks_of
+from pipeline.training.probe import _balanced, _line, _Looks, blind_looks, extractor_looks, fit_probe
 
 CONFIG = PipelineConfig()
 CLIPS = [*looked("span", 0), *looked("authentic", 2)]
@@ -29,8 +29,6 @@ def said(probe: Probe, clip: LabelledSteps) -> Tensor:
 
 def fitted(clips: list[LabelledSteps]) -> Probe:
     probe = Probe(8)
-    torch.nn.init.zeros_(probe.leave.weight)
-    torch.nn.init.zeros_(probe.leave.bias)
     fit_probe(probe, clips, CONFIG)
     return probe
 
@@ -89,6 +87,11 @@ def test_looks_that_the_extractor_would_take_are_every_fifth_of_those_of_trainin
         np.zeros((100, 1), np.float16), np.ones(100, np.bool_), looks, np.zeros((12, 8), np.float16)
     )
     clip = LabelledSteps("span", measured, np.zeros(100, np.bool_), np.zeros(100, np.bool_))
-    often, due = looks_of(clip, CONFIG)
-    assert looks[often].tolist() == dense.tolist()
+    suspicion = np.zeros(100, np.float32)
+    suspicion[68:73], suspicion[31:36] = 2.0, 9.0
+    taken, due = extractor_looks(clip, suspicion, CONFIG)
+    assert looks[blind_looks(clip, CONFIG)].tolist() == dense.tolist()
     assert looks[due].tolist() == [0, 50]
+    assert looks[taken].tolist() == [0, 30, 50, 70], (
+        "and the two most suspicious, not those chosen by the truth"
+    )
