@@ -26,14 +26,22 @@ from extractors.compact.evidence_net import DIM, EvidenceNet, LookHead, evidence
 from extractors.compact.eye import Eye, aligned, packed_eye
 from extractors.compact.faces import Faces, Followed, follow_faces
 from extractors.compact.landmarks import FaceFinder
-from extractors.compact.looks import CHUNK, Again, due_looks, further, further_looks, looks_at
+from extractors.compact.looks import (
+    CHUNK,
+    Again,
+    due_looks,
+    further,
+    further_looks,
+    looked_at_once,
+    looks_at,
+)
 from extractors.compact.people import Face, People
 from extractors.compact.shots import by_shot
 from extractors.compact.stretches import MEASURES, Numbered, Stretch, leading_of, windows
 from extractors.compact.weights import load_part, stored, unpacked
 from extractors.runtime import extractor_digest, inference
 
-SCHEMA_VERSION = 5  # raise it whenever the same settings and weights begin to give other features
+SCHEMA_VERSION = 6  # raise it whenever the same settings and weights begin to give other features
 
 BLOCK, BLOCKS = 5, 11
 """Steps whose mean enters the running median as one, and how many of these it is taken over: 2.2 s."""
@@ -211,10 +219,13 @@ class FaceMeasures:
     ) -> Iterator[Shown]:
         """Stretches of a clip on a clock of 25 frames a second; a look every `look_every_s` seconds at all faces.
 
-        A face that is not seen at any look is looked at in the middle. `again` asks for further looks.
+        A face that is not seen at any look is looked at in the middle. `again` asks for further looks, but not in a
+        shot that is looked at once.
         """
         done, due = 0, 0
         for frames, before, valid in _stretches(self._viewed(pieces)):
+            if not done and looked_at_once(len(valid), look_every_s):
+                again = None
             faces = follow_faces(np.stack(frames[:-1]), self._finder)
             seen = faces.leading.seen & valid
             found, due = due_looks(seen, look_every_s, due - done)

@@ -38,6 +38,12 @@ def due_looks(seen: NDArray[np.bool_], look_every_s: float, due: int = 0) -> tup
     return np.array(looks, np.int64), due
 
 
+def looked_at_once(steps: int, look_every_s: float) -> bool:
+    """Whether a shot of so many `steps` is over before a second look is due: a further one would have none but the
+    first to be compared with."""
+    return steps <= round(look_every_s * FPS)
+
+
 def further(steps: int, look_again: int) -> int:
     """How many looks `look_again` in five seconds are in so many `steps`, rounded up."""
     return -(-look_again * steps // CHUNK)

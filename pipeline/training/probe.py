@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from configs.schema import PipelineConfig
 from extractors.compact.evidence_net import LookHead, Probe
-from extractors.compact.looks import due_looks, further, further_looks
+from extractors.compact.looks import due_looks, further, further_looks, looked_at_once
 from pipeline.evaluation.metrics import even_weights
 from pipeline.training.choice import choice
 from pipeline.training.crossfit import people_of
@@ -86,7 +86,8 @@ def extractor_looks(
     there = np.zeros(len(seen.valid), np.bool_)
     there[seen.looks[blind_looks(clip, config)]] = True
     due, _ = due_looks(there, config.visual.look_every_s)
-    most = further(int(seen.valid.sum()), config.visual.look_again)
+    once = looked_at_once(len(seen.valid), config.visual.look_every_s)
+    most = 0 if once else further(int(seen.valid.sum()), config.visual.look_again)
     more = further_looks(suspicion, there, due, most)
     return np.isin(seen.looks, np.union1d(due, more)), np.isin(seen.looks, due)
 
