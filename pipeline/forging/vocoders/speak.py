@@ -35,14 +35,19 @@ def copy_speech(samples: Samples, make: str) -> Samples:
     return (spoken[: len(samples)] / scale).astype(np.float32)
 
 
-@cache
-def _vocoder(make: str) -> Vocoder:
-    path = FOLDER / f"{make}.safetensors"
-    if not path.is_file():
-        raise ValueError(f"the weights of the vocoder '{make}' are not there")
-    vocoder = MAKES[make]().eval()
+def read_vocoder(make: str, path: Path) -> Vocoder:
+    """The vocoder called `make` with the weights at `path`; raises ValueError when they are another network's."""
+    vocoder = MAKES[make]()
     state = {name: value.float() for name, value in load_file(path).items()}
     lacking = vocoder.load_state_dict(state, strict=False)
     if lacking.unexpected_keys or lacking.missing_keys != [n for n in lacking.missing_keys if "_mel." in n]:
         raise ValueError(f"{path} holds the weights of another network")
     return vocoder
+
+
+@cache
+def _vocoder(make: str) -> Vocoder:
+    path = FOLDER / f"{make}.safetensors"
+    if not path.is_file():
+        raise ValueError(f"the weights of the vocoder '{make}' are not there")
+    return read_vocoder(make, path).eval()

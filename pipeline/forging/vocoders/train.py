@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -21,6 +22,7 @@ from data.hook import Hook, silent
 from data.text import printable
 from pipeline.forging.vocoders.adversary import Judges, SpectralDistance, fooling_loss, judging_loss
 from pipeline.forging.vocoders.networks import MAKES, Vocoder
+from pipeline.forging.vocoders.speak import read_vocoder
 from pipeline.media.whole import DECODE, read_sound
 
 CROP = 8000
@@ -77,15 +79,15 @@ def train(
 ) -> Path:
     """Train the vocoder called `make` on `speech`, and return the path of its weights in `out`.
 
-    Goes on from the state that an earlier run left in `out`.
+    Goes on from the state that an earlier run left in `out`; where there are weights alone, with judges of its own.
 
-    Raises UsageError when there is no such make, or `out` cannot be written.
+    Raises UsageError when there is no such make, or `out` cannot be written, InputError when what is there is damaged.
     """
     if make not in MAKES:
         raise UsageError(f"there is no vocoder '{make}'", fix=f"known are {', '.join(MAKES)}")
     torch.manual_seed(seed)
-    run = _Run(MAKES[make](), out / f"{make}.state.pt", schedule)
     weights = out / f"{make}.safetensors"
+    run = _Run(_begun(make, weights), out / f"{make}.state.pt", schedule)
     examples = _examples(speech, schedule.batch, run.vocoder.hop, seed, run.step)
     while run.step < schedule.steps:
         run.learn(next(examples))
@@ -95,6 +97,15 @@ def train(
             _LOG.info("%s: step %d, mel distance %.3f", make, run.step, run.distance)
         hook(f"{make} ({run.distance:.2f})", run.step, schedule.steps)
     return weights
+
+
+def _begun(make: str, weights: Path) -> Vocoder:
+    if not weights.is_file():
+        return MAKES[make]()
+    try:
+        return read_vocoder(make, weights)
+    except (ValueError, SafetensorError) as error:
+        raise InputError(f"cannot be gone on from ({error})", weights, "delete it to start again") from error
 
 
 def save_weights(vocoder: Vocoder, path: Path) -> None:

@@ -79,10 +79,23 @@ def test_training_that_was_interrupted_ends_where_it_would_have(tmp_path: Path) 
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
+def test_training_goes_on_from_weights_alone(tmp_path: Path) -> None:
+    before = load_file(train("subband", SPEECH, tmp_path, QUICK, seed=1))
+    (tmp_path / "subband.state.pt").unlink()
+    after = load_file(train("subband", SPEECH, tmp_path, Schedule(1, 1, batch=2)))
+    fresh = load_file(train("subband", SPEECH, tmp_path / "fresh", Schedule(1, 1, batch=2)))
+
+    def apart(weights: dict[str, torch.Tensor]) -> float:
+        return sum(float((weights[name] - before[name]).float().abs().sum()) for name in before)
+
+    assert apart(after) < 0.1 * apart(fresh)
+
+
 def test_a_damaged_state_and_an_unknown_make_are_told(tmp_path: Path) -> None:
-    (tmp_path / "istft.state.pt").write_bytes(b"no state")
-    with pytest.raises(InputError, match="cannot be gone on from"):
-        train("istft", SPEECH, tmp_path, QUICK)
+    for damaged in ("istft.state.pt", "istft.safetensors"):
+        (tmp_path / damaged).write_bytes(b"no state")
+        with pytest.raises(InputError, match="cannot be gone on from"):
+            train("istft", SPEECH, tmp_path, QUICK)
     with pytest.raises(UsageError, match="no vocoder 'wavenet'"):
         train("wavenet", SPEECH, tmp_path, QUICK)
 
