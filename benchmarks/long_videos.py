@@ -95,8 +95,7 @@ def report(root: Path, clip: SynthesizedClip, out: Path) -> Report:
 
 def against(clip: SynthesizedClip, said: Report, kind: str = "") -> Said:
     """What `said` gets right of `clip`."""
-    spans = dict.fromkeys(Interval(one.start_s, one.end_s) for one in clip.segments)
-    hits = [one for one in said["intervals"] if any(meets(one, span) for span in spans)]
+    hits = [one for one in said["intervals"] if any(meets(one, span) for span in clip.segments)]
     strongest = said["strongest"]
     named = [one for one in hits if one["person"] is not None]
     return Said(
@@ -106,21 +105,21 @@ def against(clip: SynthesizedClip, said: Report, kind: str = "") -> Said:
         lasts_s=said["input"]["duration_s"],
         intervals=len(said["intervals"]),
         found=bool(hits),
-        strongest=strongest is not None and any(meets(strongest, span) for span in spans),
+        strongest=strongest is not None and any(meets(strongest, span) for span in clip.segments),
         right=sum(is_right(one, said, clip) for one in named),
         named=len(named),
     )
 
 
-def meets(one: dict[str, Any], span: Interval) -> bool:
+def meets(one: dict[str, Any], span: EditedSegment) -> bool:
     """Whether an interval of a report overlaps `span` by a tIoU of 0.3."""
-    return Interval(one["start_s"], one["end_s"]).tiou(span) >= TIOU
+    return Interval(one["start_s"], one["end_s"]).tiou(Interval(span.start_s, span.end_s)) >= TIOU
 
 
 def is_right(one: dict[str, Any], said: Report, clip: SynthesizedClip) -> bool:
     """Whether the face that an interval names is, in its middle, where the person is whose picture was forged."""
-    middle_s = (one["start_s"] + one["end_s"]) / 2
-    forged = {span.person for span in clip.segments if span.modality == "visual" and _holds(span, one)}
+    middle_s = Interval(one["start_s"], one["end_s"]).mid_s
+    forged = {span.person for span in clip.segments if span.modality == "visual" and meets(one, span)}
     person = next(person for person in said["people"] if person["number"] == one["person"])
     places = [box for run in person["track"] for box in run]
     _, x, y, width, height = min(places, key=lambda box: abs(box[0] - middle_s))
@@ -132,10 +131,6 @@ def is_right(one: dict[str, Any], said: Report, clip: SynthesizedClip) -> bool:
         and seen.box[1] <= centre[1] <= seen.box[1] + seen.box[3]
         for seen in clip.appearances
     )
-
-
-def _holds(span: EditedSegment, one: dict[str, Any]) -> bool:
-    return meets(one, Interval(span.start_s, span.end_s))
 
 
 def table(said: Sequence[Said]) -> str:

@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from scripts import loaded
+from sidecar_factory import PLAIN
 
-from data.manifest.sidecar import Appearance, EditedSegment, SynthesizedClip
+from data.manifest.sidecar import Appearance, EditedSegment
 
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "long_videos.py"
-
-PANEL = SynthesizedClip(
-    file="clips/panel_forged_0.mp4",
-    identity="panel_forged_0",
+PANEL = replace(
+    PLAIN,
     group="panel",
-    split="test",
     label=1,
     segments=(EditedSegment(10.0, 11.0, "visual", "self_blend_face", person="ben"),),
-    shams=(),
-    original=None,
-    source="clips/a.mp4 clips/b.mp4",
-    source_start_s=0.0,
-    video_frames=1000,
-    audio_samples=640_000,
-    size_bytes=0,
     appearances=(
         Appearance("anna", 0.0, 40.0, (0.0, 0.0, 0.5, 1.0)),
         Appearance("ben", 0.0, 40.0, (0.5, 0.0, 0.5, 1.0)),
@@ -52,14 +40,8 @@ REPORT: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def script() -> Iterator[ModuleType]:
-    spec = importlib.util.spec_from_file_location("benchmarks_long_videos", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+    with loaded("benchmarks/long_videos.py") as module:
+        yield module
 
 
 def test_a_span_is_found_by_a_third_and_the_person_by_where_the_face_is(script: ModuleType) -> None:

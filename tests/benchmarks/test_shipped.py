@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,24 +11,17 @@ import numpy as np
 import pytest
 from condition_set import write_set
 from model_factory import one_thread
+from scripts import loaded
 
 from data.errors import UsageError
 from pipeline.evaluation.result import Evaluation, Row
 from pipeline.forging.conditions import make_condition, plan
 
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "shipped.py"
-
 
 @pytest.fixture(scope="module")
 def shipped() -> Iterator[ModuleType]:
-    spec = importlib.util.spec_from_file_location("benchmarks_shipped", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+    with loaded("benchmarks/shipped.py") as module:
+        yield module
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -13,23 +13,18 @@ import cv2
 import numpy as np
 import pytest
 import report_factory as factory
+from scripts import loaded
 
 from data.declared import Credentials, Declared, Tag
 from pipeline.report.outputs import Outputs
 
 DECLARED = Declared(Credentials("none"), (Tag("file", "encoder", "Lavf62"),))
 
-SCRIPT = Path(__file__).resolve().parents[2] / "tools" / "screenshots.py"
-
 
 @pytest.fixture(scope="module")
-def screenshots() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("tools_screenshots", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def screenshots() -> Iterator[ModuleType]:
+    with loaded("tools/screenshots.py") as module:
+        yield module
 
 
 def test_each_page_becomes_a_small_picture(

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-
-SCRIPT = Path(__file__).resolve().parents[2] / "examples" / "compare.py"
+from scripts import loaded
 
 
 @pytest.fixture(scope="module")
-def compare() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("examples_compare", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def compare() -> Iterator[ModuleType]:
+    with loaded("examples/compare.py") as module:
+        yield module
 
 
 def found(*spans: tuple[float, float], label: str = "visual") -> dict[str, Any]:
