@@ -86,8 +86,9 @@ def train(
     if make not in MAKES:
         raise UsageError(f"there is no vocoder '{make}'", fix=f"known are {', '.join(MAKES)}")
     torch.manual_seed(seed)
-    weights = out / f"{make}.safetensors"
-    run = _Run(_begun(make, weights), out / f"{make}.state.pt", schedule)
+    weights, state = out / f"{make}.safetensors", out / f"{make}.state.pt"
+    begun = MAKES[make]() if state.is_file() or not weights.is_file() else _begun(make, weights)
+    run = _Run(begun, state, schedule)
     examples = _examples(speech, schedule.batch, run.vocoder.hop, seed, run.step)
     while run.step < schedule.steps:
         run.learn(next(examples))
@@ -100,8 +101,6 @@ def train(
 
 
 def _begun(make: str, weights: Path) -> Vocoder:
-    if not weights.is_file():
-        return MAKES[make]()
     try:
         return read_vocoder(make, weights)
     except (ValueError, SafetensorError) as error:

@@ -96,6 +96,7 @@ def test_a_damaged_state_and_an_unknown_make_are_told(tmp_path: Path) -> None:
         (tmp_path / damaged).write_bytes(b"no state")
         with pytest.raises(InputError, match="cannot be gone on from"):
             train("istft", SPEECH, tmp_path, QUICK)
+        (tmp_path / damaged).unlink()
     with pytest.raises(UsageError, match="no vocoder 'wavenet'"):
         train("wavenet", SPEECH, tmp_path, QUICK)
 
