@@ -24,16 +24,10 @@ from extractors.compact.sound_traces import ABSOLUTE, RELATIVE
 from extractors.compact.voice_traces import VoiceTraces, split
 from extractors.compact.weights import load_part, load_tensors, stored
 from pipeline.bundle import SHIPPED
-from pipeline.training import labelled, pretrain
+from pipeline.training import evidence, labelled, pretrain
+from pipeline.training.crops import Prepared, cut
 from pipeline.training.labelled import LabelledSteps
-from pipeline.training.pretrain import (
-    Prepared,
-    cut,
-    pretrain_audio,
-    pretrain_visual,
-    with_sources,
-    with_widths,
-)
+from pipeline.training.pretrain import pretrain_audio, pretrain_visual, with_sources, with_widths
 
 RNG = np.random.default_rng
 
@@ -185,7 +179,7 @@ def test_what_is_written_is_the_running_mean_of_the_weights(
     toys: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def after_two_steps(decay: float) -> dict[str, torch.Tensor]:
-        monkeypatch.setattr(pretrain, "_DECAY", decay)
+        monkeypatch.setattr(evidence, "_DECAY", decay)
         return trained(toys(TOY, tmp_path / f"{decay}", audio_steps=2)).state_dict()
 
     # The mean begins with the weights after the first step: it stays there with 1, and goes along with 0.
@@ -202,29 +196,29 @@ def test_a_span_is_told_from_a_harmless_edit_and_a_whole_fake_from_all(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Of 200 steps, the mean of far more would be that of the first.
-    monkeypatch.setattr(pretrain, "_DECAY", 0.9)
-    with caplog.at_level("INFO", logger="pipeline.training.pretrain"):
+    monkeypatch.setattr(evidence, "_DECAY", 0.9)
+    with caplog.at_level("INFO", logger="pipeline.training.evidence"):
         path = toys(TOY, tmp_path, audio_steps=200, batch=8, crop_s=2.0)
     losses = [float(record.message.rsplit(" ", 1)[1]) for record in caplog.records]
     assert len(losses) == 2
     assert losses[-1] < losses[0]
     net, known = trained(path), torch.ones(1, 80, dtype=torch.bool)
 
-    def evidence(kind: str) -> NDArray[np.float32]:
+    def told(kind: str) -> NDArray[np.float32]:
         (clip,) = toy(kind, 9, 1)
         with torch.inference_mode():
             measures = torch.from_numpy(clip.measured.measures)[None].float()
             found: NDArray[np.float32] = net(*split(measures, known), known).evidence[0].numpy()
         return found
 
-    inside, onset, offset, _ = evidence("span").T
+    inside, onset, offset, _ = told("span").T
     assert (inside[20:35] > 0).mean() > 0.9
     assert (inside[50:65] > 0).mean() < 0.1
     assert (inside[np.r_[0:18, 37:48, 67:80]] > 0).mean() < 0.1
     assert abs(int(onset.argmax()) - 20) <= 1
     assert abs(int(offset.argmax()) - 34) <= 1
-    assert evidence("whole")[:, 3].mean() > 0 > evidence("authentic")[:, 3].mean()
-    assert evidence("whole")[:, 0].mean() < 0, "against itself it differs from nothing"
+    assert told("whole")[:, 3].mean() > 0 > told("authentic")[:, 3].mean()
+    assert told("whole")[:, 0].mean() < 0, "against itself it differs from nothing"
 
 
 def test_training_tells_how_far_it_is(
@@ -253,7 +247,7 @@ def test_kinds_are_drawn_by_the_root_of_how_many_there_are(
         drawn.append(clip.kind)
         return cut(clip, *rest)
 
-    monkeypatch.setattr(pretrain, "cut", noted)
+    monkeypatch.setattr(evidence, "cut", noted)
     # 16, 4 and 1 clips: roots 4, 2 and 1, the last one three times as often as it is untouched.
     toys(
         [*toy("span", 0, 16), *toy("whole", 1, 4), *toy("authentic", 2, 1)],
@@ -286,7 +280,7 @@ def pretrained_head(
 def test_the_head_tells_a_forged_face_and_a_clip_forged_from_end_to_end(
     tmp_path: Path, config: PipelineConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pretrain, "_DECAY", 0.9)
+    monkeypatch.setattr(evidence, "_DECAY", 0.9)
     path = pretrained_head(LOOKED, tmp_path, config, monkeypatch, head_steps=150)
     head = load_part(LookHead(8), load_tensors(path), "head.", path)
 

@@ -16,8 +16,8 @@ from extractors.compact.evidence_net import Steps
 from extractors.compact.face_traces import MEASURES
 from pipeline.training import pretrain
 from pipeline.training.crops import Prepared, Target, cut, edges, mirrored
+from pipeline.training.evidence import loss_of
 from pipeline.training.labelled import LabelledSteps, Measured
-from pipeline.training.pretrain import loss_of
 
 SETTINGS = PretrainConfig(authentic_weight=0.5, sham_weight=1.5)
 RNG = np.random.default_rng

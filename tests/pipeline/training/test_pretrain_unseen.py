@@ -20,7 +20,7 @@ from extractors.compact.evidence_net import EvidenceNet
 from extractors.compact.sound_traces import ABSOLUTE, RELATIVE
 from extractors.compact.voice_traces import split
 from extractors.compact.weights import load_part, load_tensors
-from pipeline.training import pretrain
+from pipeline.training import evidence, pretrain
 from pipeline.training.crossfit import deal, load_unseen, save_unseen
 from pipeline.training.labelled import Known, LabelledSteps
 from pipeline.training.pretrain import pretrain_audio, pretrain_visual
@@ -78,7 +78,7 @@ def test_each_clip_is_judged_by_a_network_that_saw_neither_its_person_nor_its_fo
         settings = config.pretrain.model_copy(update={"folds": folds})
         return pretrain_audio([], out, config.model_copy(update={"pretrain": settings}))
 
-    monkeypatch.setattr(pretrain, "_DECAY", 0.9)
+    monkeypatch.setattr(evidence, "_DECAY", 0.9)
     clips = of_people(TOY, 5)
     path = toys(clips, tmp_path, folds=2)
     save_unseen(tmp_path / "unseen" / "visual.safetensors", [])
