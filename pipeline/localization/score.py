@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,7 +27,7 @@ from pipeline.localization.scores import (
     ForgedInterval,
     Window,
 )
-from pipeline.localization.stretches import stretches
+from pipeline.localization.stretches import handovers, stretches
 
 if TYPE_CHECKING:
     from data.store.people import PersonReader
@@ -64,15 +64,18 @@ def score_clip(
 ) -> ClipScores:
     """Scores a clip window by window, in the memory of one window plus a few floats per step.
 
-    No window spans a cut of the picture, or where there is none the change of a speaker; of a stretch that holds too
-    little to judge nothing is judged.
+    No window spans a cut of the picture, or where there is none the change of a speaker; no stretch of the sound spans
+    a cut from some people to others. Of a stretch that holds too little to judge nothing is judged.
     The shorter track counts as invalid beyond its end. A track too little of which is valid is not assessable and
     counts as absent; when that holds for all tracks, the model is not run. `evidence_of` reads the evidence of a track
     out of its vectors, see `pipeline.extraction.keys.Extractors`. Where several `people` can be judged each is scored
     by itself as well, by the same model and with the same sound. Raises InputError when there is
     no step at all, ValueError when the two grids differ in start or step.
     """
-    scores = _score(model, visual, audio, config, device, hook, evidence_of)
+    heard = handovers(
+        visual.cuts if visual is not None else (), [one.flags() for one in (people or {}).values()]
+    )
+    scores = _score(model, visual, audio, config, device, hook, evidence_of, heard)
     if scores.valid["visual"].any():
         judged = {
             number: reader
@@ -82,7 +85,7 @@ def score_clip(
         if len(judged) == 1:
             return replace(scores, people=dict.fromkeys(judged, scores))
         each = {
-            number: _score(model, reader, audio, config, device, None, evidence_of, reader.flags())
+            number: _score(model, reader, audio, config, device, None, evidence_of, heard, reader.flags())
             for number, reader in judged.items()
         }
         # Of somebody who is never seen for long enough in one go nothing is judged.
@@ -99,9 +102,13 @@ def _score(
     device: torch.device | str,
     hook: Callable[[str, int | None, int | None], None] | None,
     evidence_of: Mapping[str, EvidenceReader] | None,
+    heard: Sequence[int],
     where: NDArray[np.bool_] | None = None,
 ) -> ClipScores:
-    """The scores of one picture track with the sound; `where` (T,) leaves out windows in which it is never true."""
+    """The scores of one picture track with the sound, whose stretches end where somebody else is `heard`.
+
+    `where` (T,) leaves out windows in which it is never true.
+    """
     readers = [reader for reader in (visual, audio) if reader is not None and reader.n > 0]
     if not readers:
         raise InputError("has nothing to analyse: neither track has a valid step")
@@ -113,8 +120,8 @@ def _score(
     audio = _judged("audio", audio, config, usable_s)
 
     parts = {
-        name: stretches(grid.n, reader.cuts, config.window)
-        for name, reader in (("visual", visual), ("audio", audio))
+        name: stretches(grid.n, sorted({*reader.cuts, *more}), config.window)
+        for name, reader, more in (("visual", visual, ()), ("audio", audio, heard))
         if reader is not None
     }
     seams = next((reader.cuts for reader in (visual, audio) if reader is not None), ())

@@ -26,6 +26,22 @@ def stretches(n: int, cuts: Sequence[int], longest: int) -> tuple[Stretch, ...]:
     return tuple(pieces)
 
 
+def handovers(cuts: Sequence[int], people: Sequence[NDArray[np.bool_]]) -> tuple[int, ...]:
+    """Of the `cuts` those after which nobody is seen who was seen before, by the steps (T,) at which each is seen.
+
+    A shot without a face is passed over: whoever spoke before it may speak on.
+    """
+    found: list[int] = []
+    before: set[int] = set()
+    n = max(map(len, people), default=0)
+    for first, stop in stretches(n, cuts, max(1, n)):
+        here = {number for number, flags in enumerate(people) if flags[first:stop].any()}
+        if here and before and not here & before:
+            found.append(first)
+        before = here or before
+    return tuple(found)
+
+
 def corrected(log_odds: NDArray[np.float64], weight: float) -> NDArray[np.float64]:
     """Log-odds (N,) of N stretches less what the best of so many gain by chance; unchanged where N = 1.
 

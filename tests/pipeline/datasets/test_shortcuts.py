@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 
 from data.errors import InputError
 from data.manifest.sidecar import EditedSegment
-from pipeline.datasets.shortcuts import FEATURES, auc, clip_features, find_shortcuts, measure_features
+from pipeline.datasets.shortcuts import (
+    FEATURES,
+    _within_people,
+    auc,
+    clip_features,
+    find_shortcuts,
+    measure_features,
+)
 from pipeline.forging import files as dataset_files
 from pipeline.forging import plan as dataset_plan
 from pipeline.forging import synthesize
@@ -82,7 +89,8 @@ def without_authentic_clips(careful: Path, out: Path) -> Path:
 
 def test_nothing_but_the_forgery_tells_forged_from_authentic(careful: Path) -> None:
     findings = find_shortcuts(careful)
-    assert [finding.features.partition(":")[0] for finding in findings] == ["all features", "best feature"]
+    names = [finding.features.partition(":")[0] for finding in findings]
+    assert names == ["all features", "best feature", "best feature within people"]
     assert all(finding.chance for finding in findings), findings
 
 
@@ -159,16 +167,16 @@ def test_noise_is_chance_and_a_planted_number_is_found() -> None:
     values, labels, people = table()
     assert all(finding.chance for finding in measure_features(values, labels, people))
     values[:, 3] += 1.5 * labels
-    together, best = measure_features(values, labels, people)
-    assert not together.chance
-    assert not best.chance
+    together, best, within = measure_features(values, labels, people)
+    assert not any(finding.chance for finding in (together, best, within))
     assert best.features == f"best feature: {FEATURES[3]}"
+    assert within.features == f"best feature within people: {FEATURES[3]}"
 
 
 def test_a_number_that_is_always_middling_in_forged_clips_is_found() -> None:
     values, labels, people = table(400)
     values[labels, 5] *= 0.1
-    together, _ = measure_features(values, labels, people)
+    together, *_ = measure_features(values, labels, people)
     assert not together.chance
     assert together.auc > 0.75
 
@@ -178,6 +186,17 @@ def test_what_marks_a_person_and_not_a_forgery_is_no_shortcut() -> None:
     values[:, 2] = [float(name[1:]) for name in people]
     labels = np.array([k // 20 % 4 != 0 for k in range(len(people))])
     assert measure_features(values, labels, people)[1].chance
+
+
+def test_within_people_clips_of_one_person_are_compared_and_of_no_two() -> None:
+    values = np.zeros((6, len(FEATURES)))
+    people = np.array(["a", "a", "a", "b", "b", "c"])
+    labels = np.array([True, False, False, True, False, True])
+    # Of three pairs the forged clip lies above in one, level in one and below in one; c has no pair.
+    values[:, 4] = [5, 3, 5, 90, 99, 70]
+    assert _within_people(values, labels[:, None], people)[4] == pytest.approx([0.5])
+    values[4, 4] = 0
+    assert _within_people(values, labels[:, None], people)[4] == pytest.approx([2.5 / 3])
 
 
 def test_a_set_without_a_sidecar_or_too_small_is_refused(tmp_path: Path) -> None:

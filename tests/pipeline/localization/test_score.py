@@ -210,6 +210,15 @@ def test_no_window_spans_a_cut_and_each_shot_is_a_stretch() -> None:
     assert scores.stretches == {"visual": ((0, 3), (3, 6), (6, 9)), "audio": ((0, 2), (2, 5), (5, 9))}
 
 
+def test_the_sound_is_judged_apart_where_the_picture_cuts_to_somebody_else() -> None:
+    visual, audio, anchor, guest = visual_reader(9), audio_reader(9), visual_reader(9), visual_reader(9)
+    visual.cuts = anchor.cuts = guest.cuts = (2, 5)
+    anchor.valid, guest.valid = np.arange(9) < 5, np.arange(9) >= 5
+    config = LocalizeConfig(window=8, overlap=4)
+    scores = run(ScriptedModel([(0.5, REAL)] * 9), visual, audio, config, people={1: anchor, 2: guest})
+    assert scores.stretches == {"visual": ((0, 2), (2, 5), (5, 9)), "audio": ((0, 5), (5, 9))}
+
+
 def test_sound_alone_is_cut_where_the_speaker_changes() -> None:
     audio = audio_reader(6)
     audio.cuts = (2,)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from pipeline.localization.stretches import corrected, stretches
+from pipeline.localization.stretches import corrected, handovers, stretches
 
 
 def test_a_short_clip_is_one_stretch() -> None:
@@ -21,6 +21,26 @@ def test_shots_are_stretches_and_long_ones_fall_into_equal_parts() -> None:
 
 def test_cuts_beyond_the_clip_are_none() -> None:
     assert stretches(10, (0, 10, 12), 20) == ((0, 10),)
+
+
+def seen(text: str) -> np.ndarray:
+    """Steps at which somebody is seen, marked by x."""
+    return np.array([mark == "x" for mark in text])
+
+
+def test_a_cut_from_some_people_to_others_hands_over_and_a_jump_cut_does_not() -> None:
+    anchor, guest = seen("xxxxxx......xx"), seen("......xxxxxx..")
+    assert handovers((3, 6, 9, 12), [anchor, guest]) == (6, 12)
+
+
+def test_who_stays_in_the_picture_may_speak_on() -> None:
+    assert handovers((2, 4), [seen("xxxx.."), seen("..xxxx")]) == ()
+
+
+def test_a_shot_without_a_face_is_passed_over() -> None:
+    assert handovers((2, 4), [seen("xx..xx")]) == ()
+    assert handovers((2, 4), [seen("xx...."), seen("....xx")]) == (4,)
+    assert handovers((2,), []) == handovers((), [seen("xx")]) == ()
 
 
 def test_one_stretch_keeps_its_log_odds() -> None:
