@@ -15,7 +15,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
@@ -71,14 +71,8 @@ def blank(relative: slice | None = None, absolute: slice | None = None) -> Calla
 def unseen(clip: Prepared) -> Prepared:
     """The clip as if the eye had seen the same in each of its faces."""
     measured = clip.steps.measured
-    steps = clip.steps.__class__(
-        clip.steps.kind,
-        measured._replace(seen=np.zeros_like(measured.seen)),
-        clip.steps.forged,
-        clip.steps.sham,
-        clip.steps.known,
-    )
-    return clip._replace(steps=steps)
+    measured = measured._replace(seen=np.zeros_like(measured.seen))
+    return clip._replace(steps=replace(clip.steps, measured=measured))
 
 
 ALL = Without("nothing")
