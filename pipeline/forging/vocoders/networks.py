@@ -144,9 +144,10 @@ class InverseStftVocoder(Vocoder):
 
 
 class SubbandVocoder(Vocoder):
-    """Repeated steps and convolutions at a quarter of the rate, then a bank of four bands joined, 10 ms hop.
+    """Convolutions whose channels become steps, up to a quarter of the rate, then a bank of four bands joined, 10 ms hop.
 
-    Source: Yang et al., "Multi-band MelGAN" (2020), with nearest-neighbour steps in place of transposed convolutions.
+    Source: Yang et al., "Multi-band MelGAN" (2020), with the sub-pixel convolutions of Shi et al. (2016) in place of
+    transposed ones.
     """
 
     BANDS, TAPS, CUTOFF, BETA = 4, 62, 0.142, 9.0
@@ -154,7 +155,9 @@ class SubbandVocoder(Vocoder):
     def __init__(self) -> None:
         super().__init__(fft=512, hop=160, bands=64, top_hz=7600)
         self.enter = nn.Conv1d(self.bands, 160, 7, padding=3)
-        self.rise = nn.ModuleList((nn.Conv1d(160, 96, 5, padding=2), nn.Conv1d(96, 48, 9, padding=4)))
+        self.rise = nn.ModuleList(
+            nn.Conv1d(a, b * times, 3, padding=1) for a, b, times in ((160, 96, 5), (96, 48, 8))
+        )
         self.blocks = nn.ModuleList((_Residual(96, 3, (1, 3, 9)), _Residual(48, 3, (1, 3, 9))))
         self.leave = nn.Conv1d(48, self.BANDS, 7, padding=3)
         self.register_buffer("bank", torch.from_numpy(self._bank()), persistent=False)
@@ -162,7 +165,9 @@ class SubbandVocoder(Vocoder):
     def forward(self, mel: Tensor) -> Tensor:
         x = self.enter(mel)
         for rise, block, times in zip(self.rise, self.blocks, (5, 8), strict=True):
-            x = block(rise(torch.repeat_interleave(functional.leaky_relu(x, SLOPE), times, dim=2)))
+            # Steps that only repeat a frame would be alike wherever the sound is steady, and make no wave of it.
+            x = rise(functional.leaky_relu(x, SLOPE)).unflatten(1, (-1, times))
+            x = block(x.transpose(2, 3).flatten(2))
         bands = torch.tanh(self.leave(functional.leaky_relu(x, SLOPE)))
         assert isinstance(self.bank, Tensor)
         spoken = functional.conv_transpose1d(bands, self.bank, stride=self.BANDS, padding=self.TAPS // 2)
