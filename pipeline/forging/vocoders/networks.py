@@ -144,7 +144,7 @@ class InverseStftVocoder(Vocoder):
 
 
 class SubbandVocoder(Vocoder):
-    """Convolutions whose channels become steps, up to a quarter of the rate, then a bank of four bands joined, 10 ms hop.
+    """Convolutions whose channels become steps, up to a quarter of the rate, then a bank of four bands; 10 ms hop.
 
     Source: Yang et al., "Multi-band MelGAN" (2020), with the sub-pixel convolutions of Shi et al. (2016) in place of
     transposed ones.
