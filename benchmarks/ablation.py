@@ -16,6 +16,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
@@ -35,12 +36,12 @@ from pipeline.evaluation.metrics import auc
 from pipeline.evaluation.result import grid
 from pipeline.localization.scores import Evidence
 from pipeline.training.crops import Prepared
-from pipeline.training.evidence import evidence_by, face_evidence, train_faces, train_voices
+from pipeline.training.evidence import STEP_S, evidence_by, face_evidence, train_faces, train_voices
 from pipeline.training.pretrain import prepared_faces, prepared_voices, with_sources
 
 MEASURES = ("spans", "clips", "end to end")
-HALF_SECOND = 12
-"""Steps of 40 ms."""
+HALF_SECOND = int(0.5 / STEP_S)
+"""In steps."""
 
 _INSIDE, _WHOLE = EVIDENCE.index("inside"), EVIDENCE.index("whole")
 
@@ -126,7 +127,7 @@ def main() -> None:
             path = asked.out / f"{asked.track}-{row.name.replace(' ', '_')}-{seed}.json"
             if not path.is_file() and (not asked.only or row.name in asked.only):
                 write_text(path, json.dumps(study.run(row, seed)) + "\n")
-                print(path, path.read_text(encoding="utf-8").strip(), file=sys.stderr)
+                print("wrote", path, file=sys.stderr)
             if path.is_file():
                 found.setdefault(row.name, []).append(json.loads(path.read_text(encoding="utf-8")))
     print("\n".join(table(found)))
@@ -141,33 +142,27 @@ class Study:
         self.track, self.measured, self.workers = track, measured, workers
         self.sets = [sets / name for name in SETS[track]]
         self.test, self.overrides = test, [*SETTINGS[track], *overrides]
-        self._clips: list[Prepared] | None = None
-        self._judged: list[Prepared] | None = None
 
     def run(self, row: Without, seed: int) -> dict[str, float]:
         """`told` of one training."""
         config = self._config(*row.settings, f"pretrain.seed={seed}")
-        clips = [row.hide(clip) for clip in self.training() if self._wanted(clip, row, config)]
-        judged = [row.hide(clip) for clip in self.judged()]
+        clips = [row.hide(clip) for clip in self.training if self._wanted(clip, row, config)]
+        judged = [row.hide(clip) for clip in self.judged]
         if self.track == "audio":
             net = train_voices(clips, config.pretrain)
             return told(judged, [evidence_by(net, clip) for clip in judged])
         nets = train_faces(clips, config)
         return told(judged, [face_evidence(nets, clip, config) for clip in judged])
 
+    @cached_property
     def training(self) -> list[Prepared]:
         """The clips that all rows choose from."""
-        if self._clips is None:
-            self._clips = self._prepared(self.sets, self._config())
-        return self._clips
+        return self._prepared(self.sets, self._config())
 
+    @cached_property
     def judged(self) -> list[Prepared]:
         """The clips that are judged."""
-        if self._judged is None:
-            self._judged = self._prepared(
-                [self.test], self._config('pretrain.splits=["dev"]', "pretrain.turns=0")
-            )
-        return self._judged
+        return self._prepared([self.test], self._config('pretrain.splits=["dev"]', "pretrain.turns=0"))
 
     def _config(self, *more: str) -> PipelineConfig:
         return with_sources(load_config("compact", [*self.overrides, *more]))
@@ -179,8 +174,8 @@ class Study:
     def _wanted(self, clip: Prepared, row: Without, config: PipelineConfig) -> bool:
         known = clip.steps.known
         assert known is not None
-        joined = clip.kind == "joined" or len(known.clip.appearances) > 1
-        return known.set_name not in row.sets and (bool(config.pretrain.turns) or not joined)
+        in_turns = bool(known.clip.appearances)
+        return known.set_name not in row.sets and (config.pretrain.turns > 0 or not in_turns)
 
 
 def told(clips: Sequence[Prepared], evidence: Sequence[Evidence]) -> dict[str, float]:

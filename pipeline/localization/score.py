@@ -72,20 +72,19 @@ def score_clip(
     by itself as well, by the same model and with the same sound. Raises InputError when there is
     no step at all, ValueError when the two grids differ in start or step.
     """
-    heard = handovers(
-        visual.cuts if visual is not None else (), [one.flags() for one in (people or {}).values()]
-    )
+    seen = {number: reader.flags() for number, reader in (people or {}).items()}
+    heard = handovers(visual.cuts if visual is not None else (), list(seen.values()))
     scores = _score(model, visual, audio, config, device, hook, evidence_of, heard)
     if scores.valid["visual"].any():
         judged = {
             number: reader
             for number, reader in (people or {}).items()
-            if assessable(reader.flags(), reader.grid.step, config)
+            if assessable(seen[number], reader.grid.step, config)
         }
         if len(judged) == 1:
             return replace(scores, people=dict.fromkeys(judged, scores))
         each = {
-            number: _score(model, reader, audio, config, device, None, evidence_of, heard, reader.flags())
+            number: _score(model, reader, audio, config, device, None, evidence_of, heard, seen[number])
             for number, reader in judged.items()
         }
         # Of somebody who is never seen for long enough in one go nothing is judged.
