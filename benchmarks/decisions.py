@@ -1,31 +1,51 @@
-"""Ways to decide on a clip, compared on labelled clips: who tells forged from authentic best.
+"""Ways to decide on a clip and to find what is forged in it, compared on labelled clips.
 
-    python benchmarks/decisions.py --dataset ROOT [--dataset ROOT ...] --store DIR [--weights FOLDER] [--split dev]
+    python benchmarks/decisions.py --dataset ROOT [--dataset ROOT ...] --store DIR [--weights FOLDER ...] [--split dev]
 
-The decision on segments is fitted anew, and each clip is judged by what other people's clips taught. All else takes the
-model as it is. Features that the store lacks are extracted first.
+What is fitted is fitted anew, and each clip is judged by what other people's clips taught; all else takes the model as
+it is. With several weights folders, of several seeds, the table has means and standard deviations. Features that the
+store lacks are extracted first.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from refinements import diffused, projected, scans, with_evidence, without_edges
 
+from configs.schema import DecisionConfig, LocalizeConfig
 from data.labels import EVIDENCE, MODALITIES, REAL
 from data.manifest import Manifest
 from data.manifest.sidecar import clips_by_file
 from data.store.store import FeatureStore
+from data.timeline import merge
 from pipeline.detector import Pipeline
-from pipeline.evaluation.metrics import auc
+from pipeline.evaluation.metrics import auc, localization
 from pipeline.evaluation.predict import score_split
 from pipeline.evaluation.result import grid
+from pipeline.localization.decide import decided_proposals, decision_of
 from pipeline.localization.routed import TOP
-from pipeline.localization.scores import ClipScores
+from pipeline.localization.scores import ClipScores, ForgedInterval
+from pipeline.localization.segments import Segment, Track, prepare
 from pipeline.training.decision import LabelledClip, fit_decision, labelled
+
+MEASURES = ("AUC, all clips", "picture and sound", "one track", "mAP(0.1:0.7)", "AP@0.7")
+
+Floats = NDArray[np.float64]
+Change = Callable[[ClipScores], ClipScores]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a way says of each clip: a score (N,), and ranked proposals (P, 3) or None where it makes none."""
+
+    scores: Floats
+    rows: Sequence[Floats] | None = None
 
 
 def main() -> None:
@@ -33,42 +53,158 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--dataset", type=Path, action="append", required=True, help="data set; repeatable")
     parser.add_argument("--store", type=Path, required=True, help="folder of features")
-    parser.add_argument("--weights", default="compact", help="weights folder or preset (default: compact)")
+    parser.add_argument("--weights", action="append", help="weights folder or preset; repeatable")
     parser.add_argument("--split", default="dev")
     options = parser.parse_args()
-    detector = Pipeline.from_pretrained(options.weights)
+    tables = []
+    for weights in options.weights or ["compact"]:
+        detector = Pipeline.from_pretrained(weights)
+        clips = scored(detector, options.dataset, options.split, FeatureStore(options.store))
+        tables.append(dict(compare(clips, detector.config.localize)))
+    print(table(tables))
+
+
+def scored(detector: Pipeline, roots: Sequence[Path], split: str, store: FeatureStore) -> list[LabelledClip]:
+    """The clips of `split` of data sets at `roots` that can be judged, each as one person."""
     clips = []
-    for root in options.dataset:
+    for root in roots:
         sidecar = clips_by_file(root)
-        for sample, scores in score_split(
-            detector, Manifest.lavdf(root), options.split, FeatureStore(options.store)
-        ):
-            if scores is not None and scores.windows and sample.label is not None:
+        for sample, scores in score_split(detector, Manifest.lavdf(root), split, store):
+            if scores is not None and scores.windows and scores.evidence and sample.label is not None:
                 recipe = sidecar.get(sample.file.as_posix())
-                clips.append(labelled(sample, sample.label, scores, recipe, root.name))
-    rows = [[name, *(f"{value:.3f}" for value in values)] for name, *values in compare(clips)]
-    print("\n".join(grid([["AUC of", "all clips", "picture and sound", "one track"], *rows])))
+                alone = with_evidence(scores, scores.evidence)
+                clips.append(labelled(sample, sample.label, alone, recipe, root.name))
+    return clips
 
 
-def compare(clips: Sequence[LabelledClip]) -> Iterator[tuple[str, float, float, float]]:
-    """By decision: AUC over all clips, those of which both tracks were judged, and those of which one was."""
+def table(tables: Sequence[dict[str, tuple[float, ...]]]) -> str:
+    """MEASURES of each way: means over `tables`, with standard deviations where they are several; – for none."""
+    lines = [["way", *MEASURES]]
+    for name in tables[0]:
+        values = np.array([one[name] for one in tables])
+        cells = []
+        for mean, spread in zip(values.mean(axis=0), values.std(axis=0), strict=True):
+            wide = f" ± {spread:.3f}" if len(tables) > 1 else ""
+            cells.append("–" if np.isnan(mean) else f"{mean:.3f}{wide}")
+        lines.append([name, *cells])
+    return "\n".join(grid(lines))
+
+
+def compare(
+    clips: Sequence[LabelledClip], settings: LocalizeConfig
+) -> Iterator[tuple[str, tuple[float, ...]]]:
+    """MEASURES of each way: AUC over all clips, those of which both tracks were judged, those of which one was; and
+    how well its proposals find the forged spans."""
     forged = np.array([clip.label != REAL for clip in clips])
     both = np.array([all(clip.scores.valid[name].any() for name in MODALITIES) for clip in clips])
-    parts = (np.ones(len(clips), np.bool_), both, ~both)
+    labels = np.array([clip.label for clip in clips])
+    truth = [
+        np.array([[s.start_s, s.end_s] for s in merge(part for of in clip.forged.values() for part in of)])
+        for clip in clips
+    ]
+    for name, way in WAYS.items():
+        judged = way(clips, settings)
+        told = [auc(judged.scores[part], forged[part]) for part in (np.ones_like(both), both, ~both)]
+        found = {"mAP": np.nan, "AP@0.7": np.nan}
+        if judged.rows is not None:
+            found = localization(judged.rows, [one.reshape(-1, 2) for one in truth], labels=labels)
+        yield name, (*told, found["mAP"], found["AP@0.7"])
 
-    def told(name: str, scores: NDArray[np.float64]) -> tuple[str, float, float, float]:
-        every, of_both, of_one = (auc(scores[part], forged[part]) for part in parts)
-        return name, every, of_both, of_one
 
-    for name, decide in DECISIONS.items():
-        scores = np.array([decide(clip.scores) for clip in clips])
-        yield told(name, scores)
+def _pooled(score: Callable[[ClipScores], float]) -> Callable[..., Judged]:
+    def way(clips: Sequence[LabelledClip], settings: LocalizeConfig) -> Judged:
+        return Judged(np.array([score(clip.scores) for clip in clips]))
+
+    return way
+
+
+def _routed(clips: Sequence[LabelledClip], settings: LocalizeConfig) -> Judged:
+    """The paper's: class probabilities, intervals of the branches between the thresholds of `settings`."""
+    plain = settings.model_copy(update={"decision": None})
+    rows = [_rows(decided_proposals(clip.scores, plain, None)) for clip in clips]
+    return Judged(np.array([_classes(clip.scores) for clip in clips]), rows)
+
+
+def _fitted(
+    change: Change = lambda scores: scores,
+    segments: Callable[[Track, DecisionConfig, str], tuple[Segment, ...]] | None = None,
+) -> Callable[..., Judged]:
+    """The decision on segments, of scores after a `change`, with `segments` of a track other than its own if given."""
+
+    def way(clips: Sequence[LabelledClip], settings: LocalizeConfig) -> Judged:
+        changed = [replace(clip, scores=change(clip.scores)) for clip in clips]
+        fitted = fit_decision(changed, "all clips")
+        likely, rows = np.full(len(clips), 0.5), [np.zeros((0, 3))] * len(clips)
+        for k, judge in enumerate(fitted.judges if fitted is not None else ()):
+            scores, config = changed[k].scores, settings.model_copy(update={"decision": judge})
+            decision = decision_of(scores, config)
+            if judge is None or decision is None:
+                continue
+            if segments is not None:
+                tracks = {
+                    name: replace(
+                        one, stretches=(), segments=segments(_track(scores, judge, name), judge, name)
+                    )
+                    for name, one in decision.tracks.items()
+                }
+                decision = replace(decision, tracks=tracks)
+            likely[k] = decision.forged
+            rows[k] = _rows(decided_proposals(scores, config, decision))
+        return Judged(likely, rows)
+
+    return way
+
+
+def _track(scores: ClipScores, judge: DecisionConfig, name: str) -> Track:
+    return prepare(scores.evidence[name], scores.valid[name], judge.tracks()[name])
+
+
+def _spread(track: Track, judge: DecisionConfig, name: str) -> tuple[Segment, ...]:
+    return diffused(track, judge.tracks()[name].segment)
+
+
+def _scanned(clips: Sequence[LabelledClip], settings: LocalizeConfig) -> Judged:
+    """A scan of each track, the one that tells other people's clips best; in deviations of authentic ones."""
     fitted = fit_decision(clips, "all clips")
-    if fitted is not None:
-        # A clip without evidence is as likely forged as not.
-        likely = np.full(len(clips), 0.5)
-        likely[[bool(clip.scores.evidence) for clip in clips]] = np.nan_to_num(fitted.likely, nan=0.5)
-        yield told("decision on segments", likely)
+    judges = list(fitted.judges) if fitted is not None else []
+    likely, rows = np.full(len(clips), -np.inf), [np.zeros((0, 3))] * len(clips)
+    for name in MODALITIES:
+        tracks = {
+            k: _track(clips[k].scores, judge, name)
+            for k, judge in enumerate(judges)
+            if judge is not None and name in judge.tracks() and clips[k].scores.valid[name].any()
+        }
+        forged = np.array([clips[k].is_forged(name) for k in tracks])
+        every = list(scans(_lengths(clips, name)))
+        strongest = np.array([[scan.strongest(track) for track in tracks.values()] for scan in every])
+        for judge in {id(judges[k]): judges[k] for k in tracks}.values():
+            others = np.array([judges[k] is not judge for k in tracks])
+            best = int(np.argmax([auc(values[others], forged[others]) for values in strongest]))
+            usual = strongest[best, others & ~forged]
+            for k in (k for k in tracks if judges[k] is judge):
+                found = [
+                    [(one.log_odds - usual.mean()) / usual.std(), *_seconds(clips[k].scores, one)]
+                    for one in every[best].segments(tracks[k])
+                ]
+                rows[k] = np.concatenate([rows[k], np.array(found).reshape(-1, 3)])
+                likely[k] = max(likely[k], rows[k][:, 0].max(initial=-np.inf))
+    likely[np.isinf(likely)] = 0.0
+    return Judged(likely, [one[np.argsort(-one[:, 0], kind="stable")] for one in rows])
+
+
+def _lengths(clips: Sequence[LabelledClip], name: str) -> NDArray[np.int64]:
+    """Lengths of what is forged in a track, in steps."""
+    spans = [(part, clip.scores.grid) for clip in clips for part in clip.forged[name]]
+    return np.array([round(part.duration_s / float(at.step)) for part, at in spans], np.int64)
+
+
+def _seconds(scores: ClipScores, segment: Segment) -> tuple[float, float]:
+    span = scores.grid.interval(segment.first, segment.stop)
+    return span.start_s, span.end_s
+
+
+def _rows(ranked: Sequence[ForgedInterval]) -> Floats:
+    return np.array([[p.score, p.start_s, p.end_s] for p in ranked], np.float64).reshape(-1, 3)
 
 
 def _classes(scores: ClipScores) -> float:
@@ -96,13 +232,18 @@ def _top(values: np.ndarray) -> float:
     return float(np.sort(values)[-max(1, len(values) // TOP) :].mean())
 
 
-DECISIONS: dict[str, Callable[[ClipScores], float]] = {
-    "class probabilities": _classes,
-    "joint curve, highest sixteenth": _joint,
-    "better track's curve, highest sixteenth": _curves,
-    "better track's evidence, highest sixteenth": _evidence,
+WAYS: dict[str, Callable[[Sequence[LabelledClip], LocalizeConfig], Judged]] = {
+    "class probabilities, intervals by the paper's routing": _routed,
+    "joint curve, highest sixteenth": _pooled(_joint),
+    "better track's curve, highest sixteenth": _pooled(_curves),
+    "better track's evidence, highest sixteenth": _pooled(_evidence),
+    "a scan over all spans": _scanned,
+    "decision on segments": _fitted(),
+    "… without onsets and offsets": _fitted(without_edges),
+    "… of projected evidence": _fitted(projected),
+    "… with scores spread over a graph": _fitted(segments=_spread),
 }
-"""What a clip's score may be, without a fit."""
+"""The ways, those that need no fit first."""
 
 
 if __name__ == "__main__":

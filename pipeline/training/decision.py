@@ -79,12 +79,14 @@ class FittedDecision:
     """A decision, and how it judges people whom it was not fitted to.
 
     `likely` (N,) is P(forged) of each clip that gives evidence, in order, NaN where no fit was possible without its
-    person. `auc` tells forged from authentic clips, `recall` is the share of forged clips that reach the line of each
-    certified rate, `harmless` the same count of authentic clips that were edited harmlessly: alarms, clips and bound.
+    person; `judges` (N,) are the decisions that say so, None there. `auc` tells forged from authentic clips, `recall`
+    is the share of forged clips that reach the line of each certified rate, `harmless` the same count of authentic
+    clips that were edited harmlessly: alarms, clips and bound.
     """
 
     config: DecisionConfig
     likely: Floats
+    judges: Sequence[DecisionConfig | None]
     clips: int
     people: int
     auc: float
@@ -154,6 +156,7 @@ def fit_decision(
     if config is None:
         return None
     likely = np.full(len(clips), np.nan)
+    judges: list[DecisionConfig | None] = [None] * len(clips)
     folds = _folds(clips)
     for fold in range(FOLDS):
         hook("fit the decision", fold, FOLDS)
@@ -161,6 +164,7 @@ def fit_decision(
         for k in np.flatnonzero(folds == fold).tolist() if others is not None else ():
             if others is not None and (tracks := _judged(ready, k, others, clips)):
                 likely[k] = 1 - decide.class_probabilities(tracks, others)[REAL]
+                judges[k] = others
     hook("fit the decision", FOLDS, FOLDS)
     judged = ~np.isnan(likely)
     forged = np.array([clip.label != REAL for clip in clips]) & judged
@@ -198,7 +202,9 @@ def fit_decision(
         }
     )
     value = auc(likely[judged], forged[judged])
-    return FittedDecision(config, likely, int(judged.sum()), len(set(people[judged])), value, recall, edited)
+    return FittedDecision(
+        config, likely, judges, int(judged.sum()), len(set(people[judged])), value, recall, edited
+    )
 
 
 def _rounded_up(value: float) -> float:
