@@ -83,7 +83,7 @@ def table(tables: Sequence[dict[str, tuple[float, ...]]]) -> str:
     for name in tables[0]:
         values = np.array([one[name] for one in tables])
         cells = []
-        for mean, spread in zip(values.mean(axis=0), values.std(axis=0), strict=True):
+        for mean, spread in zip(values.mean(axis=0), values.std(axis=0, ddof=len(tables) > 1), strict=True):
             wide = f" ± {spread:.3f}" if len(tables) > 1 else ""
             cells.append("–" if np.isnan(mean) else f"{mean:.3f}{wide}")
         lines.append([name, *cells])

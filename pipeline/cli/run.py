@@ -105,7 +105,7 @@ def run(
       pipeline run --input clip.mp4
       pipeline run --input clip.mp4 --export vtt --export otio --embed-video
       pipeline run --input clip.mp4 --json - | jq .intervals
-      pipeline run --input clip.mp4 --max-alarms 0.01
+      pipeline run --input clip.mp4 --max-alarms 0.2
       pipeline run --input folder/ --out reports/ --store features/ --jobs 4
       pipeline run --watch incoming/ --out reports/
     """
