@@ -30,10 +30,12 @@ class DecodeConfig(Settings):
     backend: Literal["pyav", "decord", "ffmpeg"] = Field(
         "pyav", description="Decoder; pyav is the reference."
     )
-    fps: Positive = Field(
-        25, description="Steps per second of the time grid; 25 frames/s, as in LAV-DF and AV-Deepfake1M."
+    fps: Literal[25] = Field(
+        25, description="Steps per second of the time grid, as in LAV-DF and AV-Deepfake1M; no other."
     )
-    sample_rate: Positive = Field(16_000, description="Sample rate of the sound, in Hz.")
+    sample_rate: Literal[16_000] = Field(
+        16_000, description="Sample rate of the sound, in Hz; extractors take no other."
+    )
     max_pixels: Positive = Field(
         8192 * 4320, description="Largest picture that is decoded, in pixels (width x height)."
     )

@@ -30,7 +30,8 @@ from data.store.places import STALE_S, Log, Place, writing
 from data.store.store import FeatureStore
 
 FOLDER = "ledger"
-Status = Literal["hashed", "done", "partial", "failed"]
+Status = Literal["hashed", "done", "partial", "failed", "removed"]
+"""`removed`: what was done was taken out of the store again."""
 
 _LOG = logging.getLogger(__name__)
 _STATUS: dict[str, int] = {name: number for number, name in enumerate(get_args(Status))}

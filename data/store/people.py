@@ -20,6 +20,8 @@ from data.store.store import FeatureStore
 NOTE = "people"
 """Name of the note in the clip's own entry."""
 
+_SUFFIX = ".people"
+
 
 class Piece(NamedTuple):
     """Steps ``first .. first + n - 1`` of the person `number`; their rows begin at `row`, or are the clip's own."""
@@ -32,7 +34,12 @@ class Piece(NamedTuple):
 
 def beside_key(key: StoreKey) -> StoreKey:
     """The key of the rows of people beside the entry of `key`."""
-    return StoreKey(key.media, f"{key.extractor}.people")
+    return StoreKey(key.media, key.extractor + _SUFFIX)
+
+
+def clip_key(key: StoreKey) -> StoreKey:
+    """The key of the clip's entry that the entry of `key` is a part of: its own, but for the rows of people."""
+    return StoreKey(key.media, key.extractor.removesuffix(_SUFFIX))
 
 
 def pieces_text(pieces: list[Piece]) -> str:
@@ -104,7 +111,13 @@ def people_of(store: FeatureStore, clip: FeatureReader | None) -> Mapping[int, P
         raise StoreError(
             "its note on people is damaged", clip.path, "delete this file and run again"
         ) from error
-    rows = store.reader(beside_key(clip.key)) if any(piece.row is not None for piece in pieces) else None
+    rows = None
+    if any(piece.row is not None for piece in pieces):
+        beside = beside_key(clip.key)
+        if not store.contains(beside):
+            problem = "the features of people that it names are not there"
+            raise StoreError(problem, clip.path, "delete this file and run again")
+        rows = store.reader(beside)
     return {
         number: PersonReader(clip, rows, tuple(piece for piece in pieces if piece.number == number))
         for number in sorted({piece.number for piece in pieces})

@@ -16,10 +16,11 @@ from data.hook import Hook, silent
 from data.store.claims import FOLDER as CLAIMS
 from data.store.claims import is_live
 from data.store.entry import Extent, FeatureReader, StoreKey, entry_key, entry_name
-from data.store.ledger import Ledger, compact
+from data.store.ledger import Ledger, LedgerRow, compact
 from data.store.packing import drop, needs_index, rebuild, tidy
 from data.store.packs import FOLDER as PACKS
 from data.store.packs import pack_name
+from data.store.people import clip_key
 from data.store.places import is_abandoned, read_object
 from data.store.store import FeatureStore
 
@@ -122,7 +123,7 @@ def contents_of(store: FeatureStore, hook: Hook = silent) -> Contents:
         files[row.status] += 1
         if row.status == "failed":
             failures[row.kind] += 1
-        else:
+        elif row.status != "removed":
             media_s += row.duration_s
     unfinished, claims = list(store.place.unfinished()), list(_claims(store))
     return Contents(
@@ -176,11 +177,19 @@ def find_damage(store: FeatureStore, hook: Hook = silent) -> Iterator[Damage]:
 def remove_damaged(store: FeatureStore, damages: Sequence[Damage]) -> int:
     """Remove damaged entries, so that the next extraction makes them again; returns how many.
 
-    A packed one is taken out of the index. Raises UsageError while another process changes the packs.
+    With the features of people goes the clip's own entry, which names them. A packed entry is taken out of the index.
+    The ledger lists the files no longer as done. Raises UsageError while another process changes the packs.
     """
     keys = [(damage.key, damage.packed) for damage in damages if damage.key is not None]
-    store.place.remove(entry_name(key) for key, packed in keys if not packed)
-    drop(store, [key for key, packed in keys if packed])
+    clips = {clip_key(key) for key, _ in keys} - {key for key, _ in keys}
+    store.place.remove(entry_name(key) for key in (*clips, *(key for key, packed in keys if not packed)))
+    held = [] if needs_index(store) else [key for key in clips if store.packs.index().find(key) is not None]
+    drop(store, [*held, *(key for key, packed in keys if packed)])
+    media = {key.media for key, _ in keys}
+    with Ledger(store) as ledger:
+        for row in list(ledger.load()):
+            if row.sha256 in media and row.status in ("done", "partial"):
+                ledger.append(LedgerRow(row.file, row.size, row.mtime_ns, row.sha256, row.setup, "removed"))
     return len(keys)
 
 
@@ -205,7 +214,11 @@ def collect(
         yield from _remove_extractor(store, extractor, dry, hook)
     hook("leftovers")
     files = [path for path in store.place.unfinished() if is_abandoned(path)]
-    yield Removed("unfinished files", len(files), sum(path.stat().st_size for path in files))
+    size = 0
+    for path in files:
+        with contextlib.suppress(FileNotFoundError):  # another process may remove it meanwhile
+            size += path.stat().st_size
+    yield Removed("unfinished files", len(files), size)
     claims = [name for name, dead in _claims(store) if dead]
     yield Removed("claims of dead processes", len(claims))
     if not dry:
@@ -260,14 +273,14 @@ def _remove_extractor(store: FeatureStore, extractor: str, dry: bool, hook: Hook
     count = size = 0
     batch: list[str] = []
     for key, found in store.loose():
-        if key.extractor == extractor:
+        if clip_key(key).extractor == extractor:
             hook("entries", count := count + 1)
             size += found.size
             batch.append(found.name)
         if len(batch) == _BATCH and not dry:
             store.place.remove(batch)
             batch = []
-    packed = [entry for entry in store.packs.index().entries() if entry.key.extractor == extractor]
+    packed = [entry for entry in store.packs.index().entries() if clip_key(entry.key).extractor == extractor]
     if not dry:
         store.place.remove(batch)
         drop(store, [entry.key for entry in packed])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import queue
 import time
 from collections import deque
@@ -18,6 +17,7 @@ from pipeline.batch.messages import Alive, Begun, Fatal, Message, Ready, Result
 from pipeline.batch.slots import Engine, Gone, Inbox, Slot
 from pipeline.batch.tally import Tally
 from pipeline.batch.worker import WorkOrder
+from pipeline.extraction.stream import stamp_of
 
 _POLL_S = 0.5
 _BUSY_S = 2.0
@@ -128,8 +128,12 @@ class Driver:
             held.leaving = True
             held.slot.stop()
         elif self._suspects and not held.files:
-            held.alone = True
-            self._give(held, self._suspects.popleft())
+            if held.served:  # a fresh one takes its place
+                held.leaving = True
+                held.slot.stop()
+            else:
+                held.alone = True
+                self._give(held, self._suspects.popleft())
         else:
             if not self._todo and self._clock() >= self._busy_until_s:
                 self._todo, self._busy = self._busy, self._todo
@@ -196,11 +200,7 @@ class Driver:
 
     def _note(self, result: Result) -> None:
         assert result.status != "busy"
-        try:
-            status = os.stat(result.path)
-            size, mtime_ns = status.st_size, status.st_mtime_ns
-        except OSError:
-            size = mtime_ns = 0
+        size, mtime_ns = result.stamp or stamp_of(result.path) or (0, 0)
         row = LedgerRow(
             file=result.path,
             size=size,
@@ -233,8 +233,8 @@ class Driver:
         """Go on without a worker: the file that it died on is tried again, alone, or fails; its other files go back."""
         verdict = held.verdict
         if not held.ready:
-            if not held.leaving:
-                self._count_false_start(how)
+            if verdict is not None or not held.leaving:
+                self._count_false_start(verdict.reason if verdict is not None else how)
             return
         if verdict is None:
             reason = f"the worker died on it ({how})"

@@ -36,7 +36,8 @@ class Result:
     """What became of the file `path`; times in seconds.
 
     `partial` means stored, but decoded less far than the settings demand; `busy` that another run is at work on the
-    same content. `fresh` says that something was computed. `kind`, `reason` and `fix` describe a failure.
+    same content. `fresh` says that something was computed. `kind`, `reason` and `fix` describe a failure. `stamp` is
+    the file as it was read: bytes, and time of modification in nanoseconds; None where it was not looked at.
     """
 
     path: str
@@ -48,6 +49,7 @@ class Result:
     kind: str = ""
     reason: str = ""
     fix: str = ""
+    stamp: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)

@@ -35,12 +35,13 @@ class Shard:
 class Plan:
     """Files to extract, as absolute paths, and how many need nothing.
 
-    `failed` are the rows of files that failed in an earlier run and are left alone; `elsewhere` counts files of
-    other shards.
+    Of the `done`, `partial` are stored only in part. `failed` are the rows of files that failed in an earlier run and
+    are left alone; `elsewhere` counts files of other shards.
     """
 
     todo: tuple[str, ...]
     done: int = 0
+    partial: int = 0
     failed: tuple[LedgerRow, ...] = ()
     elsewhere: int = 0
 
@@ -55,7 +56,8 @@ def make_plan(
 ) -> Plan:
     """The plan for `files`, relative to `root`, and the pair of extractors `setup`; nothing is opened or decoded.
 
-    A file counts as done, or failed, as long as its size and modification time are those of the ledger's row.
+    A file counts as done, or failed, as long as its size and modification time are those of the ledger's row. Several
+    names of one file are one file.
     """
     mine, elsewhere = [], 0
     for file in files:
@@ -64,14 +66,15 @@ def make_plan(
         else:
             elsewhere += 1
     base = root.resolve()
-    todo, done, failed = [], 0, []
+    todo, done, partial, failed = dict[str, None](), 0, 0, []
     for file, stamp in zip(mine, stamps(base, mine), strict=True):
         path = stamp.file if stamp is not None else str(base / file)
         row = ledger.status(*stamp, setup) if stamp is not None else None
-        if row is None or (row.status == "failed" and retry_failed):
-            todo.append(path)
+        if row is None or row.status == "removed" or (row.status == "failed" and retry_failed):
+            todo[path] = None
         elif row.status == "failed":
             failed.append(row)
         else:
             done += 1
-    return Plan(tuple(todo), done, tuple(failed), elsewhere)
+            partial += row.status == "partial"
+    return Plan(tuple(todo), done, partial, tuple(failed), elsewhere)

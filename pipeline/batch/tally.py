@@ -21,7 +21,7 @@ class Summary:
     """A run in numbers: files by what became of them, failures by kind, media in hours, time in seconds.
 
     `done` were extracted now, `found` turned out to be stored, `skipped` were known to be done, `failed_before` are
-    left alone since an earlier run; `partial` are among `done` and `found`.
+    left alone since an earlier run; `partial` are among `done`, `found` and `skipped`.
     """
 
     done: int
@@ -111,7 +111,7 @@ class Tally:
         return Summary(
             counts["done"],
             counts["found"],
-            counts["partial"],
+            counts["partial"] + self._plan.partial,
             self._plan.done,
             counts["failed"],
             len(self._plan.failed),

@@ -113,7 +113,8 @@ def result_of(clip: Extracted) -> Result:
     path, duration_s = str(clip.path), clip.info.duration_s if clip.info is not None else None
     if clip.busy:
         return Result(path, "busy", clip.sha256)
-    base = Result(path, "done", clip.sha256, duration_s or _covered_s(clip), clip.elapsed_s, clip.fresh)
+    length_s = duration_s or _covered_s(clip)
+    base = Result(path, "done", clip.sha256, length_s, clip.elapsed_s, clip.fresh, stamp=clip.stamp)
     if (error := clip.error) is not None:
         kind = type(error).__name__
         return dataclasses.replace(base, status="failed", kind=kind, reason=error.what, fix=error.fix)

@@ -79,9 +79,6 @@ EXIT_PARTIAL = 4
 EXIT_FORGED = 10
 EXIT_INTERRUPTED = 130
 
-Input = Annotated[
-    Path, typer.Option("--input", "-i", help="A media file, or a folder searched for media files.")
-]
 Preset = Annotated[
     Literal["compact", "paper"] | None,
     typer.Option(

@@ -139,7 +139,10 @@ def write_scores(path: Path, predictions: Iterable[VideoPrediction], short: bool
 
     Raises UsageError when it cannot be written.
     """
-    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+    with (
+        replacing(path) as temporary,
+        open(temporary, "w", encoding="utf-8", errors="backslashreplace") as file,
+    ):
         for prediction in predictions:
             if prediction.score is not None:
                 file.write(f"{file_name(prediction.file, short)};{prediction.score!r}\n")
@@ -250,7 +253,7 @@ def number(value: Any, row: str, faults: Faults, share: bool = False) -> float:
 
 
 def _lines(path: Path, text: str) -> Iterator[tuple[str, str, str]]:
-    for count, line in enumerate(text.splitlines(), start=1):
+    for count, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             name, separator, score = line.rpartition(";")
             if not separator:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -38,7 +39,7 @@ class Extracted:
     `coverage` has the keys "visual" and "audio", None where the file has no such track. `fresh` says that something
     was computed, and `complete` that the tracks present were decoded as far as the settings demand. With `error`,
     nothing was kept; with `busy`, another process is at work on the same content, and nothing was done. `info` is
-    None where the file could not be opened, or need not be.
+    None where the file could not be opened, or need not be. `stamp` is that of `stamp_of` before the file was read.
     """
 
     path: Path
@@ -51,6 +52,16 @@ class Extracted:
     busy: bool = False
     error: ForensicError | None = None
     elapsed_s: float = 0.0
+    stamp: tuple[int, int] | None = None
+
+
+def stamp_of(path: Path | str) -> tuple[int, int] | None:
+    """Bytes and time of modification, in nanoseconds, of the file as it is now; None where it cannot be looked at."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):  # ValueError: a name with a null byte
+        return None
+    return status.st_size, status.st_mtime_ns
 
 
 class ClipExtraction:
@@ -116,12 +127,14 @@ class ClipExtraction:
         try:
             clip.sha256, clip.size = digest(path)
         except ForensicError as error:
-            clip.outcome = Extracted(path, error=error)
+            clip.outcome = Extracted(path, error=error, stamp=clip.stamp)
             return clip
         clip.keys = store_keys(clip.sha256, self._extractors, self._config, self._choice)
         if self._claim and self._stored(clip):
             warnings, complete = coverage_warnings(clip.coverage, self._config.decode.min_coverage)
-            clip.outcome = Extracted(path, clip.sha256, None, clip.coverage, warnings, complete)
+            clip.outcome = Extracted(
+                path, clip.sha256, None, clip.coverage, warnings, complete, stamp=clip.stamp
+            )
             return clip
         if self._claim and not clip.stack.enter_context(self._store.claim(clip.sha256)):
             clip.close()
@@ -184,6 +197,11 @@ class ClipExtraction:
                 clip.close()
 
     def _conclude(self, clip: _Clip) -> Extracted:
+        if clip.error is None and stamp_of(clip.path) != clip.stamp:
+            # What was decoded may not be what was hashed.
+            clip.error = InputError(
+                "changed while it was read", clip.path, "run again when nothing writes to it"
+            )
         if clip.error is None:
             for name, track in clip.tracks.items():
                 clip.coverage[name] = track.publish()
@@ -195,7 +213,9 @@ class ClipExtraction:
                 clip.error = InputError(what, clip.path, fix)
         elapsed_s = time.perf_counter() - clip.started_s
         if clip.error is not None:
-            return Extracted(clip.path, clip.sha256, clip.info, error=clip.error, elapsed_s=elapsed_s)
+            return Extracted(
+                clip.path, clip.sha256, clip.info, error=clip.error, elapsed_s=elapsed_s, stamp=clip.stamp
+            )
         coverage = {name: clip.coverage[name] for name in clip.keys}
         warnings, complete = coverage_warnings(coverage, self._config.decode.min_coverage, clip.info)
         return Extracted(
@@ -207,6 +227,7 @@ class ClipExtraction:
             complete,
             fresh=bool(clip.tracks),
             elapsed_s=elapsed_s,
+            stamp=clip.stamp,
         )
 
 
@@ -215,6 +236,7 @@ class _Clip:
 
     def __init__(self, path: Path) -> None:
         self.path, self.sha256, self.size = path, "", 0
+        self.stamp = stamp_of(path)
         self.keys: dict[str, StoreKey] = {}
         self.coverage: dict[str, StreamCoverage | None] = {}
         self.tracks: dict[str, Track] = {}

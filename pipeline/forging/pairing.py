@@ -43,7 +43,8 @@ class GeneratorOutputs:
         within = whole.within
         if within is not None:
             within = (max(0, within[0] - first), within[1] - first)
-            length = len(piece.frames) if piece.frames is not None else len(samples or ()) * FPS // RATE
+            heard = len(samples) * FPS // RATE if samples is not None else 0
+            length = len(piece.frames) if piece.frames is not None else heard
             within = within[0], min(within[1], length)
             if within[1] - within[0] < 2:
                 raise InputError("nothing is forged in this piece")
@@ -58,7 +59,10 @@ def read_outputs(source: Source, config: SynthesizeConfig) -> GeneratorOutputs:
     if all(fake.path == source.path for fake in source.fakes):
         return GeneratorOutputs({})
     # As the pieces are read, but in one.
-    frames, samples = next(read_pieces(source.path, DECODE, source.duration_s + 1, config.short_side))
+    whole = read_pieces(source.path, DECODE, source.duration_s + 1, config.short_side)
+    frames, samples = next(whole, (None, None))
+    if frames is None and samples is None:
+        raise InputError("neither picture nor sound could be decoded", source.path)
     for k, fake in enumerate(source.fakes):
         try:
             made[k] = _fitted(fake, frames, samples)

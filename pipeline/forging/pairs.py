@@ -89,6 +89,7 @@ class _Checks:
         self._generators: dict[str, tuple[str, int]] = {}
         self._people: dict[str, tuple[str, int]] = {}
         self._roles: dict[Path, tuple[str, int]] = {}
+        self._recordings: dict[Path, tuple[str, int]] = {}
         self._infos: dict[Path, MediaInfo] = {}
 
     def pair(self, row: int, cells: Mapping[str, str], root: Path) -> Pair:
@@ -113,6 +114,11 @@ class _Checks:
         if fake is not None:
             _agree(self._generators, cells["generator"], split, row, "the generator")
         _agree(self._people, identity, split, row, "the person")
+        if authentic is not None:
+            # What is made of one recording is one source, with one person and one split.
+            before, first = self._recordings.setdefault(authentic, (identity, row))
+            if before != identity:
+                raise InputError(f"shows '{identity}' here and '{before}' in row {first}", authentic)
         return Pair(
             row,
             fake,

@@ -200,8 +200,12 @@ def _score(
         usable_s=usable_s,
         evidence={name: values for name, values in evidence.items() if valid[name].any()},
         stretches=parts,
-        spans=tuple(sorted(proposed, key=lambda one: -one.score)) if proposed is not None else None,
+        spans=_ranked(proposed if valid["joint"].any() else []) if proposed is not None else None,
     )
+
+
+def _ranked(spans: list[ForgedInterval]) -> tuple[ForgedInterval, ...]:
+    return tuple(sorted(spans, key=lambda one: -one.score))
 
 
 def _own(cuts: list[tuple[int, int]], index: int) -> tuple[float, float]:

@@ -105,7 +105,7 @@ def discrepancies(scored: Iterable[tuple[Sample, ClipScores | None]]) -> Discrep
     values: dict[str, list[NDArray[np.float32]]] = {name: [] for name in ERRORS}
     forged: dict[str, list[NDArray[np.bool_]]] = {name: [] for name in ERRORS}
     for sample, scores in scored:
-        if scores is None or sample.label is None:
+        if scores is None or sample.label is None or not scores.windows:
             continue
         if scores.visual_error is None and scores.audio_error is None:
             raise UsageError(

@@ -144,15 +144,18 @@ def fit_decision(
     rates: Sequence[float] = RATES,
     confidence: float = CONFIDENCE,
     hook: Hook = silent,
+    start: DecisionConfig | None = None,
 ) -> FittedDecision | None:
     """The decision that `clips` teach, with the lines that they certify; None where no track has enough of them.
 
-    A clip whose judged tracks give no evidence is left out. A line is never below 1/2: what is likelier authentic is
+    What is not fitted is that of `start`. It is fitted to whole clips; lines are certified on what a run says of them,
+    which judges each shot and each person apart. A clip whose judged tracks give no evidence is left out. A line is never below 1/2: what is likelier authentic is
     not called forged. Where the default rate cannot be certified, `line` is that which so many of these clips reach.
     """
     clips = [clip for clip in clips if clip.scores.evidence]
     ready = _prepared(clips)
-    config = _fit(clips, ready, np.ones(len(clips), np.bool_))
+    start = start if start is not None else DecisionConfig()
+    config = _fit(clips, ready, np.ones(len(clips), np.bool_), start)
     if config is None:
         return None
     likely = np.full(len(clips), np.nan)
@@ -160,11 +163,10 @@ def fit_decision(
     folds = _folds(clips)
     for fold in range(FOLDS):
         hook("fit the decision", fold, FOLDS)
-        others = _fit(clips, ready, folds != fold)
+        others = _fit(clips, ready, folds != fold, start)
         for k in np.flatnonzero(folds == fold).tolist() if others is not None else ():
-            if others is not None and (tracks := _judged(ready, k, others, clips)):
-                likely[k] = 1 - decide.class_probabilities(tracks, others)[REAL]
-                judges[k] = others
+            if others is not None and (forged := _forged(ready, k, others, clips)) is not None:
+                likely[k], judges[k] = forged, others
     hook("fit the decision", FOLDS, FOLDS)
     judged = ~np.isnan(likely)
     forged = np.array([clip.label != REAL for clip in clips]) & judged
@@ -299,10 +301,23 @@ def _segments(ready: _Ready, weights: SegmentWeights) -> tuple[segments.Segment,
     return segments.ranked(ready.track, ready.spans, ready.rows @ segments.vector(weights))
 
 
+def _forged(
+    ready: Mapping[str, _ReadyTracks], k: int, config: DecisionConfig, clips: Sequence[LabelledClip]
+) -> float | None:
+    """P(forged) of clip `k` as a run says it; None where it has no track that is judged."""
+    scores = clips[k].scores
+    apart = len(scores.people) > 1 or any(len(scores.stretches_of(name)) > 1 for name in MODALITIES)
+    if apart and scores.windows:
+        decision = decide.judge(scores, config)
+        return decision.forged if decision is not None else None
+    tracks = _judged(ready, k, config, clips)
+    return 1 - decide.class_probabilities(tracks, config)[REAL] if tracks else None
+
+
 def _judged(
     ready: Mapping[str, _ReadyTracks], k: int, config: DecisionConfig, clips: Sequence[LabelledClip]
 ) -> dict[str, decide.JudgedTrack]:
-    """What `decide.judge` says of the tracks of clip `k`."""
+    """What `decide.judge` says of the tracks of clip `k`, were it one stretch with one person."""
     judged = {}
     for name, weights in (("visual", config.visual), ("audio", config.audio)):
         if weights is not None and name in ready and k in ready[name].clips:
@@ -314,11 +329,16 @@ def _judged(
 
 
 def _fit(
-    clips: Sequence[LabelledClip], ready: Mapping[str, _ReadyTracks], chosen: NDArray[np.bool_]
+    clips: Sequence[LabelledClip],
+    ready: Mapping[str, _ReadyTracks],
+    chosen: NDArray[np.bool_],
+    start: DecisionConfig,
 ) -> DecisionConfig | None:
-    """The decision that the `chosen` (N,) of `clips` teach, without lines."""
+    """The decision that the `chosen` (N,) of `clips` teach, without lines; what is not fitted is that of `start`."""
     tracks = {name: _fit_track(clips, name, tracks, chosen) for name, tracks in ready.items()}
-    config = DecisionConfig(visual=tracks.get("visual"), audio=tracks.get("audio"))
+    config = start.model_copy(
+        update={"visual": tracks.get("visual"), "audio": tracks.get("audio"), "lines": ()}
+    )
     rows, labels = [], []
     for k in np.flatnonzero(chosen).tolist():
         if judged := _judged(ready, k, config, clips):

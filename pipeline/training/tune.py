@@ -182,7 +182,7 @@ def tune(
             f"{population} and of {judged}" if split not in trained else f"the authentic clips of {judged}"
         )
     if with_decision and clips:
-        fitted = fit_decision(clips, population, hook=hook)
+        fitted = fit_decision(clips, population, hook=hook, start=start.decision)
     if fitted is not None:
         config = config.model_copy(update={"decision": fitted.config})
     return Tuning(

@@ -89,7 +89,7 @@ class Ddl:
 def _read_four(origin: Path, text: str, files: Sequence[str]) -> dict[str, NDArray[np.float64]]:
     names, faults = known_names(files), Faults(origin)
     likely: dict[str, NDArray[np.float64]] = {}
-    for count, line in enumerate(text.splitlines(), start=1):
+    for count, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         name, *values = (part.strip() for part in line.rsplit(";", _CLASSES))

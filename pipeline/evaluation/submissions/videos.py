@@ -133,7 +133,7 @@ class DeepfakeBench:
         names = {name: stems[stem] for name, stem in known_names(list(stems)).items()}
         faults = Faults(path)
         frames_of: dict[str, dict[str, float]] = {}
-        for count, line in enumerate(read_text(path).splitlines(), start=1):
+        for count, line in enumerate(read_text(path).split("\n"), start=1):
             if not line.strip():
                 continue
             name, separator, score = line.rpartition(";")

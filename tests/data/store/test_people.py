@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from data.errors import StoreError
+from data.store.entry import entry_name
 from data.store.people import NOTE, Piece, beside_key, people_of, pieces_text
 from data.store.store import FeatureStore, StoreKey
 
@@ -81,4 +82,10 @@ def test_missing_rows_are_an_error(tmp_path: Path) -> None:
     store = FeatureStore(tmp_path)
     write(store, KEY, CLIP, invalid=3, note=pieces_text(PIECES))
     with pytest.raises(StoreError):
+        people_of(store, store.reader(KEY))
+
+
+def test_rows_that_are_gone_are_said_with_what_to_do(store: FeatureStore) -> None:
+    store.place.remove([entry_name(beside_key(KEY))])
+    with pytest.raises(StoreError, match=r"features of people that it names are not there.*delete this file"):
         people_of(store, store.reader(KEY))

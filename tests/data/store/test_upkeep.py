@@ -14,13 +14,14 @@ import pytest
 from store_factory import content, fill, filled, keys, objects, sample
 
 import data.store.upkeep
-from data.errors import InputError, UsageError
+from data.errors import InputError, StoreError, UsageError
 from data.processes import unique_name
 from data.store.entry import StoreKey, entry_name
 from data.store.ledger import Ledger, LedgerRow
 from data.store.packing import pack
+from data.store.people import beside_key
 from data.store.store import FeatureStore
-from data.store.upkeep import Held, collect, contents_of, existing_store, find_damage, remove_damaged
+from data.store.upkeep import Damage, Held, collect, contents_of, existing_store, find_damage, remove_damaged
 
 _NUMBERS = itertools.count()
 ROW = LedgerRow("/d/a.mp4", 1, 1, "", "pair", "done", duration_s=1800.0)
@@ -136,6 +137,27 @@ def test_damage_is_found_wherever_it_is_and_removed(store: FeatureStore) -> None
     assert content(store, intact) == {key: before[key] for key in intact}
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_with_the_features_of_people_goes_the_clip_and_the_ledger_forgets_both(
+    store: FeatureStore, packed: bool
+) -> None:
+    (clip, other) = keys(2, "a")
+    people = beside_key(clip)
+    filled(store, clip, other, people)
+    if packed:
+        pack(store)
+    with Ledger(store) as ledger:
+        for key in (clip, other):
+            ledger.append(replace(ROW, file=f"/d/{key.media}.mp4", sha256=key.media))
+    error = StoreError("is damaged")
+    assert remove_damaged(store, [Damage(people, packed, error)]) == 1
+    assert list(find_damage(store)) == []
+    assert [key for key in (clip, other, people) if store.contains(key)] == [other]
+    rows = {row.sha256: row.status for row in Ledger(store).load()}
+    assert rows == {clip.media: "removed", other.media: "done"}
+    assert contents_of(store).media_hours == 0.5
+
+
 def test_pack_that_is_gone_is_damage_of_all_its_entries(store: FeatureStore) -> None:
     wanted = keys(3, "a")
     filled(store, *wanted)
@@ -210,6 +232,17 @@ def test_entries_of_one_extractor_go_loose_and_packed(
     assert [key for key in wanted if store.contains(key)] == kept
     assert content(store, kept) == before
     assert not any(key.extractor == "a" for key, _ in store.loose())
+
+
+def test_with_an_extractor_go_the_features_of_its_people(store: FeatureStore) -> None:
+    (clip,) = keys(1, "a")
+    filled(store, clip, beside_key(clip))
+    pack(store)
+    (loose,) = keys(2, "a")[1:]
+    filled(store, loose, beside_key(loose))
+    told = removed(store, extractor="a")
+    assert (told["loose entries of that extractor"], told["packed entries of that extractor"]) == (2, 2)
+    assert not any(store.contains(key) for one in (clip, loose) for key in (one, beside_key(one)))
 
 
 def test_copies_orphans_and_empty_folders_go(tmp_path: Path) -> None:

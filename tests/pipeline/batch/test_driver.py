@@ -344,3 +344,37 @@ def test_what_a_dead_worker_had_answered_stays_answered(tmp_path: Path, files: l
     found = run(tmp_path, engine, files)
     assert set(found.status.values()) == {"done"}
     assert len(engine.who(files[0])) == len(engine.who(files[1])) == 1
+
+
+def test_a_suspect_gets_a_worker_that_has_done_nothing_before(tmp_path: Path, files: list[str]) -> None:
+    engine = FakeEngine(dies_on("c.mp4"))
+    run(tmp_path, engine, files, workers=2)
+    first, second = (engine.slots[number - 1] for number in engine.who(files[2]))
+    assert first is not second
+    assert second.pushed == [files[2]]
+
+
+def test_workers_that_outgrow_their_memory_while_they_load_end_the_run(
+    tmp_path: Path, files: list[str]
+) -> None:
+    class Heavy(FakeEngine):
+        def start(self, order: WorkOrder, number: int, inbox: Inbox) -> FakeSlot:
+            slot = FakeSlot(self, number, inbox)
+            self.slots.append(slot)
+            slot.tell(Alive(900))
+            return slot
+
+    engine = Heavy()
+    with pytest.raises(UsageError, match=r"3 workers in a row ended before they were ready .* 900 MB"):
+        run(tmp_path, engine, files, memory_mb=500)
+    assert len(engine.slots) == 3
+
+
+def test_the_ledger_has_the_file_as_it_was_read(tmp_path: Path, files: list[str]) -> None:
+    def act(slot: FakeSlot, path: str) -> None:
+        slot.answer(path, stamp=(3, 5))
+
+    found = run(tmp_path, FakeEngine(act), files[:1])
+    assert found.rows["a.mp4"] is None, "it has changed since"
+    (row,) = Ledger(FeatureStore(tmp_path / "store")).load()
+    assert (row.size, row.mtime_ns) == (3, 5)

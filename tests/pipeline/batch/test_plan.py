@@ -11,6 +11,7 @@ import pytest
 from data.store.ledger import Ledger, LedgerRow
 from data.store.store import FeatureStore
 from pipeline.batch.plan import Plan, Shard, make_plan
+from pipeline.batch.tally import Tally
 
 SETUP = "ab" * 8
 FILES = [Path(f"{folder}/real.mp4") for folder in ("a", "b", "c", "d")]
@@ -124,3 +125,21 @@ def test_a_shard_counts_what_belongs_to_others(root: Path, store: FeatureStore) 
     parts = [plan(root, store, shard=Shard(index, 2)) for index in (1, 2)]
     assert sorted(names(root, parts[0]) + names(root, parts[1])) == [file.as_posix() for file in FILES]
     assert [part.elsewhere for part in parts] == [len(parts[1].todo), len(parts[0].todo)]
+
+
+def test_what_was_taken_out_of_the_store_is_done_again(root: Path, store: FeatureStore) -> None:
+    later = replace(row(root, FILES[1], "removed"), finished_at="2026-01-02T00:00:00+00:00")
+    found = plan(root, store, row(root, FILES[0]), row(root, FILES[1]), later)
+    assert names(root, found) == ["b/real.mp4", "c/real.mp4", "d/real.mp4"]
+
+
+def test_what_is_stored_in_part_is_counted(root: Path, store: FeatureStore) -> None:
+    found = plan(root, store, row(root, FILES[0], "partial"), row(root, FILES[1]))
+    assert (found.done, found.partial) == (2, 1)
+    assert Tally(found).summary().partial == 1
+
+
+def test_two_names_of_one_file_are_one_file(root: Path, store: FeatureStore) -> None:
+    (root / FILES[1]).unlink()
+    os.symlink(root / FILES[0], root / FILES[1])
+    assert names(root, plan(root, store)) == ["a/real.mp4", "c/real.mp4", "d/real.mp4"]

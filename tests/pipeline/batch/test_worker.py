@@ -52,7 +52,6 @@ def test_settings_that_name_other_features_make_another_setup(tiny_bundle: Path)
     plain = name_setup(tiny_bundle, "cpu").setup
     assert name_setup(tiny_bundle, "cpu").setup == plain
     assert name_setup(tiny_bundle, "cpu", ["visual.crop=40"]).setup != plain
-    assert name_setup(tiny_bundle, "cpu", ["decode.fps=30"]).setup != plain
     assert name_setup(tiny_bundle, "cpu", ["localize.onset=0.7"]).setup == plain
 
 

@@ -79,6 +79,17 @@ def test_what_is_written_reads_back_to_the_last_bit(tmp_path: Path) -> None:
     assert (tmp_path / "p.txt").read_text() == f"test/a.mp4;{1 / 3!r}\ntest/b.mp4;0.1\n"
 
 
+def test_names_that_are_no_text_or_hold_odd_spaces_lose_no_other_clip(tmp_path: Path) -> None:
+    odd = "test/a\u2028b.mp4"
+    given = [VideoPrediction(name, None, 0.5) for name in (odd, "test/\udcff.mp4", "test/b.mp4")]
+    write_scores(tmp_path / "p.txt", given)
+    lines = (tmp_path / "p.txt").read_text(encoding="utf-8").split("\n")
+    assert lines == [f"{odd};0.5", "test/\\udcff.mp4;0.5", "test/b.mp4;0.5", ""]
+    write_scores(tmp_path / "q.txt", [given[0], given[2]])
+    found = read_predictions((odd, "test/b.mp4"), None, tmp_path / "q.txt")
+    assert [one.score for one in found] == [0.5, 0.5]
+
+
 def test_challenge_files_name_clips_within_their_part(tmp_path: Path) -> None:
     given = [
         VideoPrediction("val/id1/x/0.mp4", np.array([[0.5, 0, 1]]), 0.7),

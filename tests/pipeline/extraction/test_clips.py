@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -169,7 +170,14 @@ def test_a_stored_clip_is_not_even_opened(
     monkeypatch.setattr(DecodePool, "submit", None)
     (second,) = stream(tiny, store, pool, claim=True).run(clips[:1])
     assert second == Extracted(
-        clips[0], first.sha256, None, first.coverage, first.warnings, first.complete, fresh=False
+        clips[0],
+        first.sha256,
+        None,
+        first.coverage,
+        first.warnings,
+        first.complete,
+        fresh=False,
+        stamp=first.stamp,
     )
 
 
@@ -254,3 +262,20 @@ def test_a_track_that_is_stored_is_not_decoded_again(
     assert asked == [["audio"]]
     assert lost.read_bytes() == before
     assert second.coverage == first.coverage
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused_and_leaves_nothing(
+    tiny: Extraction, clips: list[Path], store: FeatureStore, pool: DecodePool, tmp_path: Path
+) -> None:
+    growing = tmp_path / "growing.mp4"
+    shutil.copy(clips[0], growing)
+
+    def grows(info: MediaInfo) -> None:
+        with growing.open("ab") as file:
+            file.write(b"more")
+
+    (clip,) = stream(tiny, store, pool, began=grows).run([growing])
+    assert clip.error is not None
+    assert "changed while it was read" in str(clip.error)
+    assert entries(store) == {}
+    assert left_behind(store) == []

@@ -128,7 +128,7 @@ def test_what_is_described_is_what_would_be_loaded(traced_bundle: Path, tmp_path
     plain = name_setup(traced_bundle, "cpu").setup
     assert Ready(plain) in said
     changes = ("visual.short_side=72", "visual.look_every_s=1.0", "audio.chunk_s=5.0", "audio.context_s=1.0")
-    for changing in (*changes, "decode.fps=30"):
+    for changing in changes:
         assert name_setup(traced_bundle, "cpu", [changing]).setup != plain, changing
     assert name_setup(traced_bundle, "cpu", ["localize.onset=0.7"]).setup == plain
 

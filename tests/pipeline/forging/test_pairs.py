@@ -128,6 +128,29 @@ def test_only_the_interval_that_the_table_gives_is_forged(media: Path, tmp_path:
     assert {(s.start_s, s.end_s) for clip in clips for s in clip.segments} == {(0.8, 1.6)}
 
 
+def test_an_interval_of_a_recording_without_picture_is_forged(media: Path, tmp_path: Path) -> None:
+    write_clip(media / "spoken.wav", None, voice(2.4, 110))
+    write_clip(media / "vocoded.wav", None, np.roll(voice(2.4, 110), 3))
+    path = table(media, "vocoded.wav,spoken.wav,G,vocoder,audio,0.8,1.6", header=HEADER + ",start_s,end_s")
+    clips, left_out = made(path, tmp_path)
+    assert left_out == {}
+    spans = [(s.start_s, s.end_s) for clip in clips for s in clip.segments]
+    assert spans
+    assert all(0.8 <= start < end <= 1.6 for start, end in spans)
+
+
+def test_a_source_that_gives_nothing_is_left_out_and_named(
+    media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nothing(*_: Any) -> Any:
+        return iter(())
+
+    monkeypatch.setattr("pipeline.forging.pairing.read_pieces", nothing)
+    clips, left_out = made(table(media, "lips.mp4,real.mp4,LipGAN,lip-sync,visual"), tmp_path)
+    assert clips == []
+    assert left_out == {"real.mp4": "neither picture nor sound could be decoded"}
+
+
 def test_a_row_without_a_fake_is_an_authentic_clip(media: Path, tmp_path: Path) -> None:
     (clip,), _ = made(table(media, ",real.mp4,,,"), tmp_path)
     assert clip.label == 0
@@ -183,6 +206,12 @@ def test_nobody_and_no_generator_is_in_two_splits(rows: tuple[str, str], reason:
     reasons = find_pairs(table(media, *rows, header=HEADER + ",identity,split"), PAIRED).left_out
     assert reason in reasons["row 3"]
     assert "is in two splits: train in row 2, test here" in reasons["row 3"]
+
+
+def test_one_recording_shows_one_person(media: Path) -> None:
+    rows = ("lips.mp4,real.mp4,G,lip-sync,visual,ann,train", "vocoder.mp4,real.mp4,H,vocoder,audio,bea,test")
+    reasons = find_pairs(table(media, *rows, header=HEADER + ",identity,split"), PAIRED).left_out
+    assert "shows 'bea' here and 'ann' in row 2" in reasons["row 3"]
 
 
 def test_a_generator_that_the_settings_name_stays_in_its_split(media: Path) -> None:

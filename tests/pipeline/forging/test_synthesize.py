@@ -379,3 +379,15 @@ def test_a_disk_that_fills_up_stops_the_run_and_loses_no_finished_clip(
     stand_in_face(monkeypatch)
     forge_source(made, 0, tmp_path)
     assert len(read_clips(tmp_path)) == 4
+
+
+def test_a_source_that_ends_before_its_time_is_named(
+    authentic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nothing(*_: object) -> object:
+        return iter(())
+
+    monkeypatch.setattr("pipeline.forging.synthesize.read_pieces", nothing)
+    made = plan(authentic, CONFIG, seed=5)
+    left_out = forge_source(made, made.sources[0], tmp_path)
+    assert [*left_out.values()] == ["could not be decoded"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
@@ -18,6 +18,7 @@ from data.features import Features
 from data.timeline import TimeGrid
 from models.batch import Batch
 from models.method import Scores
+from pipeline.localization.localize import localize, proposals
 from pipeline.localization.score import score_clip, spans, taper
 
 SMALL = LocalizeConfig(window=4, overlap=2)
@@ -232,6 +233,20 @@ def test_a_stretch_that_holds_too_little_is_not_judged() -> None:
     scores = run(ScriptedModel([(0.5, REAL)] * 2), visual, None)
     assert scores.valid["visual"].tolist() == [True] * 4 + [False] * 4
     assert scores.usable_s["visual"] == pytest.approx(0.2)
+
+
+def test_where_nothing_is_judged_segments_that_a_method_found_count_for_nothing() -> None:
+    class Finding(ScriptedModel):
+        def score(self, batch: Batch) -> Scores:
+            return replace(super().score(batch), spans=(torch.tensor([[0.9, 2.0, 9.0]]),))
+
+    visual = visual_reader(60)
+    visual.cuts, visual.valid = (30,), np.array(([True] * 14 + [False] * 16) * 2)
+    scores = score_clip(Finding([(0.5, REAL)] * 9), visual, None, LocalizeConfig(window=60, overlap=30))
+    assert (scores.windows, scores.spans) == ((), ())
+    for config in (LocalizeConfig(), LocalizeConfig(onset=0.9)):
+        assert localize(scores, config, "all") == ()
+        assert proposals(scores, config) == ()
 
 
 def test_where_no_stretch_holds_enough_nothing_is_judged() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -90,6 +91,12 @@ def test_without_forged_clips_there_is_no_auc() -> None:
     assert (result.auc, len(result.shown)) == ({}, 1)
     assert draw_discrepancies(result)["svg"]
     assert draw_discrepancies(discrepancies([]))["svg"]
+
+
+def test_a_clip_in_which_nothing_can_be_judged_is_passed_over() -> None:
+    one = sample(0, 1)
+    empty = replace(scores(one), visual_error=None, audio_error=None, windows=())
+    assert discrepancies([(one, empty), (one, scores(one))]).clips == {"visual": 1}
 
 
 def test_a_method_that_reconstructs_nothing_is_refused() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from evidence_factory import Hearing, labelled_clips, proposed, scores_of
 
-from configs.schema import LocalizeConfig
+from configs.schema import DecisionConfig, LocalizeConfig
 from data.labels import REAL
 from data.manifest import Sample
 from data.manifest.sidecar import EditedSegment, SynthesizedClip
@@ -277,3 +277,25 @@ def test_the_record_is_plain() -> None:
     record = fitted(clips).record()
     assert (record["clips"], record["people"]) == (40, 40)
     assert math.isfinite(record["auc_of_unseen_people"])
+
+
+def test_lines_are_certified_on_what_a_run_says_of_shots_and_people() -> None:
+    clips = labelled_clips(60, Hearing(0.9, 0.8), Hearing(0.9, 0.8))
+    cut = replace(clips[4].scores, stretches={"visual": ((0, 70), (70, 150)), "audio": ((0, 70), (70, 150))})
+    clips[4] = replace(clips[4], scores=cut)
+    two = replace(clips[8].scores, people={1: clips[8].scores, 2: clips[12].scores})
+    clips[8] = replace(clips[8], scores=two)
+    fitted = fit_decision(clips, "these")
+    assert fitted is not None
+    for k in (4, 8, 16):
+        judged = judge(clips[k].scores, fitted.judges[k])
+        assert fitted.likely[k] == pytest.approx(judged.forged, abs=1e-12)
+
+
+def test_what_is_not_fitted_stays_as_it_was() -> None:
+    clips = labelled_clips(60)
+    start = DecisionConfig(floor=0.4, max_alarms=0.2, stretches=0.3)
+    fitted = fit_decision(clips, "these", start=start)
+    assert fitted is not None
+    assert (fitted.config.floor, fitted.config.max_alarms, fitted.config.stretches) == (0.4, 0.2, 0.3)
+    assert fitted.config.population == "these"
