@@ -67,9 +67,9 @@ class Evaluation:
         """All of it as JSON: tables by name, group and metric; shares, not percent; null where there is no number."""
         tables: dict[str, dict[str, dict[str, Any]]] = {}
         for row in self.rows:
-            entry = {"value": _plain(row.value)}
+            entry = {"value": jsonable(row.value)}
             if row.low is not None:
-                entry |= {"low": _plain(row.low), "high": _plain(row.high)}
+                entry |= {"low": jsonable(row.low), "high": jsonable(row.high)}
             tables.setdefault(row.table, {}).setdefault(row.group, {})[row.metric] = entry
         document = {
             "dataset": self.dataset,
@@ -153,5 +153,6 @@ def grid(rows: list[list[str]]) -> list[str]:
     return [padded[0], rule, *padded[1:]]
 
 
-def _plain(value: float | None) -> float | None:
+def jsonable(value: float | None) -> float | None:
+    """`value` as JSON has it: None for NaN."""
     return None if value is None or math.isnan(value) else value

@@ -15,14 +15,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from data.audio import FFT, apply_gain
+from data.audio import FFT, FRAME_SAMPLES, apply_gain
 from data.labels import FPS, RATE, Modality
 from pipeline.forging.manipulations.signal import noise_like, speech_level, stretch
 from pipeline.media.encode import write_clip
 from pipeline.media.whole import DECODE, read_frames, read_sound
-
-HOP = RATE // FPS
-"""Samples of sound under one frame."""
 
 SPEED = 1.1
 
@@ -42,14 +39,14 @@ class Tracks:
     def length(self) -> int:
         """Steps of a frame's length that all its tracks cover."""
         counts = [len(self.frames)] if self.frames is not None else []
-        counts += [len(self.samples) // HOP] if self.samples is not None else []
+        counts += [len(self.samples) // FRAME_SAMPLES] if self.samples is not None else []
         return min(counts)
 
     def part(self, first: int, stop: int) -> Tracks:
         """Steps ``first .. stop - 1`` of both tracks."""
         return Tracks(
             self.frames[first:stop] if self.frames is not None else None,
-            self.samples[first * HOP : stop * HOP] if self.samples is not None else None,
+            self.samples[first * FRAME_SAMPLES : stop * FRAME_SAMPLES] if self.samples is not None else None,
         )
 
 
@@ -204,7 +201,7 @@ def fade(clip: Tracks, rng: Rng, lend: Lend) -> Tracks:
         light = _ramp(len(frames), steps)
         frames = np.stack([cv2.convertScaleAbs(f, alpha=a) for f, a in zip(frames, light, strict=True)])
     if samples is not None:
-        samples = (samples * _ramp(len(samples), steps * HOP)).astype(np.float32)
+        samples = (samples * _ramp(len(samples), steps * FRAME_SAMPLES)).astype(np.float32)
     return Tracks(frames, samples)
 
 

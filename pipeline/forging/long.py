@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from data.audio import FRAME_SAMPLES
 from data.conditions import LONG_COPIES
 from data.errors import UsageError
+from data.labels import FPS
 from data.manifest.sidecar import Appearance, EditedSegment, SynthesizedClip
-from pipeline.forging.harmless import FPS, HOP, fitted
+from pipeline.forging.harmless import fitted
 from pipeline.media.encode import write_clip
 from pipeline.media.inspect import inspect
 from pipeline.media.whole import DECODE, read_frames, read_sound
@@ -104,7 +106,7 @@ def _order(
 
 def steps_of(clip: SynthesizedClip) -> int:
     """Length of a clip in frames at 25 fps."""
-    return max(clip.video_frames, -(-clip.audio_samples // HOP))
+    return max(clip.video_frames, -(-clip.audio_samples // FRAME_SAMPLES))
 
 
 def write_long(
@@ -149,7 +151,7 @@ def write_long(
         source=" ".join(rows[k].file for k in order),
         source_start_s=0.0,
         video_frames=firsts[-1],
-        audio_samples=firsts[-1] * HOP,
+        audio_samples=firsts[-1] * FRAME_SAMPLES,
         size_bytes=0,
         appearances=tuple(
             Appearance(rows[k].identity, at / FPS, end / FPS, (column / columns, 0.0, 1 / columns, 1.0))
@@ -220,8 +222,7 @@ def _size(path: Path) -> tuple[int, int] | None:
 
 def _heard(piece: _Piece, path: Path) -> NDArray[np.float32]:
     """The sound of a piece, with silence where its clip has ended."""
-    samples = read_sound(path, DECODE)
-    samples = (
-        samples[piece.first * HOP : piece.stop * HOP] if samples is not None else np.zeros(0, np.float32)
-    )
-    return np.pad(samples, (0, (piece.stop - piece.first) * HOP - len(samples)))
+    first, stop = piece.first * FRAME_SAMPLES, piece.stop * FRAME_SAMPLES
+    heard = read_sound(path, DECODE)
+    samples = heard[first:stop] if heard is not None else np.zeros(0, np.float32)
+    return np.pad(samples, (0, stop - first - len(samples)))

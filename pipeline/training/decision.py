@@ -16,19 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.schema import (
-    CertifiedLine,
-    DecisionConfig,
-    SegmentWeights,
-    TrackDecision,
-    TrackWeights,
-)
+from configs.schema import CertifiedLine, DecisionConfig, SegmentWeights, TrackDecision, TrackWeights
 from data.hook import Hook, silent
 from data.labels import CLASSES, EVIDENCE, MODALITIES, REAL
 from data.manifest import Sample
 from data.manifest.sidecar import SynthesizedClip
 from data.timeline import Interval
 from pipeline.evaluation.metrics import auc, certified_line, even_weights, promised
+from pipeline.evaluation.result import jsonable
 from pipeline.localization import decide, segments
 from pipeline.localization.scores import ClipScores
 from pipeline.training.choice import choice, standardised
@@ -99,11 +94,11 @@ class FittedDecision:
             "supervision": "interval labels were used to fit it",
             "clips": self.clips,
             "people": self.people,
-            "auc_of_unseen_people": _plain(self.auc),
+            "auc_of_unseen_people": jsonable(self.auc),
             "lines": [
                 {
                     **line.model_dump(mode="json"),
-                    "recall": _plain(self.recall[line.rate]),
+                    "recall": jsonable(self.recall[line.rate]),
                     "harmless": dict(zip(("alarms", "clips", "bound"), self.harmless[line.rate], strict=True))
                     if line.rate in self.harmless
                     else None,
@@ -111,10 +106,6 @@ class FittedDecision:
                 for line in self.config.lines
             ],
         }
-
-
-def _plain(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def labelled(
@@ -149,8 +140,9 @@ def fit_decision(
     """The decision that `clips` teach, with the lines that they certify; None where no track has enough of them.
 
     What is not fitted is that of `start`. It is fitted to whole clips; lines are certified on what a run says of them,
-    which judges each shot and each person apart. A clip whose judged tracks give no evidence is left out. A line is never below 1/2: what is likelier authentic is
-    not called forged. Where the default rate cannot be certified, `line` is that which so many of these clips reach.
+    which judges each shot and each person apart. A clip whose judged tracks give no evidence is left out. A line is
+    never below 1/2: what is likelier authentic is not called forged. Where the default rate cannot be certified, `line`
+    is that which so many of these clips reach.
     """
     clips = [clip for clip in clips if clip.scores.evidence]
     ready = _prepared(clips)
@@ -336,9 +328,7 @@ def _fit(
 ) -> DecisionConfig | None:
     """The decision that the `chosen` (N,) of `clips` teach, without lines; what is not fitted is that of `start`."""
     tracks = {name: _fit_track(clips, name, tracks, chosen) for name, tracks in ready.items()}
-    config = start.model_copy(
-        update={"visual": tracks.get("visual"), "audio": tracks.get("audio"), "lines": ()}
-    )
+    config = start.model_copy(update={"visual": tracks.get("visual"), "audio": tracks.get("audio")})
     rows, labels = [], []
     for k in np.flatnonzero(chosen).tolist():
         if judged := _judged(ready, k, config, clips):

@@ -8,7 +8,6 @@ them into intervals.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +29,7 @@ from pipeline.bundle import CONFIG_FILE, bundle_config
 from pipeline.detector import Pipeline
 from pipeline.evaluation.metrics import PROTOCOLS, ProtocolName, calibration_error, even_weights, localization
 from pipeline.evaluation.predict import proposal_rows, score_split
+from pipeline.evaluation.result import jsonable
 from pipeline.localization.calibrate import IDENTITY, calibrated, evened, fit, log_loss, seen_class
 from pipeline.localization.scores import ClipScores
 from pipeline.training.decision import FittedDecision, LabelledClip, fit_decision, labelled
@@ -116,8 +116,8 @@ class Tuning:
                 **self.config.calibration.model_dump(mode="json"),
                 "supervision": f"video-level labels of the split '{self.split}' were used to fit it",
                 "clips": new.clips,
-                "log_loss": {"before": _plain(old.log_loss), "after": _plain(new.log_loss)},
-                "calibration_error": {"before": _plain(old.error), "after": _plain(new.error)},
+                "log_loss": {"before": jsonable(old.log_loss), "after": jsonable(new.log_loss)},
+                "calibration_error": {"before": jsonable(old.error), "after": jsonable(new.error)},
             },
             "decision": self.decision.record() if self.decision is not None else None,
             "trials": [{**trial.values, "score": trial.score} for trial in self.trials],
@@ -277,10 +277,6 @@ def _quality(scored: Scored, calibration: Calibration) -> CalibrationQuality:
     weights = even_weights(labels != REAL)
     error = calibration_error((1 - likely[:, REAL]).clip(0, 1), labels != REAL, weights)
     return CalibrationQuality(len(labels), log_loss(likely, labels, weights), error)
-
-
-def _plain(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def _judge(

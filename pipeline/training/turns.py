@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data.labels import FPS, RATE
+from data.audio import FRAME_SAMPLES
+from data.labels import RATE
 from data.manifest.sidecar import Appearance, EditedSegment, SynthesizedClip
 
 SHORTEST_S, LONGEST_S = 6.0, 20.0
@@ -23,9 +24,6 @@ FORGED = 0.5
 
 MOST = 6
 """People in one recording at most."""
-
-HOP = RATE // FPS
-"""Samples of a step of 40 ms."""
 
 _PARTIAL = 0.8  # share of a clip below which what is forged counts as a part of it
 
@@ -43,7 +41,7 @@ def plan_turns(clips: Sequence[SynthesizedClip], count: int, seed: int) -> list[
     None where fewer than two people speak in authentic clips.
     """
     rng = np.random.default_rng(seed)
-    heard = [clip for clip in clips if clip.audio_samples >= HOP and not clip.appearances]
+    heard = [clip for clip in clips if clip.audio_samples >= FRAME_SAMPLES and not clip.appearances]
     authentic = [clip for clip in heard if not _forged_s(clip)]
     partial = [clip for clip in heard if 0 < _forged_s(clip) < _PARTIAL * _lasts_s(clip)]
     if len({clip.identity for clip in authentic}) < 2:
@@ -64,7 +62,7 @@ def plan_turns(clips: Sequence[SynthesizedClip], count: int, seed: int) -> list[
 
 def whole_steps(clip: SynthesizedClip) -> int:
     """Samples of a clip that make whole steps of 40 ms."""
-    return clip.audio_samples // HOP * HOP
+    return clip.audio_samples // FRAME_SAMPLES * FRAME_SAMPLES
 
 
 def _forged_s(clip: SynthesizedClip) -> float:

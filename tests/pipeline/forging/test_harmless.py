@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from forged_set import texture, voice
 
+from data.audio import FRAME_SAMPLES
 from pipeline.forging.harmless import (
     EDITS,
-    HOP,
     Tracks,
     border,
     captions,
@@ -72,7 +72,9 @@ def test_a_jump_cut_takes_out_one_piece_of_both_tracks() -> None:
     assert len(jumps) == 1
     assert 5 <= N - len(kept) <= 13, "10 to 25 % of it"
     first, after = jumps[0][0] + 1, jumps[0][1]
-    expected = np.concatenate([sound(clip())[: first * HOP], sound(clip())[after * HOP :]])
+    expected = np.concatenate(
+        [sound(clip())[: first * FRAME_SAMPLES], sound(clip())[after * FRAME_SAMPLES :]]
+    )
     np.testing.assert_array_equal(sound(found), expected)
 
 
@@ -82,7 +84,9 @@ def test_swapped_parts_hold_every_frame_once() -> None:
     cut = order[0]
     assert 15 <= cut <= 33
     assert order == [*range(cut, N), *range(cut)]
-    np.testing.assert_array_equal(sound(found)[: (N - cut) * HOP], sound(clip())[cut * HOP :])
+    np.testing.assert_array_equal(
+        sound(found)[: (N - cut) * FRAME_SAMPLES], sound(clip())[cut * FRAME_SAMPLES :]
+    )
 
 
 def test_a_foreign_piece_replaces_picture_and_sound_at_the_same_time() -> None:
@@ -92,7 +96,7 @@ def test_a_foreign_piece_replaces_picture_and_sound_at_the_same_time() -> None:
     whole = clip()
     assert whole.frames is not None
     other = (found.frames != whole.frames).any(axis=(1, 2, 3))
-    heard = (sound(found) != sound(whole)).reshape(N, HOP).any(axis=1)
+    heard = (sound(found) != sound(whole)).reshape(N, FRAME_SAMPLES).any(axis=1)
     np.testing.assert_array_equal(other, heard)
     assert 12 <= other.sum() <= 25
     assert np.ptp(np.flatnonzero(other)) == other.sum() - 1, "in one piece"
@@ -155,7 +159,7 @@ def test_a_fade_begins_and_ends_in_black_and_silence() -> None:
     assert light[N // 2] == 200
     assert (np.diff(light[:10]) > 0).all()
     assert np.abs(sound(found)[:200]).max() < 0.1 * np.abs(sound(before)).max()
-    np.testing.assert_allclose(sound(found)[N // 2 * HOP], sound(before)[N // 2 * HOP])
+    np.testing.assert_allclose(sound(found)[N // 2 * FRAME_SAMPLES], sound(before)[N // 2 * FRAME_SAMPLES])
 
 
 def test_pictures_are_fitted_with_their_shape_kept() -> None:
@@ -203,7 +207,7 @@ def test_speed_keeps_the_tracks_together_and_the_pitch() -> None:
     found = speed(clip(), rng(), lend)
     assert found.frames is not None
     assert len(found.frames) == int(N / 1.1)
-    assert abs(len(sound(found)) - len(found.frames) * HOP) <= HOP
+    assert abs(len(sound(found)) - len(found.frames) * FRAME_SAMPLES) <= FRAME_SAMPLES
 
     def pitch(samples: np.ndarray) -> float:
         part = samples[4000:20_000]
@@ -257,4 +261,4 @@ def test_tracks_are_read_as_they_were_written(tmp_path: Path) -> None:
     write_clip(tmp_path / "clip.mp4", clip().frames, clip().samples)
     found = read_tracks(tmp_path / "clip.mp4")
     assert np.abs(np.array(numbers(found)) - np.arange(N)).max() <= 1
-    assert len(sound(found)) >= N * HOP
+    assert len(sound(found)) >= N * FRAME_SAMPLES
