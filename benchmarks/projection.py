@@ -13,7 +13,7 @@ import argparse
 from dataclasses import dataclass
 
 FPS = 25
-BYTES_A_STEP = {"compact": 2 * (72 + 72) + 2, "paper": 2 * (2048 + 1024) + 2}  # float16, and a flag a track
+BYTES_A_STEP = {"compact": 2 * (132 + 132) + 2, "paper": 2 * (2048 + 1024) + 2}  # float16, and a flag a track
 
 
 @dataclass(frozen=True)
