@@ -59,7 +59,20 @@ def replaced(config: PipelineConfig, path: tuple[str, ...], value: Any) -> Pipel
     return PipelineConfig.model_validate(values)
 
 
-LEAVES = list(leaves(PipelineConfig()))
+EVERY = list(leaves(PipelineConfig()))
+FIXED = [
+    leaf
+    for leaf in EVERY
+    if typing.get_origin(leaf[2]) is typing.Literal and len(typing.get_args(leaf[2])) == 1
+]
+LEAVES = [leaf for leaf in EVERY if leaf not in FIXED]
+
+
+def test_extractors_take_one_rate_of_frames_and_of_samples() -> None:
+    assert [".".join(path) for path, _, _ in FIXED] == ["decode.fps", "decode.sample_rate"]
+    for path, value, _ in FIXED:
+        with pytest.raises(ValidationError, match=f"should be {value}"):
+            replaced(PipelineConfig(), path, 2 * value)
 
 
 @pytest.mark.parametrize(
