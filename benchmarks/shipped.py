@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,22 +26,30 @@ from pipeline.evaluation.evaluate import REPLICATES, evaluate
 from pipeline.evaluation.predict import prediction_of, score_split
 from pipeline.evaluation.result import Evaluation, grid
 from pipeline.localization.decide import decide
+from pipeline.localization.lines import promising
+from pipeline.localization.scores import Verdict
 from pipeline.progress import ProgressBar
 
 SPLIT = "test"
+USUAL = "usual"
 DETAILED = ("known", "heldout", "genuine")
 """Sets whose tables by class, length, manipulation and recording group are printed too."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One set: its evaluation, how many intervals a run reports in each authentic clip, and their hours."""
+    """One set: its evaluation, how many intervals a run reports in each authentic clip, and their hours.
+
+    `verdicts` are counted by the share of false alarms that is promised (`USUAL`: that of the weights), of forged clips
+    (True) and of authentic ones.
+    """
 
     name: str
     root: Path
     evaluation: Evaluation
     reported: Mapping[str, int]
     authentic_h: float
+    verdicts: Mapping[str, Counter[tuple[bool, Verdict]]]
 
 
 def main() -> None:
@@ -93,14 +102,18 @@ def measure(
 ) -> Measured:
     """What `detector` does on the test split of the set at `root`; raises as `score_split` and `evaluate` do."""
     manifest, settings = Manifest.lavdf(root), detector.config.localize
+    lines = settings.decision.lines if settings.decision is not None else ()
+    promises = {USUAL: settings} | {f"{one.rate:g}": promising(settings, one.rate) for one in lines}
+    verdicts: dict[str, Counter[tuple[bool, Verdict]]] = {promise: Counter() for promise in promises}
     found, reported = [], {}
     for sample, scores in score_split(detector, manifest, SPLIT, store, hook):
         found.append(prediction_of(sample, scores, settings))
+        # What `pipeline run` would report: proposals are ranked candidates, of which a clip always has some.
+        said = {name: decide(scores, one) for name, one in promises.items()} if scores is not None else {}
+        for promise, counts in verdicts.items():
+            counts[bool(sample.label), said[promise].verdict if said else "not_assessable"] += 1
         if sample.label == 0:
-            # What `pipeline run` would report: proposals are ranked candidates, of which a clip always has some.
-            reported[sample.file.as_posix()] = (
-                len(decide(scores, settings).intervals) if scores is not None else 0
-            )
+            reported[sample.file.as_posix()] = len(said[USUAL].intervals) if said else 0
     hook("measure")
     authentic = [sample for sample in samples_of(manifest, SPLIT) if sample.label == 0]
     return Measured(
@@ -109,6 +122,7 @@ def measure(
         evaluate(found, manifest, SPLIT, ("honest",), replicates),
         reported,
         sum(sample.duration_s for sample in authentic) / 3600,
+        verdicts,
     )
 
 
@@ -122,14 +136,21 @@ def document(measured: Sequence[Measured]) -> Iterator[str]:
         "AUC",
         "step AUC: picture",
         "sound",
-        "authentic clips with an interval",
+        "forged clips: called forged",
+        "undecided",
+        "authentic clips: called forged",
+        "undecided",
         "such intervals an hour",
-        "forged: called forged",
-        "authentic: called forged",
         "calibration error",
     ]
     yield from grid([header, *(_row(one) for one in measured)])
-    yield "\nIn percent but for counts; in brackets the 95 % interval."
+    yield "\nIn percent but for counts; in brackets the 95 % interval.\n"
+    promised = [[one.name, *row] for one in measured for row in by_promise(one)]
+    if promised:
+        yield "## Called forged, by the share of false alarms that is promised\n"
+        yield from grid(
+            [["test split of", "promised: at most", "forged clips", "authentic clips"], *promised]
+        )
     for one in measured:
         if one.name in DETAILED:
             yield "\n" + one.evaluation.markdown()
@@ -140,9 +161,8 @@ def document(measured: Sequence[Measured]) -> Iterator[str]:
 
 def _row(one: Measured) -> list[str]:
     evaluation = one.evaluation
-    alarms, authentic = sum(count > 0 for count in one.reported.values()), len(one.reported)
     per_hour = f"{sum(one.reported.values()) / one.authentic_h:.1f}" if one.authentic_h else "–"
-    matrix = evaluation.confusion
+    usual = one.verdicts[USUAL]
     return [
         one.name,
         str(sum(evaluation.clips.values())),
@@ -151,11 +171,23 @@ def _row(one: Measured) -> list[str]:
         cell(evaluation, "video level", "AUC"),
         cell(evaluation, "step level", "AUC", "visual"),
         cell(evaluation, "step level", "AUC", "audio"),
-        share(alarms, authentic),
+        *(said(usual, forged, verdict) for forged in (True, False) for verdict in ("forged", "undecided")),
         per_hour,
-        share(int(matrix[1:, 1:].sum()), int(matrix[1:].sum())) if matrix is not None else "–",
-        share(int(matrix[0, 1:].sum()), int(matrix[0].sum())) if matrix is not None else "–",
         cell(evaluation, "video level", "calibration error"),
+    ]
+
+
+def said(counts: Counter[tuple[bool, Verdict]], forged: bool, verdict: Verdict) -> str:
+    """In how many of the forged, or of the authentic clips this was the verdict."""
+    return share(counts[forged, verdict], sum(n for (kind, _), n in counts.items() if kind == forged))
+
+
+def by_promise(one: Measured) -> list[list[str]]:
+    """For each promised share: the share, and the forged and the authentic clips that are called forged at its line."""
+    return [
+        [f"{100 * float(promise):g} %", said(counts, True, "forged"), said(counts, False, "forged")]
+        for promise, counts in one.verdicts.items()
+        if promise != USUAL
     ]
 
 

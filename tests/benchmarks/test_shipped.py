@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -16,6 +17,8 @@ from scripts import loaded
 from data.errors import UsageError
 from pipeline.evaluation.result import Evaluation, Row
 from pipeline.forging.conditions import make_condition, plan
+
+LOUD = SimpleNamespace(intervals=("one", "two"), verdict="forged")
 
 
 @pytest.fixture(scope="module")
@@ -48,12 +51,13 @@ def test_every_set_gets_a_row_and_some_their_details(
     text = capsys.readouterr().out
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line[:1] == "|"]
     header, known, harmless = rows[0], rows[2], rows[3]
-    assert [len(row) for row in (header, known, harmless)] == [12] * 3
+    assert [len(row) for row in (header, known, harmless)] == [13] * 3
     assert known[:2] == ["known", "4"]
     assert harmless[:2] == ["harmless", "6"]
     assert harmless[2:5] == ["–"] * 3, "there is nothing forged to find"
-    assert known[7].endswith("of 2)")
-    assert harmless[7].endswith("of 6)")
+    assert [cell.rpartition(" ")[2] for cell in known[7:11]] == ["2)"] * 4
+    assert harmless[7:9] == ["–"] * 2
+    assert [cell.rpartition(" ")[2] for cell in harmless[9:11]] == ["6)"] * 2
     for table in ("recall by length", "recall by manipulation", "by recording group", "reliability"):
         assert f"## {table}" in text
     assert "## harmless: false alarms by edit" in text
@@ -69,13 +73,17 @@ def test_a_run_counts_and_not_the_proposals(
 
     detector = Pipeline.from_pretrained(tiny_bundle, device="cpu")
     store = FeatureStore(benchmark / "features")
-    monkeypatch.setattr(shipped, "decide", lambda scores, settings: SimpleNamespace(intervals=()))
+    monkeypatch.setattr(
+        shipped, "decide", lambda scores, settings: SimpleNamespace(intervals=(), verdict="undecided")
+    )
     quiet = shipped.measure("known", detector, benchmark / "known", store, 0)
     assert quiet.reported == {"test/000000.mp4": 0, "test/000002.mp4": 0}
     assert quiet.authentic_h == pytest.approx(2.4 / 3600)
-    monkeypatch.setattr(shipped, "decide", lambda scores, settings: SimpleNamespace(intervals=("one", "two")))
+    monkeypatch.setattr(shipped, "decide", lambda scores, settings: LOUD)
     loud = shipped.measure("known", detector, benchmark / "known", store, 0)
     assert set(loud.reported.values()) == {2}
+    assert dict(quiet.verdicts["usual"]) == {(True, "undecided"): 2, (False, "undecided"): 2}
+    assert shipped.said(loud.verdicts["usual"], False, "forged") == "100 (2 of 2)"
     assert loud.evaluation.value("localization, honest", "mAP") == quiet.evaluation.value(
         "localization, honest", "mAP"
     )
@@ -106,3 +114,9 @@ def test_cells_are_percent_with_intervals_where_there_are_some(shipped: ModuleTy
         "–",
     ]
     assert (shipped.share(1, 3), shipped.share(0, 0)) == ("33 (1 of 3)", "–")
+
+
+def test_each_certified_line_has_a_row(shipped: ModuleType) -> None:
+    counts = Counter({(True, "forged"): 1, (True, "undecided"): 3, (False, "not_found"): 5})
+    one = shipped.Measured("set", Path(), None, {}, 1.0, {"usual": counts, "0.05": counts})
+    assert shipped.by_promise(one) == [["5 %", "25 (1 of 4)", "0 (0 of 5)"]]
