@@ -26,17 +26,18 @@ from data.store.store import FeatureStore
 from data.timeline import merge
 from pipeline.detector import Pipeline
 from pipeline.evaluation.metrics import auc, localization
-from pipeline.evaluation.predict import score_split
+from pipeline.evaluation.predict import as_rows, proposal_rows, score_split
 from pipeline.evaluation.result import grid
 from pipeline.localization.decide import decided_proposals, decision_of
 from pipeline.localization.routed import TOP
-from pipeline.localization.scores import ClipScores, ForgedInterval
+from pipeline.localization.scores import ClipScores
 from pipeline.localization.segments import Segment, Track, prepare
 from pipeline.training.decision import LabelledClip, fit_decision, labelled
 
 MEASURES = ("AUC, all clips", "picture and sound", "one track", "mAP(0.1:0.7)", "AP@0.7")
 
 Floats = NDArray[np.float64]
+Judges = Sequence[DecisionConfig | None]
 Change = Callable[[ClipScores], ClipScores]
 
 
@@ -46,6 +47,10 @@ class Judged:
 
     scores: Floats
     rows: Sequence[Floats] | None = None
+
+
+Way = Callable[[Sequence[LabelledClip], LocalizeConfig, Judges], Judged]
+"""What it says of clips, under settings, with the decision that each clip may be judged by."""
 
 
 def main() -> None:
@@ -102,8 +107,9 @@ def compare(
         np.array([[s.start_s, s.end_s] for s in merge(part for of in clip.forged.values() for part in of)])
         for clip in clips
     ]
+    judges = _judges(clips)
     for name, way in WAYS.items():
-        judged = way(clips, settings)
+        judged = way(clips, settings, judges)
         told = [auc(judged.scores[part], forged[part]) for part in (np.ones_like(both), both, ~both)]
         found = {"mAP": np.nan, "AP@0.7": np.nan}
         if judged.rows is not None:
@@ -111,31 +117,32 @@ def compare(
         yield name, (*told, found["mAP"], found["AP@0.7"])
 
 
-def _pooled(score: Callable[[ClipScores], float]) -> Callable[..., Judged]:
-    def way(clips: Sequence[LabelledClip], settings: LocalizeConfig) -> Judged:
+def _pooled(score: Callable[[ClipScores], float]) -> Way:
+    def way(clips: Sequence[LabelledClip], settings: LocalizeConfig, judges: Judges) -> Judged:
         return Judged(np.array([score(clip.scores) for clip in clips]))
 
     return way
 
 
-def _routed(clips: Sequence[LabelledClip], settings: LocalizeConfig) -> Judged:
+def _routed(clips: Sequence[LabelledClip], settings: LocalizeConfig, judges: Judges) -> Judged:
     """The paper's: class probabilities, intervals of the branches between the thresholds of `settings`."""
     plain = settings.model_copy(update={"decision": None})
-    rows = [_rows(decided_proposals(clip.scores, plain, None)) for clip in clips]
+    rows = [proposal_rows(clip.scores, plain) for clip in clips]
     return Judged(np.array([_classes(clip.scores) for clip in clips]), rows)
 
 
 def _fitted(
-    change: Change = lambda scores: scores,
+    change: Change | None = None,
     segments: Callable[[Track, DecisionConfig, str], tuple[Segment, ...]] | None = None,
-) -> Callable[..., Judged]:
+) -> Way:
     """The decision on segments, of scores after a `change`, with `segments` of a track other than its own if given."""
 
-    def way(clips: Sequence[LabelledClip], settings: LocalizeConfig) -> Judged:
-        changed = [replace(clip, scores=change(clip.scores)) for clip in clips]
-        fitted = fit_decision(changed, "all clips")
+    def way(clips: Sequence[LabelledClip], settings: LocalizeConfig, judges: Judges) -> Judged:
+        changed = (
+            [replace(clip, scores=change(clip.scores)) for clip in clips] if change is not None else clips
+        )
         likely, rows = np.full(len(clips), 0.5), [np.zeros((0, 3))] * len(clips)
-        for k, judge in enumerate(fitted.judges if fitted is not None else ()):
+        for k, judge in enumerate(judges if change is None else _judges(changed)):
             scores, config = changed[k].scores, settings.model_copy(update={"decision": judge})
             decision = decision_of(scores, config)
             if judge is None or decision is None:
@@ -149,10 +156,16 @@ def _fitted(
                 }
                 decision = replace(decision, tracks=tracks)
             likely[k] = decision.forged
-            rows[k] = _rows(decided_proposals(scores, config, decision))
+            rows[k] = as_rows(decided_proposals(scores, config, decision))
         return Judged(likely, rows)
 
     return way
+
+
+def _judges(clips: Sequence[LabelledClip]) -> Judges:
+    """For each clip the decision that other people's clips teach; none where nothing can be fitted."""
+    fitted = fit_decision(clips, "all clips")
+    return fitted.judges if fitted is not None else ()
 
 
 def _track(scores: ClipScores, judge: DecisionConfig, name: str) -> Track:
@@ -163,10 +176,8 @@ def _spread(track: Track, judge: DecisionConfig, name: str) -> tuple[Segment, ..
     return diffused(track, judge.tracks()[name].segment)
 
 
-def _scanned(clips: Sequence[LabelledClip], settings: LocalizeConfig) -> Judged:
+def _scanned(clips: Sequence[LabelledClip], settings: LocalizeConfig, judges: Judges) -> Judged:
     """A scan of each track, the one that tells other people's clips best; in deviations of authentic ones."""
-    fitted = fit_decision(clips, "all clips")
-    judges = list(fitted.judges) if fitted is not None else []
     likely, rows = np.full(len(clips), -np.inf), [np.zeros((0, 3))] * len(clips)
     for name in MODALITIES:
         tracks = {
@@ -203,10 +214,6 @@ def _seconds(scores: ClipScores, segment: Segment) -> tuple[float, float]:
     return span.start_s, span.end_s
 
 
-def _rows(ranked: Sequence[ForgedInterval]) -> Floats:
-    return np.array([[p.score, p.start_s, p.end_s] for p in ranked], np.float64).reshape(-1, 3)
-
-
 def _classes(scores: ClipScores) -> float:
     probabilities = scores.video_probabilities
     return 1 - probabilities[REAL] if probabilities is not None else 0.5
@@ -232,7 +239,7 @@ def _top(values: np.ndarray) -> float:
     return float(np.sort(values)[-max(1, len(values) // TOP) :].mean())
 
 
-WAYS: dict[str, Callable[[Sequence[LabelledClip], LocalizeConfig], Judged]] = {
+WAYS: dict[str, Way] = {
     "class probabilities, intervals by the paper's routing": _routed,
     "joint curve, highest sixteenth": _pooled(_joint),
     "better track's curve, highest sixteenth": _pooled(_curves),

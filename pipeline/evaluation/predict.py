@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from pipeline.extraction.keys import store_keys
 from pipeline.localization.curves import step_curves
 from pipeline.localization.decide import Decision, decided_proposals, decision_of
 from pipeline.localization.score import score_clip
-from pipeline.localization.scores import ClipScores
+from pipeline.localization.scores import ClipScores, ForgedInterval
 
 NEUTRAL = (0.5, 1 / 6, 1 / 6, 1 / 6)
 """Probabilities that stand for no answer: as likely forged as not, and no kind of forgery likelier than another."""
@@ -102,5 +102,9 @@ def proposal_rows(scores: ClipScores, config: LocalizeConfig) -> NDArray[np.floa
 
 
 def _rows(scores: ClipScores, config: LocalizeConfig, decision: Decision | None) -> NDArray[np.float64]:
-    ranked = decided_proposals(scores, config, decision)
+    return as_rows(decided_proposals(scores, config, decision))
+
+
+def as_rows(ranked: Sequence[ForgedInterval]) -> NDArray[np.float64]:
+    """Intervals as (P, 3): score, start and end in seconds, in their order."""
     return np.array([[p.score, p.start_s, p.end_s] for p in ranked], np.float64).reshape(-1, 3)

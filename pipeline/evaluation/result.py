@@ -154,5 +154,5 @@ def grid(rows: list[list[str]]) -> list[str]:
 
 
 def jsonable(value: float | None) -> float | None:
-    """`value` as JSON has it: None for NaN."""
-    return None if value is None or math.isnan(value) else value
+    """`value`, or None where it is no finite number: JSON has no other."""
+    return value if value is not None and math.isfinite(value) else None

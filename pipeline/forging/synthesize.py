@@ -113,9 +113,9 @@ def forge_source(plan: Plan, k: int, out: Path) -> dict[str, str]:
         outputs = read_outputs(source, plan.config) if source.fakes is not None else None
         left_out |= outputs.refused if outputs is not None else {}
         pieces = read_pieces(source.path, DECODE, plan.config.clip_s[1], plan.config.short_side)
-        missing = dict(enumerate(names))
+        read = 0
         for number, ((frames, samples), clips) in enumerate(zip(pieces, names, strict=False)):
-            del missing[number]
+            read = number + 1
             try:
                 piece = _piece(frames, samples, source.path)
                 if outputs is not None:
@@ -130,8 +130,8 @@ def forge_source(plan: Plan, k: int, out: Path) -> dict[str, str]:
             except InputError as error:
                 left_out[f"{name}#{number}"] = error.what
                 _LOG.warning("left out: %s: %s", printable(name), error.what)
-        if missing:
-            what = "could not be decoded" if len(missing) == len(names) else "ends before its length says"
+        if read < len(names):
+            what = "ends before its length says" if read else "could not be decoded"
             raise InputError(what, source.path)
     except InputError as error:
         left_out[name] = error.what
