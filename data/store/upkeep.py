@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -185,11 +185,7 @@ def remove_damaged(store: FeatureStore, damages: Sequence[Damage]) -> int:
     store.place.remove(entry_name(key) for key in (*clips, *(key for key, packed in keys if not packed)))
     held = [] if needs_index(store) else [key for key in clips if store.packs.index().find(key) is not None]
     drop(store, [*held, *(key for key, packed in keys if packed)])
-    media = {key.media for key, _ in keys}
-    with Ledger(store) as ledger:
-        for row in list(ledger.load()):
-            if row.sha256 in media and row.status in ("done", "partial"):
-                ledger.append(LedgerRow(row.file, row.size, row.mtime_ns, row.sha256, row.setup, "removed"))
+    _not_done(store, {key.media for key, _ in keys})
     return len(keys)
 
 
@@ -198,7 +194,8 @@ def collect(
 ) -> Iterator[Removed]:
     """Remove leftovers: unfinished files and claims of dead processes, loose copies of packed entries, packs
     and tables that no index names, packs that are more than half dead, empty folders, ledger files of runs that have
-    ended but for one. With `extractor`, its entries as well. With `dry` only tell.
+    ended but for one. With `extractor`, its entries as well, and the ledger lists their files no longer as done. With
+    `dry` only tell.
 
     A damaged index is made again first. Files and claims of living processes are never touched.
 
@@ -269,14 +266,25 @@ def _claims(store: FeatureStore) -> Iterator[tuple[str, bool]]:
             yield claim.name, not is_live(owner.decode(errors="replace"), claim.mtime)
 
 
+def _not_done(store: FeatureStore, media: Set[str]) -> None:
+    """Let the ledger list files of these contents no longer as done, for any pair of extractors: what is there still
+    is found by the next extraction, and not computed again."""
+    with Ledger(store) as ledger:
+        for row in list(ledger.load()):
+            if row.sha256 in media and row.status in ("done", "partial"):
+                ledger.append(LedgerRow(row.file, row.size, row.mtime_ns, row.sha256, row.setup, "removed"))
+
+
 def _remove_extractor(store: FeatureStore, extractor: str, dry: bool, hook: Hook) -> Iterator[Removed]:
     count = size = 0
     batch: list[str] = []
+    media = set[str]()
     for key, found in store.loose():
         if clip_key(key).extractor == extractor:
             hook("entries", count := count + 1)
             size += found.size
             batch.append(found.name)
+            media.add(key.media)
         if len(batch) == _BATCH and not dry:
             store.place.remove(batch)
             batch = []
@@ -284,5 +292,6 @@ def _remove_extractor(store: FeatureStore, extractor: str, dry: bool, hook: Hook
     if not dry:
         store.place.remove(batch)
         drop(store, [entry.key for entry in packed])
+        _not_done(store, media | {entry.key.media for entry in packed})
     yield Removed("loose entries of that extractor", count, size)
     yield Removed("packed entries of that extractor", len(packed), sum(entry.size for entry in packed))

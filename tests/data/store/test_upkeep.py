@@ -245,6 +245,21 @@ def test_with_an_extractor_go_the_features_of_its_people(store: FeatureStore) ->
     assert not any(store.contains(key) for one in (clip, loose) for key in (one, beside_key(one)))
 
 
+def test_files_whose_features_went_with_an_extractor_are_extracted_again(store: FeatureStore) -> None:
+    gone, packed, other = keys(3, "a")[0], keys(3, "a")[1], keys(3, "a", "b")[-1]
+    filled(store, packed)
+    pack(store)
+    filled(store, gone, other)
+    with Ledger(store) as ledger:
+        for number, key in enumerate((gone, packed, other)):
+            ledger.append(LedgerRow(f"/d/{number}.mp4", 1, 1, key.media, "pair", "done"))
+    removed(store, extractor="a", dry=True)
+    assert {row.status for row in Ledger(store).load()} == {"done"}
+    removed(store, extractor="a")
+    rows = {row.sha256: row.status for row in Ledger(store).load()}
+    assert rows == {gone.media: "removed", packed.media: "removed", other.media: "done"}
+
+
 def test_copies_orphans_and_empty_folders_go(tmp_path: Path) -> None:
     store, wanted = FeatureStore(tmp_path), keys(2, "a")
     filled(store, *wanted)
