@@ -6,7 +6,8 @@ Spans of the forger begin and end on the grid, so the first part of a step is cu
 sound is then extracted four times, each 10 ms later. An edge is looked for within 0.1 s of where it is, so that only
 its exactness counts: at the strongest onset or offset of the usual grid, at the vertex of the parabola through that
 step and its neighbours, at the strongest of the four grids taken as one, and at their strongest mean over a step.
-Prints the median error of each, that of the nearest point of the grid, and that of chance.
+Prints the median error of each, that of the nearest point of the grid, that of chance, and that of the segments that
+the shipped decision finds (the likeliest with a tIoU of 0.5), on the grid and as they are.
 """
 
 from __future__ import annotations
@@ -25,9 +26,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from data.audio import FRAME_SAMPLES
 from data.labels import EVIDENCE, FPS
 from data.manifest.sidecar import SynthesizedClip, read_sidecar
+from data.timeline import Interval
 from extractors.base import Extractor
-from pipeline.bundle import extraction, weights_folder
+from pipeline.bundle import bundle_config, extraction, weights_folder
+from pipeline.evaluation.metrics.boundaries import MET
 from pipeline.evaluation.result import grid
+from pipeline.localization.scores import Evidence
+from pipeline.localization.segments import prepare, segments
 from pipeline.media.whole import DECODE, read_sound
 
 Floats = NDArray[np.float64]
@@ -77,7 +82,8 @@ def placed(
     assert sound is not None
     cut = int(rng.integers(FRAME_SAMPLES))
     step = FRAME_SAMPLES // SHIFTS
-    shifted = [evidence(extractor, sound[cut + k * step :]) for k in range(SHIFTS)]
+    told = [told_of(extractor, sound[cut + k * step :]) for k in range(SHIFTS)]
+    shifted = [edges_told(*each) for each in told]
     usual, fine = shifted[0], _interleaved(shifted)
     smooth = np.stack([np.convolve(fine[:, k], _STEP_WIDE, "same") for k in (0, 1)], axis=1)
     for kind, at_s in edges_of(clip):
@@ -90,16 +96,40 @@ def placed(
             ("a step of 10 ms, means over 40 ms", smooth, FPS * SHIFTS, False),
         ):
             # An onset is told of the step that it begins, an offset of the one that it ends: 40 ms in every grid.
-            yield (
-                name,
-                abs(strongest(values[:, kind], rate, near - kind / FPS, between) + kind / FPS - truth_s),
-            )
+            there_s = strongest(values[:, kind], rate, near - kind / FPS, between) + kind / FPS
+            yield name, abs(there_s - truth_s)
         yield "the nearest step of 40 ms", abs(truth_s - round(truth_s * FPS) / FPS)
         yield "chance", float(rng.uniform(0, NEAR_S))
+    yield from found(clip, *told[0], cut / DECODE.sample_rate)
 
 
-def evidence(extractor: Extractor, sound: NDArray[np.float32]) -> Floats:
+def found(
+    clip: SynthesizedClip, told: Evidence, valid: NDArray[np.bool_], cut_s: float
+) -> Iterator[tuple[str, float]]:
+    """The same for the bounds of the segments that are found in sound whose first `cut_s` seconds were cut off."""
+    decision = bundle_config(weights_folder("compact")).localize.decision
+    assert decision is not None
+    assert decision.audio is not None
+    ranked = segments(prepare(told, valid, decision.audio, between=True), decision.audio.segment)
+    for span in (one for one in clip.segments if one.modality == "audio"):
+        truth = Interval(max(0.0, span.start_s - cut_s), span.end_s - cut_s)
+        for one in ranked:
+            if Interval(one.begins / FPS, one.ends / FPS).tiou(truth) >= MET:
+                yield "a found segment, on the grid", abs(one.first / FPS - truth.start_s)
+                yield "a found segment, on the grid", abs(one.stop / FPS - truth.end_s)
+                yield "a found segment, as it is", abs(one.begins / FPS - truth.start_s)
+                yield "a found segment, as it is", abs(one.ends / FPS - truth.end_s)
+                break
+
+
+def edges_told(told: Evidence, valid: NDArray[np.bool_]) -> Floats:
     """Log-odds (T, 2) that a step begins or ends a forged span; the least where nothing is told."""
+    edges = told[:, _EDGES].astype(np.float64)
+    return np.where(valid[:, None], edges, edges.min())
+
+
+def told_of(extractor: Extractor, sound: NDArray[np.float32]) -> tuple[Evidence, NDArray[np.bool_]]:
+    """What the extractor tells of each step (T, 4) of a sound, and which steps it judged (T,)."""
     kept = _Kept()
     session = extractor.session(FPS)
     session.push([(sound, np.ones(len(sound), np.bool_))], kept)
@@ -107,8 +137,7 @@ def evidence(extractor: Extractor, sound: NDArray[np.float32]) -> Floats:
     values, valid = np.concatenate(kept.values), np.concatenate(kept.valid)
     told = extractor.evidence(values)
     assert told is not None
-    edges = told[:, _EDGES].astype(np.float64)
-    return np.where(valid[:, None], edges, edges.min())
+    return told, valid
 
 
 def _interleaved(shifted: Sequence[Floats]) -> Floats:

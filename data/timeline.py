@@ -105,9 +105,10 @@ class TimeGrid:
         """From the first step's start to the last step's end."""
         return self.interval(0, self.n)
 
-    def interval(self, first: int, stop: int) -> Interval:
-        """Time covered by steps ``first .. stop - 1``."""
-        return Interval(float(self.start + first * self.step), float(self.start + stop * self.step))
+    def interval(self, first: float, stop: float) -> Interval:
+        """Time covered by steps ``first .. stop - 1``; both may lie between two steps."""
+        start, end = (float(self.start + Fraction(at) * self.step) for at in (first, stop))
+        return Interval(start, end)
 
     def centre_s(self, k: int) -> float:
         """Middle of step `k` in seconds."""

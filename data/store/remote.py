@@ -42,7 +42,7 @@ class RemotePlace:
         try:
             self._connect()
         except ImportError as error:
-            fix = "install it, for S3 with pip install 'rt-deeploc[s3]'"
+            fix = "install it, for S3 with pip install '.[s3]' in the checkout"
             raise UsageError(f"a package is missing ({error})", self.root, fix) from error
         except ValueError as error:
             fix = "give a folder or a URL such as s3://bucket/folder"

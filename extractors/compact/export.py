@@ -92,7 +92,7 @@ def write_onnx(exported: Exported, path: Path) -> None:
     missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
     if missing:
         problem = f"needs {' and '.join(missing)}"
-        raise UsageError(problem, path, "install the extra: pip install 'rt-deeploc[onnx]'")
+        raise UsageError(problem, path, "install the extra: pip install '.[onnx]' in the checkout")
     free: dict[int, Any] = dict.fromkeys(exported.free, torch.export.Dim.DYNAMIC)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with replacing(path) as temporary, warnings.catch_warnings():

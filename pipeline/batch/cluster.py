@@ -29,7 +29,7 @@ class RayEngine:
         try:
             import ray
         except ImportError:
-            fix = "pip install 'rt-deeploc[ray]', or use --engine local"
+            fix = "pip install '.[ray]' in the checkout, or use --engine local"
             raise UsageError("Ray is not installed", fix=fix) from None
         self._ray = ray
         self._own = not ray.is_initialized()

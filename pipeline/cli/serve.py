@@ -69,7 +69,7 @@ def serve(
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _MISSING:
             raise
-        fix = "install the extra `server`: pip install 'rt-deeploc[server]'"
+        fix = "install the extra `server`: pip install '.[server]' in the checkout"
         raise UsageError(f"the package {error.name} is not installed", fix=fix) from None
 
     if not is_loopback(host) and token is None:

@@ -40,7 +40,7 @@ class Lyra:
         try:
             interpreter = import_module("ai_edge_litert.interpreter").Interpreter
         except ImportError as error:
-            fix = "pip install 'rt-deeploc[forge]'"
+            fix = "pip install '.[forge]' in the checkout"
             raise UsageError("the package ai-edge-litert is not installed", fix=fix) from error
         names = ("soundstream_encoder", "quantizer", "lyragan")
         for name in names:

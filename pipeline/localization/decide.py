@@ -193,11 +193,17 @@ def judge_track(scores: ClipScores, name: str, config: TrackDecision, correction
 
 def _judge_stretch(scores: ClipScores, name: str, config: TrackDecision, offset: int = 0) -> JudgedTrack:
     """The decision on a track that is one stretch, whose first step is step `offset` of the file."""
-    track = prepare(scores.evidence[name], scores.valid[name], config)
+    # A picture changes from frame to frame, sound at any moment.
+    track = prepare(scores.evidence[name], scores.valid[name], config, between=name == "audio")
     ranked = segments(track, config.segment)
     row = track_features(scores, name, track, ranked)
-    placed = tuple(replace(one, first=one.first + offset, stop=one.stop + offset) for one in ranked)
+    placed = tuple(_later(one, offset) for one in ranked)
     return JudgedTrack(placed, row, float(row @ vector(config.track)))
+
+
+def _later(one: Segment, steps: int) -> Segment:
+    moved = {name: getattr(one, name) + steps for name in ("first", "stop", "begins", "ends")}
+    return replace(one, **moved)
 
 
 def track_features(
@@ -284,7 +290,7 @@ def _segments(scores: ClipScores, config: DecisionConfig, decision: Decision) ->
             for segment in stretch.segments:
                 lost = max(0.0, best) * (stretch.segments[0].log_odds - segment.log_odds)
                 score = _calibrated(stretch.log_odds - lost, config)
-                span = scores.grid.interval(segment.first, segment.stop)
+                span = scores.grid.interval(segment.begins, segment.ends)
                 interval = ForgedInterval(span.start_s, span.end_s, name, score, person)
                 ranked.append(_Scored(interval, segment.log_odds))
     ranked.sort(key=lambda one: (-one.interval.score, -one.log_odds, one.interval))

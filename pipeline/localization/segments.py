@@ -76,19 +76,24 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Segment:
-    """Steps ``first .. stop - 1``, the log-odds that they are forged, and their mean normalised evidence."""
+    """Steps ``first .. stop - 1``, the log-odds that they are forged, and their mean normalised evidence.
+
+    `begins` and `ends` are its bounds in steps: `first` and `stop`, or between two steps where edges say so.
+    """
 
     first: int
     stop: int
     log_odds: float
     mean: float
+    begins: float
+    ends: float
 
 
 class Track(NamedTuple):
     """The evidence of one track, prepared: `inside` (T,) normalised, 0 at invalid steps, and running sums (T + 1,).
 
     `rise` (T + 1,) is how far the mean of the next `JUMP` steps lies above that of the last ones. `onset` and `offset`
-    (T,) lie above their median.
+    (T,) lie above their median. `between` says whether segments may begin and end between two steps.
     """
 
     valid: Flags
@@ -100,6 +105,7 @@ class Track(NamedTuple):
     sums: Floats
     counts: Floats
     whole: Floats
+    between: bool
 
     def mean(self, spans: Spans) -> Floats:
         """Mean normalised evidence (N,) of the valid steps of spans (N, 2); 0 where there is none."""
@@ -108,8 +114,9 @@ class Track(NamedTuple):
         return sums / np.maximum(counts, 1)
 
 
-def prepare(evidence: Evidence, valid: Flags, decision: TrackDecision) -> Track:
-    """`evidence` (T, 4) of a track whose steps are `valid` (T,), normalised and ready for sums over spans."""
+def prepare(evidence: Evidence, valid: Flags, decision: TrackDecision, between: bool = False) -> Track:
+    """`evidence` (T, 4) of a track whose steps are `valid` (T,), normalised and ready for sums over spans; segments may
+    begin and end `between` two steps."""
     inside = (evidence[:, _INSIDE].astype(np.float64) - decision.centre) / decision.scale
     inside = np.where(valid, inside.clip(-LIMIT, LIMIT), 0.0)
     median = float(np.median(inside[valid])) if valid.any() else 0.0
@@ -117,7 +124,7 @@ def prepare(evidence: Evidence, valid: Flags, decision: TrackDecision) -> Track:
     whole = np.where(valid, evidence[:, _WHOLE].astype(np.float64), 0.0)
     rise = _rise(inside, valid, median)
     sums, counts, generated = (_running(values) for values in (inside, valid.astype(np.float64), whole))
-    return Track(valid, inside, rise, onset, offset, median, sums, counts, generated)
+    return Track(valid, inside, rise, onset, offset, median, sums, counts, generated, between)
 
 
 def _rise(inside: Floats, valid: Flags, median: float) -> Floats:
@@ -155,9 +162,29 @@ def ranked(track: Track, spans: Spans, log_odds: Floats) -> tuple[Segment, ...]:
     best: list[Segment] = []
     for k in range(len(spans)):
         if free[k]:
-            best.append(Segment(int(spans[k, 0]), int(spans[k, 1]), float(log_odds[k]), float(means[k])))
+            first, stop = spans[k].tolist()
+            bounds = _bounds(track, first, stop)
+            best.append(Segment(first, stop, float(log_odds[k]), float(means[k]), *bounds))
             free &= overlap(spans, spans[k]) <= SAME
     return tuple(best)
+
+
+def _bounds(track: Track, first: int, stop: int) -> tuple[float, float]:
+    """`first` and `stop`, each moved by at most half a step where `track.between`."""
+    if not track.between:
+        return first, stop
+    early, late = _vertex(track.onset, track.valid, first), _vertex(track.offset, track.valid, stop - 1)
+    return first + early, stop + late
+
+
+def _vertex(edge: Floats, valid: Flags, at: int) -> float:
+    """How many steps behind `at`, which stands out, the parabola through it and its neighbours is highest; 0 where one
+    of these is higher, or was not judged."""
+    if not 0 < at < len(edge) - 1 or not valid[at - 1 : at + 2].all():
+        return 0.0
+    before, peak, after = edge[at - 1 : at + 2].tolist()
+    bend = before - 2 * peak + after
+    return (before - after) / (2 * bend) if peak > 0 and peak >= max(before, after) and bend < 0 else 0.0
 
 
 def overlap(spans: Spans, span: Spans) -> Floats:

@@ -34,7 +34,7 @@ _MOST_BYTES = 2**22
 _MOST_PEM = 2**23
 _BYTES_PER_S = 20e6
 """A disk slower than this counts as a process that hangs: the library reads the whole file to compare hashes."""
-_INSTALL = "install it with: pip install 'rt-deeploc[c2pa]'"
+_INSTALL = "install it with: pip install '.[c2pa]' in the checkout"
 
 
 def read_credentials(

@@ -40,7 +40,7 @@ def require_matplotlib() -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError:
-        fix = "install it with `pip install 'rt-deeploc[figures]'`"
+        fix = "install it with `pip install '.[figures]'` in the checkout"
         raise UsageError("figures need matplotlib, which is not installed", fix=fix) from None
 
 

@@ -135,7 +135,7 @@ def check_drawing() -> None:
     try:
         importlib.import_module("matplotlib")
     except ImportError:
-        fix = "install it with `pip install 'rt-deeploc[figures]'`"
+        fix = "install it with `pip install '.[figures]'` in the checkout"
         raise UsageError("figures need matplotlib, which is not installed", fix=fix) from None
 
 

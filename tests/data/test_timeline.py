@@ -103,6 +103,10 @@ def test_an_hour_of_25_fps_ends_exactly() -> None:
     assert grid.rate == 25
 
 
+def test_bounds_may_lie_between_steps() -> None:
+    assert TimeGrid.at_rate(25, 100).crop(25, 100).interval(0.25, 10.5) == Interval(1.01, 1.42)
+
+
 def test_ntsc_rate_is_exact() -> None:
     grid = TimeGrid.at_rate(Fraction(30_000, 1001), 30_000)
     assert grid.span.end_s == 1001.0

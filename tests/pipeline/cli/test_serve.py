@@ -88,7 +88,7 @@ def test_without_its_packages_it_says_what_to_install(
     monkeypatch.setitem(sys.modules, "fastapi", None)
     answer = cli("serve", "--data", tmp_path)
     assert answer.code == 2
-    assert "rt-deeploc[server]" in answer.err
+    assert ".[server]" in answer.err
 
 
 @pytest.fixture

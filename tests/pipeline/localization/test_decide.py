@@ -205,6 +205,17 @@ def test_nothing_to_judge_is_no_verdict() -> None:
         assert (found.intervals, found.strongest) == ((), None)
 
 
+def test_bounds_lie_between_steps_in_sound_and_at_steps_in_the_picture() -> None:
+    for name in ("visual", "audio"):
+        scores = scores_of({name: np.full((150, 4), -6, np.float32)})
+        told = scores.evidence[name]
+        told[60:76, 0] = 6.0
+        told[59:62, 1], told[74:77, 2] = (-3, 0, -1), (-3, 0, -1)  # -6 is usual: 3, 6 and 5 above it
+        (best, *_) = decide(scores, CONFIG).intervals
+        moved = (3 - 5) / (2 * (3 - 12 + 5)) if name == "audio" else 0
+        assert (best.start_s, best.end_s) == pytest.approx(((60 + moved) / 25, (76 + moved) / 25))
+
+
 def test_spans_of_both_tracks_that_are_the_same_become_one() -> None:
     found = decide(clip(True, True), CONFIG)
     assert [one.modality for one in found.intervals].count("both") == 1

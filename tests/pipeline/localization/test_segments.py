@@ -180,6 +180,46 @@ def test_segments_are_valid_disjoint_enough_and_in_order(seed: int, steps: int) 
         assert (overlap(rest, np.array([one.first, one.stop])) <= SAME).all()
 
 
+def edged(
+    onset: list[float], offset: list[float], valid: np.ndarray | None = None, between: bool = True
+) -> Track:
+    """Twenty steps, 8 to 13 of which are forged; edges are told of steps 7 to 9 and 12 to 14 alone."""
+    values = np.zeros((20, 4), np.float32)
+    values[8:14, 0], values[7:10, 1], values[12:15, 2] = 3.0, onset, offset
+    return prepare(values, np.ones(20, bool) if valid is None else valid, PLAIN, between)
+
+
+def bounds(track: Track) -> tuple[float, float]:
+    (found,) = ranked(track, np.array([[8, 14]]), np.zeros(1))
+    assert (found.first, found.stop) == (8, 14)
+    return found.begins, found.ends
+
+
+def test_a_segment_begins_and_ends_where_the_parabolas_through_its_edges_are_highest() -> None:
+    # Onset 1, 4, 3: (1 - 3) / (2 (1 - 8 + 3)) = 1/4 of a step later. Offset 2, 3, 1: (2 - 1) / (2 (2 - 6 + 1)) = -1/6.
+    assert bounds(edged([1, 4, 3], [2, 3, 1])) == pytest.approx((8.25, 14 - 1 / 6))
+
+
+def test_bounds_are_steps_where_nothing_stands_out() -> None:
+    assert bounds(edged([1, 4, 3], [2, 3, 1], between=False)) == (8, 14)
+    assert bounds(edged([0, 0, 0], [1, 2, 3])) == (8, 14)  # no edge; a neighbour is stronger
+    assert bounds(edged([9, 9, 9], [-1, -2, -3])) == (8, 14)  # as strong everywhere; below the usual
+
+
+def test_bounds_do_not_reach_into_steps_that_were_not_judged() -> None:
+    valid = np.ones(20, bool)
+    valid[[7, 14]] = False
+    assert bounds(edged([0, 4, 0], [0, 4, 0], valid)) == (8, 14)
+    assert bounds(edged([0, 4, 3], [3, 4, 0], valid)) == (8, 14)
+
+
+def test_a_segment_of_the_whole_clip_keeps_its_bounds() -> None:
+    values = np.zeros((20, 4), np.float32)
+    values[[0, 19], 1:3] = 4.0
+    (found,) = ranked(prepare(values, np.ones(20, bool), PLAIN, True), np.array([[0, 20]]), np.zeros(1))
+    assert (found.begins, found.ends) == (0, 20)
+
+
 def test_an_hour_takes_seconds_and_bounded_memory() -> None:
     rng = np.random.default_rng(2)
     values = rng.normal(0, 2, (25 * 3600, 4)).astype(np.float32)
