@@ -88,7 +88,9 @@ def neural_voices(folder: str | None) -> tuple[NeuralVoice, ...]:
     if not folder:
         return ()
     if find_spec("onnxruntime") is None:
-        raise UsageError("the package onnxruntime is not installed", fix="pip install '.[forge]' in the checkout")
+        raise UsageError(
+            "the package onnxruntime is not installed", fix="pip install '.[forge]' in the checkout"
+        )
     if shutil.which("espeak-ng") is None:
         raise UsageError(
             "the program espeak-ng is not installed", fix="install it: it tells the voices how words sound"
