@@ -109,23 +109,25 @@ def in_parallel(orders: Orders, jobs: int, names: Iterable[Path | None]) -> Iter
     """The results of `names` in their order, `jobs` files at a time, each written by the process that analysed it.
 
     None among the names, which stands for a moment without news, comes back as None when what is finished has been
-    given. Raises MemoryLimitError when a process dies.
+    given. A name that comes again waits until its first result was given. Raises MemoryLimitError when a process dies.
     """
     threads = max(1, (os.cpu_count() or 1) // jobs)
     # Spawned: a fork of a process with threads may hang.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(jobs, context, _prepare, (orders, threads))
-    ahead: deque[Future[Done]] = deque()
+    ahead: deque[tuple[Path, Future[Done]]] = deque()
     try:
         for name in names:
+            while any(name == other for other, _ in ahead):
+                yield ahead.popleft()[1].result()
             if name is not None:
-                ahead.append(pool.submit(_work, name))
-            while ahead and (ahead[0].done() or len(ahead) >= 2 * jobs):
-                yield ahead.popleft().result()
+                ahead.append((name, pool.submit(_work, name)))
+            while ahead and (ahead[0][1].done() or len(ahead) >= 2 * jobs):
+                yield ahead.popleft()[1].result()
             if name is None:
                 yield None
         while ahead:
-            yield ahead.popleft().result()
+            yield ahead.popleft()[1].result()
     except BrokenProcessPool:
         what, fix = "a process that analyses files died, perhaps for lack of memory", "use fewer --jobs"
         raise MemoryLimitError(what, fix=fix) from None

@@ -33,9 +33,10 @@ def arrivals(
     while True:
         if not folder.is_dir():
             raise InputError("no such folder", folder, "check the path")
-        now_s, there = clock(), set()
+        there = set()
         for name in sorted(media_below(folder, links=False)):
-            stamp = _stamp(folder / name)
+            # What was handed out before it may have taken an hour.
+            stamp, now_s = _stamp(folder / name), clock()
             if stamp is None or done.get(name) == stamp:
                 continue
             there.add(name)

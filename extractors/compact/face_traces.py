@@ -41,7 +41,7 @@ from extractors.compact.stretches import MEASURES, Numbered, Stretch, leading_of
 from extractors.compact.weights import load_part, stored, unpacked
 from extractors.runtime import extractor_digest, inference
 
-SCHEMA_VERSION = 6  # raise it whenever the same settings and weights begin to give other features
+SCHEMA_VERSION = 7  # raise it whenever the same settings and weights begin to give other features
 
 BLOCK, BLOCKS = 5, 11
 """Steps whose mean enters the running median as one, and how many of these it is taken over: 2.2 s."""
@@ -224,7 +224,8 @@ class FaceMeasures:
         """
         done, due = 0, 0
         for frames, before, valid in _stretches(self._viewed(pieces)):
-            if not done and looked_at_once(len(valid), look_every_s):
+            shot = not done and len(valid) < CHUNK  # all of it
+            if shot and looked_at_once(len(valid), look_every_s):
                 again = None
             faces = follow_faces(np.stack(frames[:-1]), self._finder)
             seen = faces.leading.seen & valid

@@ -27,6 +27,7 @@ EYES, MOUTH = ((33, 133), (362, 263)), (13, 14)
 _SIDE, _MESH_SIDE = 128, 192  # pixels that the networks see
 _LEAST_SCORE = 0.5
 _SAME = 0.3  # overlap from which on two boxes are one face
+_ASKED = 0.2  # overlap from which on a face is the one that was asked for: boxes may be widened, or between two frames
 _RAISED = 1.5  # side of what the mesh sees, over the longer side of a face box
 _LARGEST_LOGIT = 80.0
 
@@ -78,11 +79,11 @@ class FaceFinder:
         return faces
 
     def mesh_in(self, frame: Frame, box: Points) -> Points | None:
-        """The mesh (468, 2) of the face in `frame` that overlaps most with `box` (4,), None where no face is sure."""
-        faces = self.faces(frame)
-        if not faces:
+        """The mesh (468, 2) of the face in `frame` that overlaps most with `box` (4,), None where none is sure."""
+        best = max(self.faces(frame), key=lambda face: overlap(face.box, box), default=None)
+        if best is None or overlap(best.box, box) < _ASKED:
             return None
-        mesh, sure = self.mesh(frame, max(faces, key=lambda face: overlap(face.box, box)))
+        mesh, sure = self.mesh(frame, best)
         return mesh if sure >= _LEAST_SCORE else None
 
     def mesh(self, frame: Frame, face: Face) -> tuple[Points, float]:

@@ -15,7 +15,7 @@ from data.media import ANY, TrackChoice
 from data.store.store import StoreKey
 from extractors.base import Extractor
 
-CLOCK_SCHEMA = "2"
+CLOCK_SCHEMA = "3"
 """Part of every key: raise it when the sampling or placing of media on the grid changes its meaning."""
 
 

@@ -17,6 +17,8 @@ from data.timeline import Interval, TimeGrid, complement, runs, total_s
 SUBJECT = {"visual": "face", "audio": "speech"}
 """What each track is judged by."""
 
+_LACK = {"visual": "no face, or one too briefly,", "audio": "no speech, or too little,"}
+
 SLIVER_S = 0.2
 """Shorter spans are not reported: the borders of steps and of decoding gaps do not meet exactly."""
 
@@ -58,8 +60,11 @@ def assess(
             for b in decoded
             if a.overlap_s(b) >= SLIVER_S
         )
-        reason = None if valid[name].any() else _reason(name, usable_s[name], track.decoded_s)
-        assessed[name] = Assessment(usable_s[name], gaps if reason is None else decoded, reason)
+        if valid[name].any():
+            assessed[name] = Assessment(float(valid[name].sum() * grid.step), gaps, None)
+        else:
+            reason = _reason(name, usable_s[name], track.decoded_s)
+            assessed[name] = Assessment(usable_s[name], decoded, reason)
     return assessed
 
 
@@ -79,7 +84,7 @@ def caution(
             continue
         share = total_s(track.gaps) / decoded.decoded_s if decoded.decoded_s > 0 else 0.0
         if share > config.warn_unassessed:
-            lack = f"no {SUBJECT[name]} in {percent(min(1.0, share))} of the {NAMES[name]}"
+            lack = f"{_LACK[name]} in {percent(min(1.0, share))} of the {NAMES[name]}"
             warnings.append(f"{lack}: not assessed there")
     return tuple(warnings)
 

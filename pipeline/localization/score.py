@@ -27,7 +27,7 @@ from pipeline.localization.scores import (
     ForgedInterval,
     Window,
 )
-from pipeline.localization.stretches import handovers, stretches
+from pipeline.localization.stretches import Stretch, handovers, stretches
 
 if TYPE_CHECKING:
     from data.store.people import PersonReader
@@ -75,22 +75,38 @@ def score_clip(
     seen = {number: reader.flags() for number, reader in (people or {}).items()}
     heard = handovers(visual.cuts if visual is not None else (), list(seen.values()))
     scores = _score(model, visual, audio, config, device, hook, evidence_of, heard)
-    if scores.valid["visual"].any():
-        judged = {
-            number: reader
-            for number, reader in (people or {}).items()
-            if assessable(seen[number], reader.grid.step, config)
-        }
-        if len(judged) == 1:
-            return replace(scores, people=dict.fromkeys(judged, scores))
-        each = {
-            number: _score(model, reader, audio, config, device, None, evidence_of, heard, seen[number])
-            for number, reader in judged.items()
-        }
-        # Of somebody who is never seen for long enough in one go nothing is judged.
-        each = {number: own for number, own in each.items() if own.valid["visual"].any()}
-        return replace(scores, people=each if len(each) > 1 else dict.fromkeys(each, scores))
-    return scores
+    if not people or not scores.valid["visual"].any():
+        return scores
+    judged = {
+        number: reader
+        for number, reader in people.items()
+        if assessable(seen[number], reader.grid.step, config)
+    }
+    if len(judged) == len(people) == 1:
+        return replace(scores, people=dict.fromkeys(judged, scores))
+
+    def alone(number: int, where: NDArray[np.bool_] | None) -> ClipScores:
+        return _score(model, judged[number], audio, config, device, None, evidence_of, heard, where)
+
+    each = {number: alone(number, seen[number]) for number in judged}
+    # Of somebody who is never seen for long enough in one go nothing is judged.
+    each = {number: own for number, own in each.items() if own.valid["visual"].any()}
+    if len(each) == 1:
+        (number,) = each
+        own = alone(number, None)  # with the sound of the windows in which others are seen
+        return replace(own, people={number: own})
+    return replace(_shown(scores, each), people=each) if each else scores
+
+
+def _shown(scores: ClipScores, people: Mapping[int, ClipScores]) -> ClipScores:
+    """`scores` of a clip in whose picture nothing is judged but these `people`."""
+    visual = np.logical_or.reduce([own.valid["visual"] for own in people.values()])
+    evidence = {
+        name: values * visual[:, None] if name == "visual" else values
+        for name, values in scores.evidence.items()
+    }
+    valid = {**scores.valid, "visual": visual, "joint": visual | scores.valid["audio"]}
+    return replace(scores, valid=valid, evidence=evidence)
 
 
 def _score(
@@ -118,8 +134,11 @@ def _score(
     visual = _judged("visual", visual, config, usable_s)
     audio = _judged("audio", audio, config, usable_s)
 
+    lengths = {
+        name: reader.n for name, reader in (("visual", visual), ("audio", audio)) if reader is not None
+    }
     parts = {
-        name: stretches(grid.n, sorted({*reader.cuts, *more}), config.window)
+        name: _parts(reader, more, grid.n, config.window)
         for name, reader, more in (("visual", visual, ()), ("audio", audio, heard))
         if reader is not None
     }
@@ -177,7 +196,7 @@ def _score(
             hook("score", done + 1, len(cuts))
     for name, several in parts.items():
         for first, stop in several if len(several) > 1 else ():
-            if not assessable(valid[name][first:stop], grid.step, config):
+            if not assessable(valid[name][first : min(stop, lengths[name])], grid.step, config):
                 valid[name][first:stop] = False
                 if name in evidence:
                     evidence[name][first:stop] = 0
@@ -236,6 +255,12 @@ def _judged(name: str, reader: T | None, config: LocalizeConfig, usable_s: dict[
     flags = reader.flags()
     usable_s[name] = float(flags.sum() * reader.grid.step)
     return reader if assessable(flags, reader.grid.step, config) else None
+
+
+def _parts(reader: Reader, more: Sequence[int], n: int, longest: int) -> tuple[Stretch, ...]:
+    """The stretches of a track, which end at its cuts and at `more`; the last one goes on to step `n` of the clip."""
+    own = stretches(reader.n, sorted({*reader.cuts, *more}), longest)
+    return *own[:-1], (own[-1][0], n)
 
 
 def _read(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from data.media import AudioBlock, AudioStream, MediaInfo, StreamCoverage, VideoStream
 from data.timeline import Interval, complement, merge, total_s
 from pipeline.media.base import HOLD_S, AudioBatch, Backend, Shown, VideoBatch
+from pipeline.media.mix import audible
 
 TIE_S = 1e-6
 """A frame that starts this little after a step's centre still counts: float seconds round."""
@@ -105,7 +106,7 @@ def place_audio(
     first = filled = 0
     for block in blocks:
         start = round(block.start_s * sample_rate)
-        pending = block.samples[max(0, first + filled - start) :]
+        pending = audible(block.samples[max(0, first + filled - start) :])
         placement.placed += len(pending)
         placement.drop(lost := len(block.samples) - len(pending), lost / sample_rate)
         hole = max(0, start - first - filled) if len(pending) else 0

@@ -1,4 +1,4 @@
-"""One channel out of several: their mean, unless they cancel each other out."""
+"""Samples as they are heard: within full scale, and one channel out of several: their mean, unless they cancel out."""
 
 from __future__ import annotations
 
@@ -15,6 +15,14 @@ Two channels with nothing in common lose 3 dB, one beside a silent one 6 dB; 10 
 FADE_S = 0.005
 QUIET = 1e-6
 """Mean power below which nothing is compared: -60 dB of full scale."""
+
+
+def audible(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """`samples` as a player gives them: cut off beyond full scale, and 0 where they are no numbers.
+
+    Floating-point sound may hold anything, and one sample beyond measure would hide all others.
+    """
+    return np.nan_to_num(samples, nan=0.0, posinf=1.0, neginf=-1.0).clip(-1.0, 1.0)
 
 
 class Mix:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from data.errors import InputError
 from data.media import AudioBlock, AudioStream, MediaInfo, Splice, VideoStream
 from pipeline.media.base import CONTAINERS, Shown, display_size, scaled_size
-from pipeline.media.mix import Mix
+from pipeline.media.mix import Mix, audible
 from pipeline.media.survey import READ_FAILURES, shifts
 
 SCALE_FLAGS = "bilinear+accurate_rnd+bitexact"
@@ -265,7 +265,8 @@ class Run:
             frame.pts = None
         mono = [piece.to_ndarray().reshape(-1) for piece in self._resampler.resample(frame)]
         if self._mix is not None:
-            each = [piece.to_ndarray() for piece in self._each.resample(frame)]
+            mono = [audible(piece) for piece in mono]
+            each = [audible(piece.to_ndarray()) for piece in self._each.resample(frame)]
             none = np.zeros((self._count, 0), np.float32)
             mono = [
                 self._mix.push(

@@ -99,9 +99,10 @@ _HOW = f"send a multipart form whose field `{FIELD}` is the media file"
 
 
 def client_name(name: str) -> str:
-    """A client's file name without folders, cut to what a page can show; it never names a file of ours."""
-    last = PurePosixPath(name.replace("\\", "/")).name.strip()
-    return last[:_MOST_NAME] if last.strip(".") else "upload"
+    """A client's file name without folders, cut to what a report can hold; it never names a file of ours."""
+    last = PurePosixPath(name.replace("\\", "/").replace("\0", "")).name.strip()
+    cut = last.encode("utf-8", "replace")[:_MOST_NAME].decode("utf-8", "ignore").strip()
+    return cut if cut.strip(".") else "upload"
 
 
 def too_large(most: int) -> Refused:

@@ -96,3 +96,18 @@ def test_a_file_that_goes_away_before_it_is_whole_never_comes(tmp_path: Path) ->
 def test_a_folder_that_is_gone_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such folder"):
         next(arrivals(tmp_path / "none", 0.0))
+
+
+def test_a_file_that_is_written_again_while_another_is_out_has_to_stay_for_the_time(tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        grow(tmp_path / name)()
+    days = Days(nothing, nothing, nothing, nothing)
+    came: list[tuple[float, str]] = []
+    with suppress(KeyboardInterrupt):
+        for name in arrivals(tmp_path, 2.0, sleep=days.sleep, clock=lambda: days.now_s):
+            if name is not None:
+                came.append((days.now_s, str(name)))
+            if name == Path("a.mp4"):
+                days.now_s += 60  # an analysis, during which the other changes
+                grow(tmp_path / "b.mp4")()
+    assert came == [(2.0, "a.mp4"), (64.0, "b.mp4")]

@@ -324,6 +324,12 @@ def test_looks_add_to_inside_near_them_and_to_whole_everywhere(extractor: FaceTr
     assert all(np.array_equal(looked[name], plain[name]) for name in ("onset", "offset"))
 
 
+def test_the_eye_looks_again_in_a_long_shot_however_seldom_looks_are_due(measures: FaceMeasures) -> None:
+    again = Again(2, lambda traces, _: np.arange(len(traces), dtype=np.float32))
+    (shown, *_) = measures.shown(all_of(long_head(130, SIDE)), 6.0, again)
+    assert shown.leading.due.tolist().count(False) == 2
+
+
 def test_the_eye_looks_again_in_each_five_seconds(measures: FaceMeasures) -> None:
     frames = long_head(260, SIDE)
     again = Again(2, lambda traces, _: np.arange(len(traces), dtype=np.float32))

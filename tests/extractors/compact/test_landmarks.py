@@ -138,6 +138,14 @@ def test_of_several_faces_the_mesh_is_that_of_the_one_in_the_box(
         assert middles(mesh)[:2] == pytest.approx(IRISES + np.array([shift, 0]), abs=4)
 
 
+def test_where_a_face_is_missed_the_mesh_is_not_that_of_another(
+    finder: FaceFinder, picture: NDArray[np.uint8]
+) -> None:
+    alone = np.concatenate([picture, np.full_like(picture, 90)], axis=1)
+    assert finder.mesh_in(alone, np.array([83.0, 86, 106, 106])) is not None
+    assert finder.mesh_in(alone, np.array([83.0 + 256, 86, 106, 106])) is None
+
+
 def test_the_same_picture_has_the_same_face_to_the_bit(picture: NDArray[np.uint8], face: Face) -> None:
     other = FaceFinder()
     other.faces(picture[:, ::-1])  # what was seen before does not matter

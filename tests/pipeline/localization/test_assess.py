@@ -99,7 +99,7 @@ def test_a_stretch_without_a_face_is_named_with_its_place() -> None:
     found = judged(steps((0.0, 1.0), (2.0, 4.0)))
     assert found == Assessment(3.0, (Interval(1.0, 2.0),), None)
     (warning,) = caution({"visual": found}, {"visual": WHOLE}, PLAIN)
-    assert warning == "no face in 25.0 % of the picture: not assessed there"
+    assert warning == "no face, or one too briefly, in 25.0 % of the picture: not assessed there"
 
 
 def test_a_short_stretch_is_shown_without_a_warning() -> None:
@@ -242,7 +242,7 @@ def test_half_a_clip_with_a_face_is_judged_there(blind: Blinder, detector: Pipel
     assert np.isfinite(report.scores.visual[:30]).all()
     assert np.isnan(report.scores.visual[30:]).all()
     assert report.assessment["visual"] == Assessment(1.2, (Interval(1.2, 2.0),))
-    assert report.warnings == ("no face in 40.0 % of the picture: not assessed there",)
+    assert report.warnings == ("no face, or one too briefly, in 40.0 % of the picture: not assessed there",)
     assert report.complete
 
 

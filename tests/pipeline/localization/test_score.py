@@ -220,6 +220,46 @@ def test_the_sound_is_judged_apart_where_the_picture_cuts_to_somebody_else() -> 
     assert scores.stretches == {"visual": ((0, 2), (2, 5), (5, 9)), "audio": ((0, 5), (5, 9))}
 
 
+def seen(first: int, stop: int, n: int = 60) -> Any:
+    reader = visual_reader(n)
+    reader.valid = np.array([first <= step < stop for step in range(n)])
+    return reader
+
+
+ONE_WINDOW = LocalizeConfig(window=60, overlap=30)
+
+
+def test_where_others_are_seen_too_briefly_one_person_alone_is_judged_with_all_of_the_sound() -> None:
+    model = ScriptedModel([(0.5, REAL)] * 3)
+    people = {1: seen(0, 40), 2: seen(40, 52)}
+    scores = run(model, visual_reader(60), audio_reader(60), ONE_WINDOW, people=people)
+    assert scores.valid["visual"].tolist() == [True] * 40 + [False] * 20
+    assert scores.valid["audio"].all()
+    assert list(scores.people) == [1]
+    np.testing.assert_array_equal(scores.people[1].valid["visual"], scores.valid["visual"])
+
+
+def test_steps_that_show_none_of_those_who_are_judged_are_not_judged() -> None:
+    people = {1: seen(0, 28), 2: seen(28, 56), 3: seen(56, 60)}
+    told = {"visual": lambda values: np.full((len(values), 4), 5, np.float32)}
+    model = ScriptedModel([(0.5, REAL)] * 3)
+    scores = run(model, visual_reader(60), audio_reader(58), ONE_WINDOW, people=people, evidence_of=told)
+    assert list(scores.people) == [1, 2]
+    assert scores.valid["visual"].tolist() == [True] * 56 + [False] * 4
+    assert scores.valid["joint"].tolist() == [True] * 58 + [False] * 2
+    assert scores.evidence["visual"][:, 0].tolist() == [5] * 56 + [0] * 4
+
+
+def test_how_long_the_other_track_is_changes_no_stretch_of_this_one() -> None:
+    config = LocalizeConfig(window=8, overlap=4)
+    for sound in (8, 12):
+        visual = visual_reader(8)
+        visual.cuts = (6,)
+        scores = run(ScriptedModel([(0.5, REAL)] * 4), visual, audio_reader(sound), config)
+        assert scores.stretches["visual"] == ((0, 6), (6, sound))
+        assert scores.valid["visual"][:8].all()
+
+
 def test_sound_alone_is_cut_where_the_speaker_changes() -> None:
     audio = audio_reader(6)
     audio.cuts = (2,)

@@ -166,14 +166,17 @@ def test_the_size_of_batches_changes_nothing(frames, batch):
     assert all(len(b.images) == len(b.valid) == batch for b in batches[:-1])
 
 
+FULL = 1024.0  # whole numbers up to it stand for samples up to full scale
+
+
 def block(start_s: float, *values: float) -> AudioBlock:
-    return AudioBlock(start_s, np.array(values, np.float32))
+    return AudioBlock(start_s, np.array(values, np.float32) / FULL)
 
 
 def joined(batches: list[AudioBatch]) -> tuple[list[float], list[bool]]:
     assert [b.first for b in batches] == list(np.cumsum([0, *(len(b.samples) for b in batches)])[:-1])
     return (
-        [float(x) for b in batches for x in b.samples],
+        [float(x) * FULL for b in batches for x in b.samples],
         [bool(x) for b in batches for x in b.valid],
     )
 
@@ -196,6 +199,13 @@ def test_where_blocks_overlap_the_earlier_one_stays():
 
 def test_a_block_inside_what_is_there_adds_nothing():
     assert placed(block(0.0, 1, 2, 3), block(0.001, 7), block(0.003, 4)) == ([1, 2, 3, 4], [True] * 4)
+
+
+def test_samples_beyond_full_scale_are_cut_off_and_what_is_no_number_is_silence():
+    wild = AudioBlock(0.0, np.array([0.5, np.nan, np.inf, -np.inf, 1e20, -3, -1], np.float32))
+    (batch,) = place_audio([wild], RATE)
+    assert batch.samples.tolist() == [0.5, 0, 1, -1, 1, -1, -1]
+    assert batch.valid.all()
 
 
 def test_samples_before_time_zero_are_cut():

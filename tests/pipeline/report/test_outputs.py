@@ -100,6 +100,16 @@ def test_a_new_analysis_leaves_no_form_of_the_old_one(tmp_path: Path) -> None:
     assert names(tmp_path) == {"a.mp4.json", "a.mp4.csv", "a.mp4.edl"}
 
 
+def test_a_file_that_came_again_has_one_row_its_latest(tmp_path: Path) -> None:
+    first, then = authentic("a.mp4"), forged("a.mp4")
+    with Outputs(tmp_path, many=True) as outputs:
+        for report in (first, then):
+            with Outputs(tmp_path, many=True) as worker:
+                worker.add(Path("a.mp4"), report)
+            outputs.merge(Path("a.mp4"), report, worker.outcomes, worker.written)
+    assert index(tmp_path) == [("a.mp4", then.verdict)]
+
+
 def test_a_failure_leaves_no_form_of_the_old_analysis(tmp_path: Path) -> None:
     leave_everything(tmp_path)
     with Outputs(tmp_path) as outputs:

@@ -113,14 +113,23 @@ def test_a_client_that_leaves_and_a_full_disk_leave_nothing(
 @given(st.text(max_size=300))
 def test_a_client_name_is_never_a_path(name: str) -> None:
     found = client_name(name)
-    assert 0 < len(found) <= 200
+    assert 0 < len(found.encode()) <= 200
+    assert "\0" not in found
     assert "/" not in found
     assert "\\" not in found
 
 
 @pytest.mark.parametrize(
     ("name", "shown"),
-    [("../../etc/passwd", "passwd"), ("C:\\a\\b.mp4", "b.mp4"), ("..", "upload"), ("a" * 300, "a" * 200)],
+    [
+        ("../../etc/passwd", "passwd"),
+        ("C:\\a\\b.mp4", "b.mp4"),
+        ("..", "upload"),
+        ("a" * 300, "a" * 200),
+        ("\u4f1a" * 120 + ".wav", "\u4f1a" * 66),  # 200 bytes hold 66 signs of three
+        ("a\0b.mp4", "ab.mp4"),
+        ("\0", "upload"),
+    ],
 )
 def test_client_names_by_hand(name: str, shown: str) -> None:
     assert client_name(name) == shown
