@@ -288,7 +288,7 @@ def test_unknown_kind_of_url_is_a_usage_error() -> None:
 def test_missing_package_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "s3fs", None)
     monkeypatch.delitem(importlib.import_module("fsspec.registry")._registry, "s3", raising=False)
-    with pytest.raises(UsageError, match=r"package is missing \(Install s3fs.*rt-deeploc\[s3\]"):
+    with pytest.raises(UsageError, match=r"package is missing \(Install s3fs.*\.\[s3\]"):
         FeatureStore("s3://bucket/x")
 
 

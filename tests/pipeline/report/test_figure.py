@@ -109,5 +109,5 @@ def test_what_people_set_in_matplotlib_changes_nothing(drawn: bytes) -> None:
 
 def test_without_matplotlib_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(UsageError, match=r"figures need matplotlib.*rt-deeploc\[figures\]"):
+    with pytest.raises(UsageError, match=r"figures need matplotlib.*\.\[figures\]"):
         figure(forged(), "svg")

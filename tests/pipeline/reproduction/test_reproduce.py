@@ -394,5 +394,5 @@ def test_figure_4_shows_one_clip_of_each_class(finished: World, monkeypatch: pyt
 def test_without_matplotlib_no_figure_is_begun(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline.reproduction.reproduce, "extract_missing", broken)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(UsageError, match=r"need matplotlib.*rt-deeploc\[figures\]"):
+    with pytest.raises(UsageError, match=r"need matplotlib.*\.\[figures\]"):
         study(world, "figure4").reproduce()
