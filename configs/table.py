@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args, get_origin
+
+from pydantic.fields import FieldInfo
 
 from configs.schema import PipelineConfig, Settings
 
@@ -30,7 +32,15 @@ def _rows(config: Settings, default: Settings, prefix: str) -> Iterator[SettingR
             # Settings that are off by default have the defaults of their kind.
             yield from _rows(value, usual if usual is not None else type(value)(), f"{prefix}{name}.")
         else:
-            yield SettingRow(prefix + name, _text(value), _text(usual), field.description or "")
+            yield SettingRow(prefix + name, _text(value), _text(usual), _meaning(field))
+
+
+def _meaning(field: FieldInfo) -> str:
+    """The description of a setting, and the words that it takes."""
+    words = (
+        [str(word) for word in get_args(field.annotation)] if get_origin(field.annotation) is Literal else []
+    )
+    return " ".join([field.description or "", *([f"One of {', '.join(words)}."] if words else [])])
 
 
 def _text(value: Any) -> str:

@@ -106,7 +106,8 @@ def _settings_asked(overrides: list[str] | None) -> list[str] | None:
         from configs.table import setting_rows
 
         print_table(
-            ("setting", "default", "meaning"), ((r.name, r.default, r.meaning) for r in setting_rows())
+            ("setting", "default without a preset", "meaning"),
+            ((r.name, r.default, r.meaning) for r in setting_rows()),
         )
         raise typer.Exit
     return overrides

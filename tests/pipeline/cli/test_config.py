@@ -31,6 +31,11 @@ def test_set_help_lists_all_settings_and_does_nothing_else(cli: Callable[..., An
     assert [line.split()[0] for line in answer.out.splitlines()[1:]] == [row.name for row in setting_rows()]
 
 
+def test_a_setting_that_takes_words_names_them() -> None:
+    (method,) = (row for row in setting_rows() if row.name == "model.method")
+    assert "One of rt_deeploc, cola," in method.meaning
+
+
 def test_a_wrong_setting_is_refused(cli: Callable[..., Any]) -> None:
     answer = cli("config", "--set", "localize.onse=0.6")
     assert answer.code == 2
