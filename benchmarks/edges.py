@@ -16,9 +16,9 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from networks import Nobody
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -158,7 +158,7 @@ def strongest(values: Floats, rate: int, near: Floats, between: bool) -> float:
     return (k + float(np.clip(moved, -0.5, 0.5))) / rate
 
 
-class _Kept:
+class _Kept(Nobody):
     """A sink that keeps the steps."""
 
     def __init__(self) -> None:
@@ -169,18 +169,6 @@ class _Kept:
         """See `extractors.base.Sink`."""
         self.values.append(values)
         self.valid.append(valid)
-
-    def cut(self) -> None:
-        """See `extractors.base.Sink`."""
-
-    def beside(self, *_: Any) -> None:
-        """See `extractors.base.Sink`."""
-
-    def note(self, name: str, text: str) -> None:
-        """See `extractors.base.Sink`."""
-
-    def end(self) -> None:
-        """See `extractors.base.Sink`."""
 
 
 if __name__ == "__main__":

@@ -124,7 +124,7 @@ def compact(folder: Path, clip: Path, threads: int = 1) -> list[Row]:
     ]
 
 
-class _Nobody:
+class Nobody:
     """A sink that keeps nothing."""
 
     def append(self, values: NDArray[np.floating], valid: NDArray[np.bool_]) -> None:
@@ -148,7 +148,7 @@ class _Nobody:
 def compute(extractor: Extractor, media: NDArray[Any], fps: int) -> None:
     """Features of all frames (N, H, W, 3) or samples (N,), for nobody."""
     session = extractor.session(fps)
-    session.push([(media, np.ones(len(media), np.bool_))], _Nobody())
+    session.push([(media, np.ones(len(media), np.bool_))], Nobody())
     session.finish()
 
 
