@@ -2,102 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from model_factory import AUDIO_DIM, VISUAL_DIM, one_thread, tiny_model
+from model_factory import AUDIO_DIM, one_thread, tiny_model
+from score_factory import BOTH, REAL, VISUAL, Reader, ScriptedModel, audio_reader, run, visual_reader
 
 from configs.schema import Calibration, LocalizeConfig
 from data.errors import InputError
-from data.features import Features
 from data.timeline import TimeGrid
 from models.batch import Batch
 from models.method import Scores
 from pipeline.localization.localize import localize, proposals
 from pipeline.localization.score import score_clip, spans, taper
 
-SMALL = LocalizeConfig(window=4, overlap=2)
-
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
     with one_thread():
         yield
-
-
-@dataclass
-class Reader:
-    """Features in memory with the interface of the store's reader; remembers what was read."""
-
-    values: np.ndarray
-    valid: np.ndarray | None = None
-    rate: int = 25
-    reads: list[tuple[int, int]] = field(default_factory=list)
-    cuts: tuple[int, ...] = ()
-
-    @property
-    def n(self) -> int:
-        return len(self.values)
-
-    @property
-    def dim(self) -> int:
-        return self.values.shape[1]
-
-    @property
-    def grid(self) -> TimeGrid:
-        return TimeGrid.at_rate(self.rate, self.n)
-
-    def flags(self) -> np.ndarray:
-        return self.valid if self.valid is not None else np.ones(self.n, bool)
-
-    def read(self, first: int, stop: int) -> Features:
-        assert 0 <= first < stop <= self.n
-        self.reads.append((first, stop))
-        return Features(
-            self.values[first:stop].astype(np.float16), self.flags()[first:stop], self.grid.crop(first, stop)
-        )
-
-
-def visual_reader(n: int, seed: int = 0) -> Reader:
-    return Reader(np.random.default_rng(seed).normal(size=(n, VISUAL_DIM)))
-
-
-def audio_reader(n: int, seed: int = 1) -> Reader:
-    return Reader(np.random.default_rng(seed).normal(size=(n, AUDIO_DIM)))
-
-
-class ScriptedModel:
-    """Gives window after window a constant score and given class probabilities, masked like the real model."""
-
-    def __init__(self, script: Sequence[tuple[float, Sequence[float]]]) -> None:
-        self.config = tiny_model().config
-        self.script = list(script)
-        self.batches: list[Batch] = []
-
-    def score(self, batch: Batch) -> Scores:
-        value, probabilities = self.script[len(self.batches)]
-        self.batches.append(batch)
-        either = batch.visual_mask | batch.audio_mask
-        return Scores(
-            video_probabilities=torch.tensor([probabilities]),
-            visual=batch.visual_mask * value,
-            audio=batch.audio_mask * (value / 2),
-            joint=either * (value / 4),
-            visual_error=batch.visual_mask * (value * 10),
-            audio_error=batch.audio_mask * (value * 20),
-        )
-
-
-def run(model: Any, visual: Any, audio: Any, config: LocalizeConfig = SMALL, **options: Any) -> Any:
-    return score_clip(model, visual, audio, config, **options)
-
-
-REAL, VISUAL, BOTH = (0.7, 0.1, 0.1, 0.1), (0.2, 0.6, 0.1, 0.1), (0.1, 0.1, 0.2, 0.6)
 
 
 @pytest.mark.parametrize(
@@ -201,78 +128,6 @@ def test_shorter_sound_is_invalid_beyond_its_end() -> None:
     last = model.batches[-1]  # steps 4 to 7: two with sound
     assert last.audio_mask.tolist() == [[True, True, False, False]]
     assert (last.audio[0, 2:] == 0).all()
-
-
-def test_no_window_spans_a_cut_and_each_shot_is_a_stretch() -> None:
-    visual, audio = visual_reader(9), audio_reader(9)
-    visual.cuts, audio.cuts = (3,), (5,)
-    scores = run(ScriptedModel([(0.5, REAL)] * 4), visual, audio)
-    assert [(w.first, w.stop) for w in scores.windows] == [(0, 3), (3, 7), (5, 9)]
-    assert scores.stretches == {"visual": ((0, 3), (3, 6), (6, 9)), "audio": ((0, 2), (2, 5), (5, 9))}
-
-
-def test_the_sound_is_judged_apart_where_the_picture_cuts_to_somebody_else() -> None:
-    visual, audio, anchor, guest = visual_reader(9), audio_reader(9), visual_reader(9), visual_reader(9)
-    visual.cuts = anchor.cuts = guest.cuts = (2, 5)
-    anchor.valid, guest.valid = np.arange(9) < 5, np.arange(9) >= 5
-    config = LocalizeConfig(window=8, overlap=4)
-    scores = run(ScriptedModel([(0.5, REAL)] * 9), visual, audio, config, people={1: anchor, 2: guest})
-    assert scores.stretches == {"visual": ((0, 2), (2, 5), (5, 9)), "audio": ((0, 5), (5, 9))}
-
-
-def seen(first: int, stop: int, n: int = 60) -> Any:
-    reader = visual_reader(n)
-    reader.valid = np.array([first <= step < stop for step in range(n)])
-    return reader
-
-
-ONE_WINDOW = LocalizeConfig(window=60, overlap=30)
-
-
-def test_where_others_are_seen_too_briefly_one_person_alone_is_judged_with_all_of_the_sound() -> None:
-    model = ScriptedModel([(0.5, REAL)] * 3)
-    people = {1: seen(0, 40), 2: seen(40, 52)}
-    scores = run(model, visual_reader(60), audio_reader(60), ONE_WINDOW, people=people)
-    assert scores.valid["visual"].tolist() == [True] * 40 + [False] * 20
-    assert scores.valid["audio"].all()
-    assert list(scores.people) == [1]
-    np.testing.assert_array_equal(scores.people[1].valid["visual"], scores.valid["visual"])
-
-
-def test_steps_that_show_none_of_those_who_are_judged_are_not_judged() -> None:
-    people = {1: seen(0, 28), 2: seen(28, 56), 3: seen(56, 60)}
-    told = {"visual": lambda values: np.full((len(values), 4), 5, np.float32)}
-    model = ScriptedModel([(0.5, REAL)] * 3)
-    scores = run(model, visual_reader(60), audio_reader(58), ONE_WINDOW, people=people, evidence_of=told)
-    assert list(scores.people) == [1, 2]
-    assert scores.valid["visual"].tolist() == [True] * 56 + [False] * 4
-    assert scores.valid["joint"].tolist() == [True] * 58 + [False] * 2
-    assert scores.evidence["visual"][:, 0].tolist() == [5] * 56 + [0] * 4
-
-
-def test_how_long_the_other_track_is_changes_no_stretch_of_this_one() -> None:
-    config = LocalizeConfig(window=8, overlap=4)
-    for sound in (8, 12):
-        visual = visual_reader(8)
-        visual.cuts = (6,)
-        scores = run(ScriptedModel([(0.5, REAL)] * 4), visual, audio_reader(sound), config)
-        assert scores.stretches["visual"] == ((0, 6), (6, sound))
-        assert scores.valid["visual"][:8].all()
-
-
-def test_sound_alone_is_cut_where_the_speaker_changes() -> None:
-    audio = audio_reader(6)
-    audio.cuts = (2,)
-    scores = run(ScriptedModel([(0.5, REAL)] * 2), None, audio)
-    assert [(w.first, w.stop) for w in scores.windows] == [(0, 2), (2, 6)]
-
-
-def test_a_stretch_that_holds_too_little_is_not_judged() -> None:
-    visual = visual_reader(8)
-    visual.cuts, visual.valid = (4,), np.array([True] * 4 + [True] + [False] * 3)
-    scores = run(ScriptedModel([(0.5, REAL)] * 2), visual, None)
-    assert scores.valid["visual"].tolist() == [True] * 4 + [False] * 4
-    assert scores.usable_s["visual"] == pytest.approx(0.2)
 
 
 def test_where_nothing_is_judged_segments_that_a_method_found_count_for_nothing() -> None:
