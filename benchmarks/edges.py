@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from configs.schema import TrackDecision
 from data.audio import FRAME_SAMPLES
 from data.labels import EVIDENCE, FPS
 from data.manifest.sidecar import SynthesizedClip, read_sidecar
@@ -32,7 +33,7 @@ from pipeline.bundle import bundle_config, extraction, weights_folder
 from pipeline.evaluation.metrics.boundaries import MET
 from pipeline.evaluation.result import grid
 from pipeline.localization.scores import Evidence
-from pipeline.localization.segments import prepare, segments
+from pipeline.localization.segments import prepare, segments, vertex
 from pipeline.media.whole import DECODE, read_sound
 
 Floats = NDArray[np.float64]
@@ -53,13 +54,19 @@ def main() -> None:
     parser.add_argument("--dataset", type=Path, action="append", required=True)
     parser.add_argument("--split", default="dev", choices=("train", "dev", "test"))
     asked = parser.parse_args()
-    extractor = extraction(weights_folder("compact"), "cpu").extractors.audio
+    weights = weights_folder("compact")
+    extractor, decision = (
+        extraction(weights, "cpu").extractors.audio,
+        bundle_config(weights).localize.decision,
+    )
+    assert decision is not None
+    assert decision.audio is not None
     rng = np.random.default_rng(0)
     errors: dict[str, list[float]] = {}
     for root in asked.dataset:
         for clip in read_sidecar(root):
             if clip.split == asked.split and clip.audio_samples and edges_of(clip):
-                for name, error in placed(root, clip, extractor, rng):
+                for name, error in placed(root, clip, extractor, decision.audio, rng):
                     errors.setdefault(name, []).append(error)
     rows = [[name, f"{1000 * np.median(each):.0f}", str(len(each))] for name, each in errors.items()]
     print("\n".join(grid([["edge placed at", "median error, ms", "edges"], *rows])))
@@ -75,7 +82,7 @@ def edges_of(clip: SynthesizedClip) -> list[tuple[int, float]]:
 
 
 def placed(
-    root: Path, clip: SynthesizedClip, extractor: Extractor, rng: np.random.Generator
+    root: Path, clip: SynthesizedClip, extractor: Extractor, decision: TrackDecision, rng: np.random.Generator
 ) -> Iterator[tuple[str, float]]:
     """Name of a way, and its error in seconds, for each edge of a clip."""
     sound = read_sound(root / clip.file, DECODE)
@@ -100,17 +107,14 @@ def placed(
             yield name, abs(there_s - truth_s)
         yield "the nearest step of 40 ms", abs(truth_s - round(truth_s * FPS) / FPS)
         yield "chance", float(rng.uniform(0, NEAR_S))
-    yield from found(clip, *told[0], cut / DECODE.sample_rate)
+    yield from found(clip, *told[0], decision, cut / DECODE.sample_rate)
 
 
 def found(
-    clip: SynthesizedClip, told: Evidence, valid: NDArray[np.bool_], cut_s: float
+    clip: SynthesizedClip, told: Evidence, valid: NDArray[np.bool_], decision: TrackDecision, cut_s: float
 ) -> Iterator[tuple[str, float]]:
     """The same for the bounds of the segments that are found in sound whose first `cut_s` seconds were cut off."""
-    decision = bundle_config(weights_folder("compact")).localize.decision
-    assert decision is not None
-    assert decision.audio is not None
-    ranked = segments(prepare(told, valid, decision.audio, between=True), decision.audio.segment)
+    ranked = segments(prepare(told, valid, decision, between=True), decision.segment)
     for span in (one for one in clip.segments if one.modality == "audio"):
         truth = Interval(max(0.0, span.start_s - cut_s), span.end_s - cut_s)
         for one in ranked:
@@ -152,10 +156,7 @@ def strongest(values: Floats, rate: int, near: Floats, between: bool) -> float:
     k = first + int(np.argmax(values[first : stop + 1]))
     if not between or not 0 < k < len(values) - 1:
         return k / rate
-    before, at, after = values[k - 1 : k + 2]
-    bend = before - 2 * at + after
-    moved = (before - after) / (2 * bend) if bend < 0 else 0.0
-    return (k + float(np.clip(moved, -0.5, 0.5))) / rate
+    return (k + vertex(*values[k - 1 : k + 2].tolist())) / rate
 
 
 class _Kept(Nobody):

@@ -195,6 +195,8 @@ def run(
         if jobs > 1 and (watch is not None or len(files) > 1):
             for done in in_parallel(orders, jobs, names):
                 if done is not None:
+                    if watch is not None:
+                        outputs.forget(done.name)  # it may have come again before this was done
                     outputs.merge(done.name, done.result, done.outcomes, done.written)
                     tell(done.name, done.result)
         else:

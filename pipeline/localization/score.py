@@ -134,15 +134,12 @@ def _score(
     visual = _judged("visual", visual, config, usable_s)
     audio = _judged("audio", audio, config, usable_s)
 
-    lengths = {
-        name: reader.n for name, reader in (("visual", visual), ("audio", audio)) if reader is not None
+    tracks: dict[str, Reader] = {
+        name: reader for name, reader in (("visual", visual), ("audio", audio)) if reader is not None
     }
-    parts = {
-        name: _parts(reader, more, grid.n, config.window)
-        for name, reader, more in (("visual", visual, ()), ("audio", audio, heard))
-        if reader is not None
-    }
-    seams = next((reader.cuts for reader in (visual, audio) if reader is not None), ())
+    ends: dict[str, Sequence[int]] = {"visual": (), "audio": heard}
+    parts = {name: _parts(reader, ends[name], grid.n, config.window) for name, reader in tracks.items()}
+    seams = next((reader.cuts for reader in tracks.values()), ())
     cuts = [
         (first + low, first + high)
         for first, stop in (stretches(grid.n, seams, grid.n) if parts else ())
@@ -156,7 +153,6 @@ def _score(
     curves = {name: np.zeros(grid.n, np.float32) for name in (*BRANCHES, "visual_error", "audio_error")}
     routed = {name: np.zeros(grid.n, np.float32) for name in BRANCHES}
     valid = {name: np.zeros(grid.n, np.bool_) for name in BRANCHES}
-    judged = {name for name, track in (("visual", visual), ("audio", audio)) if track is not None}
     evidence: dict[str, Evidence] = {}
     windows = []
     unknown: set[str] = set()
@@ -187,7 +183,7 @@ def _score(
         valid["visual"][first:stop] = batch.visual_mask[0].numpy()
         valid["audio"][first:stop] = batch.audio_mask[0].numpy()
         for name, read in (evidence_of or {}).items():
-            if name in judged:
+            if name in tracks:
                 said = read(getattr(batch, name)[0].numpy())
                 if said is not None:
                     said_of_track = evidence.setdefault(name, np.zeros((grid.n, len(EVIDENCE)), np.float32))
@@ -196,7 +192,7 @@ def _score(
             hook("score", done + 1, len(cuts))
     for name, several in parts.items():
         for first, stop in several if len(several) > 1 else ():
-            if not assessable(valid[name][first : min(stop, lengths[name])], grid.step, config):
+            if not assessable(valid[name][first : min(stop, tracks[name].n)], grid.step, config):
                 valid[name][first:stop] = False
                 if name in evidence:
                     evidence[name][first:stop] = 0

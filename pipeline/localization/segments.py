@@ -173,18 +173,22 @@ def _bounds(track: Track, first: int, stop: int) -> tuple[float, float]:
     """`first` and `stop`, each moved by at most half a step where `track.between`."""
     if not track.between:
         return first, stop
-    early, late = _vertex(track.onset, track.valid, first), _vertex(track.offset, track.valid, stop - 1)
+    early, late = _moved_by(track.onset, track.valid, first), _moved_by(track.offset, track.valid, stop - 1)
     return first + early, stop + late
 
 
-def _vertex(edge: Floats, valid: Flags, at: int) -> float:
-    """How many steps behind `at`, which stands out, the parabola through it and its neighbours is highest; 0 where one
-    of these is higher, or was not judged."""
-    if not 0 < at < len(edge) - 1 or not valid[at - 1 : at + 2].all():
+def _moved_by(edge: Floats, valid: Flags, at: int) -> float:
+    """How many steps behind `at` an edge lies that stands out there; 0 where a neighbour was not judged."""
+    if not 0 < at < len(edge) - 1 or not valid[at - 1 : at + 2].all() or edge[at] <= 0:
         return 0.0
-    before, peak, after = edge[at - 1 : at + 2].tolist()
+    return vertex(*edge[at - 1 : at + 2].tolist())
+
+
+def vertex(before: float, peak: float, after: float) -> float:
+    """How far behind the second of three values the parabola through them is highest, at most half their distance; 0
+    where that value is not the highest."""
     bend = before - 2 * peak + after
-    return (before - after) / (2 * bend) if peak > 0 and peak >= max(before, after) and bend < 0 else 0.0
+    return (before - after) / (2 * bend) if peak >= max(before, after) and bend < 0 else 0.0
 
 
 def overlap(spans: Spans, span: Spans) -> Floats:

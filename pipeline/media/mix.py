@@ -22,7 +22,7 @@ def audible(samples: NDArray[np.float32]) -> NDArray[np.float32]:
 
     Floating-point sound may hold anything, and one sample beyond measure would hide all others.
     """
-    return np.nan_to_num(samples, nan=0.0, posinf=1.0, neginf=-1.0).clip(-1.0, 1.0)
+    return np.nan_to_num(samples).clip(-1.0, 1.0)
 
 
 class Mix:

@@ -170,7 +170,6 @@ class Outputs:
         if self._stream is not None:
             failed = isinstance(result, ForensicError)
             self._stream_out(error_text(name.name, result) if failed else dumps(result))  # type: ignore[arg-type]
-        self.forget(name)  # it may have come again before this was done
         self.outcomes += outcomes
         self.written += written
 

@@ -106,6 +106,7 @@ def test_a_file_that_came_again_has_one_row_its_latest(tmp_path: Path) -> None:
         for report in (first, then):
             with Outputs(tmp_path, many=True) as worker:
                 worker.add(Path("a.mp4"), report)
+            outputs.forget(Path("a.mp4"))
             outputs.merge(Path("a.mp4"), report, worker.outcomes, worker.written)
     assert index(tmp_path) == [("a.mp4", then.verdict)]
 
