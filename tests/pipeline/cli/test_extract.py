@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -184,20 +185,15 @@ def test_a_killed_driver_takes_its_workers_along_and_the_next_run_goes_on(
     store = tmp_path / "store"
     (folder / "empty.mp4").unlink()
     (folder / "text.mp4").unlink()
-    arguments = [str(part) for part in command(folder, store, tiny_bundle)]
-    script = [
-        sys.executable,
-        "-P",
-        "-c",
-        "from pipeline.cli import main; main()",
-        *arguments,
-        "--events",
-        "-",
-    ]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(
-        [*script, "--workers", "1"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    ) as run:
+    script, environment = process(folder, store, tiny_bundle)
+    # One clip is claimed here, so that the first run cannot come to its end however fast the machine is.
+    claimed = hashlib.sha256((folder / "b.mp4").read_bytes()).hexdigest()
+    with (
+        FeatureStore(store).claim(claimed),
+        subprocess.Popen(
+            [*script, "--workers", "1"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        ) as run,
+    ):
         assert run.stdout is not None
         for line in run.stdout:
             if json.loads(line)["event"] == "finished":
@@ -227,17 +223,7 @@ def test_two_runs_on_one_store_share_the_work(folder: Path, tmp_path: Path, tiny
         (folder / f"more{number}.mp4").write_bytes(
             (folder / "a.mp4").read_bytes() + bytes([0, 0, 0, 8]) + b"free" * (number + 1)
         )
-    arguments = [str(part) for part in command(folder, store, tiny_bundle)]
-    script = [
-        sys.executable,
-        "-P",
-        "-c",
-        "from pipeline.cli import main; main()",
-        *arguments,
-        "--events",
-        "-",
-    ]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    script, environment = process(folder, store, tiny_bundle)
     runs = [
         subprocess.Popen(
             [*script, "--workers", "1"],
